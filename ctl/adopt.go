@@ -5,11 +5,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
 )
 
-// newAdopt returns `rotatorctl adopt`.
 func newAdopt(v *view) *cobra.Command {
 	var yes bool
 	c := &cobra.Command{
@@ -21,17 +21,9 @@ is because the superuser may not change it. With --yes it applies them. The secr
 hold a working credential of each user. It is safe to repeat.`,
 		Example: "  rotatorctl adopt shop/db\n  rotatorctl adopt shop/db --yes",
 		Args:    exactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
-			defer cancel()
-			r, arn, err := v.rotator(ctx, args[0])
-			if err != nil {
-				return err
-			}
-			out := newReport(c, arn)
-			stop := out.wait("looking at the users of " + args[0])
-			changes, err := operator.Adopt(ctx, r, arn, yes)
-			stop()
+		RunE: v.with(func(ctx context.Context, r *rotation.Rotator, secret string, out *report) error {
+			defer out.wait("looking at the users of " + secret)()
+			changes, err := operator.Adopt(ctx, r, out.Secret, yes)
 			if err != nil {
 				return err
 			}
@@ -53,9 +45,9 @@ hold a working credential of each user. It is safe to repeat.`,
 				Changes []string `json:"changes"`
 				Done    bool     `json:"done"`
 			}{out.outcome, append([]string{}, changes...), yes && len(changes) > 0}, verdict)
-		},
+		}),
 	}
-	v.flags(c, 0)
+	v.flags(c)
 	c.Flags().BoolVar(&yes, "yes", false, "apply the changes")
 	return c
 }

@@ -5,14 +5,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/ctl/fleet"
 	"example.com/rotator/rotation/operator"
-	"example.com/rotator/rotation/operator/fleet"
 )
 
-// newCheck returns `rotatorctl check`.
 func newCheck(v *view) *cobra.Command {
-	m := many{view: v, verb: "checked"}
+	m := newMany(v, "checked")
 	c := &cobra.Command{
 		Use:   "check SECRET...",
 		Short: "Prove that rotations would succeed, without changing anything",
@@ -30,36 +28,25 @@ secrets first. Each has one line, and there is one exit code.`,
   rotatorctl check shop/db --json | jq '.findings[] | select(.state != "ok")'
   rotatorctl check --name shop/ --parallel 20`,
 		Args: m.args,
-		RunE: func(c *cobra.Command, args []string) error {
-			if m.several(args) {
-				return m.run(c, args, func(ctx context.Context, s *fleet.Secret, _ []string, out *report) error {
-					return check(ctx, m.rotator, s.Name, nil, out)
-				})
-			}
-			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
-			defer cancel()
-			r, arn, err := v.rotator(ctx, args[0])
-			if err != nil {
-				return err
-			}
-			out := newReport(c, arn)
-			defer out.wait("checking " + args[0])()
-			return check(ctx, r, args[0], &v.peer, out)
-		},
+		RunE: func(c *cobra.Command, args []string) error { return m.run(c, args, m.check) },
 	}
-	v.flags(c, 0)
+	v.flags(c)
 	m.flags(c)
 	c.Flags().StringVar(&m.from, "from", "", "secret to begin with, as printed by an interrupted check")
 	return c
 }
 
-// check reports whether a rotation of the report's secret would succeed. p, if not nil, has met no
-// servers but those of this secret's target.
-func check(ctx context.Context, r *rotation.Rotator, name string, p *peer, out *report) error {
+// check reports whether a rotation of a secret would succeed.
+func (m *many) check(ctx context.Context, s *fleet.Secret, _ []string, out *report) error {
+	r, err := m.rotator()
+	if err != nil {
+		return err
+	}
+	defer out.wait("checking " + s.Name)()
 	clients, rotates := true, true
-	for f := range operator.Check(ctx, r, out.Secret) {
-		if p != nil && f.Check == "tls" && f.State == operator.OK {
-			f = p.finding()
+	for f := range operator.Check(ctx, r, s.ARN) {
+		if m.one && f.Check == "tls" && f.State == operator.OK { // then all servers are of this secret's target
+			f = m.view.peer.finding()
 		}
 		out.find(f)
 		if f.Check == "clients" {
@@ -70,11 +57,11 @@ func check(ctx context.Context, r *rotation.Rotator, name string, p *peer, out *
 	}
 	switch {
 	case !rotates:
-		return out.end(nil, "a rotation of "+name+" would fail")
+		return out.end(nil, "a rotation of "+s.Name+" would fail")
 	case !clients:
-		return out.end(nil, "clients of "+name+" are refused; a rotation would succeed and fix that")
+		return out.end(nil, "clients of "+s.Name+" are refused; a rotation would succeed and fix that")
 	case !out.OK:
-		return out.end(nil, "cannot tell from this machine whether a rotation of "+name+" would succeed")
+		return out.end(nil, "cannot tell from this machine whether a rotation of "+s.Name+" would succeed")
 	}
-	return out.end(nil, "A rotation of "+name+" would succeed.")
+	return out.end(nil, "A rotation of "+s.Name+" would succeed.")
 }

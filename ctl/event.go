@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"example.com/rotator/ctl/fleet"
 	"example.com/rotator/rotation/engine"
 )
 
@@ -24,7 +25,6 @@ type event struct {
 // steps are the steps of a rotation, in order.
 var steps = []string{"createSecret", "setSecret", "testSecret", "finishSecret"}
 
-// newEvent returns `rotatorctl event`.
 func newEvent(v *view) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "event STEP SECRET",
@@ -37,43 +37,31 @@ within the secret's account. If the function is in another account or assumes a 
 (ROTATION_ROLE_ARN), Secrets Manager refuses a value with a made-up token: use
 "rotatorctl rotate" instead.`,
 		Example: "  rotatorctl event setSecret shop/db > event.json && sam local invoke --event event.json",
-		Args:    exactArgs(2),
-		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			if len(args) > 0 {
-				return nil, cobra.ShellCompDirectiveNoFileComp
+		Args: func(c *cobra.Command, args []string) error {
+			if err := exactArgs(2)(c, args); err != nil {
+				return err
 			}
-			return steps, cobra.ShellCompDirectiveNoFileComp
-		},
-		RunE: func(c *cobra.Command, args []string) error {
 			if !slices.Contains(steps, args[0]) {
 				return usage(c, fmt.Errorf("%q is not one of the steps %s", args[0], strings.Join(steps, ", ")))
 			}
-			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
-			defer cancel()
-			d, err := v.open(ctx, args[1])
-			if err != nil {
-				return err
+			return nil
+		},
+		RunE: v.open(func(_ context.Context, s *fleet.Secret, out *report) error {
+			if s.Pending == "" {
+				return engine.Errorf(engine.VersionNotStaged, "begin one with `rotatorctl rotate "+s.Name+"`",
+					"no rotation of %s is under way", s.Name)
 			}
-			e := event{Step: args[0], SecretId: arnOf(d), RotationToken: uuid.NewString()}
-			for id, labels := range d.VersionIdsToStages {
-				if slices.Contains(labels, "AWSPENDING") {
-					e.ClientRequestToken = id
-				}
-			}
-			if e.ClientRequestToken == "" {
-				return engine.Errorf(engine.VersionNotStaged, "begin one with `rotatorctl rotate "+args[1]+"`",
-					"no rotation of %s is under way", args[1])
-			}
-			if out := newReport(c, e.SecretId); out.json {
+			e := event{v.command.Flags().Arg(0), s.ARN, s.Pending, uuid.NewString()}
+			if out.json {
 				return out.end(struct {
 					outcome
 					event
 				}{out.outcome, e}, "")
 			}
-			return printJSON(c.OutOrStdout(), e)
-		},
+			return printJSON(out.out, e)
+		}),
 	}
 	c.Flags().DurationVar(&v.timeout, "timeout", 30*time.Second, "how long to wait for Secrets Manager")
-	completeSecret(c, v, 1)
+	v.complete(c, steps...)
 	return c
 }

@@ -79,21 +79,10 @@ func exactArgs(n int) cobra.PositionalArgs {
 		if len(args) == n {
 			return nil
 		}
-		return usage(c, fmt.Errorf("%s takes %s, not %d", c.Name(), count(n), len(args)))
+		return usage(c, fmt.Errorf("%s takes %s, not %d", c.Name(), plural(n, "argument"), len(args)))
 	}
 }
 
-func count(n int) string {
-	switch n {
-	case 0:
-		return "no argument"
-	case 1:
-		return "1 argument"
-	}
-	return fmt.Sprintf("%d arguments", n)
-}
-
-// usage returns the error of an invalid command line.
 func usage(c *cobra.Command, err error) error {
 	return engine.Errorf(invalidArguments, "see "+c.CommandPath()+" --help", "%w; usage: %s", err, c.UseLine())
 }
@@ -107,7 +96,6 @@ type choice struct {
 func (f *choice) String() string { return f.value }
 func (f *choice) Type() string   { return "FORMAT" }
 
-// Set checks the value.
 func (f *choice) Set(value string) error {
 	if !slices.Contains(f.allowed, value) {
 		return fmt.Errorf("must be one of %s", strings.Join(f.allowed, ", "))
@@ -120,6 +108,10 @@ func (f *choice) Set(value string) error {
 func outputFlag(c *cobra.Command, formats ...string) {
 	flags := c.PersistentFlags()
 	flags.VarP(&choice{formats[0], formats}, "output", "o", "print "+strings.Join(formats, " or "))
-	complete := cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)
-	_ = c.RegisterFlagCompletionFunc("output", complete) // the flag exists
+	completeFlag(c, "output", formats)
+}
+
+// completeFlag completes the values of a flag.
+func completeFlag(c *cobra.Command, flag string, values []string) {
+	_ = c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 }

@@ -24,6 +24,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"example.com/rotator/ctl/fleet"
+	"example.com/rotator/rotation/operator"
 	"example.com/rotator/sim"
 )
 
@@ -322,8 +324,8 @@ func TestResumeCommand(t *testing.T) {
 	begin := time.Date(2026, 11, 29, 10, 0, 0, 0, time.UTC)
 	for _, c := range []struct{ verb, before, args, want string }{
 		{"checked", "", "check --name s/", "rotatorctl check --name s/ --from s/2"},
-		{"checked", "", "check --from s/1 --name s/", "rotatorctl check --name s/ --from s/2"},
-		{"checked", "", "check --from=s/1 --tag a=$b", "rotatorctl check --tag 'a=$b' --from s/2"},
+		{"checked", "", "check --from s/1 --name s/", "rotatorctl check --from s/1 --name s/ --from s/2"},
+		{"checked", "", "check --from=s/1 --tag a=$b", "rotatorctl check --from=s/1 --tag 'a=$b' --from s/2"},
 		{"rotated", "", "rotate s/1 s/2", "rotatorctl rotate s/1 s/2 --rotated-before 2026-11-29T10:00:00Z"},
 		// The filter already leaves out the rotated secrets.
 		{"rotated", "90d", "rotate --rotated-before 90d --yes", "rotatorctl rotate --rotated-before 90d --yes"},
@@ -333,6 +335,23 @@ func TestResumeCommand(t *testing.T) {
 		if got := m.again(strings.Fields(c.args), begin, "s/2"); got != c.want {
 			t.Errorf("%s: %s, want %s", c.args, got, c.want)
 		}
+	}
+}
+
+// TestUnreadFunctions: of many errors, the same one is shown each time.
+func TestUnreadFunctions(t *testing.T) {
+	v := &view{}
+	v.command = newList(v)
+	v.command.SetOut(io.Discard)
+	found := fleet.Listing{Functions: make(map[string]*fleet.Function)}
+	for i := range 20 {
+		id := fmt.Sprintf("f%02d", i)
+		found.Functions[id] = &fleet.Function{ARN: id, Err: errors.New(id + " is denied")}
+	}
+	out := newReport(v.command, "")
+	unread(out, found, operator.Skipped)
+	if got := out.Findings[0].Message; got != "cannot read the configuration of 20: f00 is denied" {
+		t.Error(got)
 	}
 }
 

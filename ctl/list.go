@@ -6,7 +6,9 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -21,14 +23,13 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"example.com/rotator/ctl/fleet"
 	"example.com/rotator/internal/function"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
-	"example.com/rotator/rotation/operator/fleet"
 )
 
-// listing is `rotatorctl list`.
 type listing struct {
 	selection
 	view       *view
@@ -40,7 +41,6 @@ type listing struct {
 	to         string
 }
 
-// newList returns `rotatorctl list`.
 func newList(v *view) *cobra.Command {
 	l := listing{view: v}
 	c := &cobra.Command{
@@ -96,27 +96,35 @@ func (l *listing) run(c *cobra.Command) error {
 		return err
 	}
 	out := newReport(c, "")
+	if l.format() == "csv" {
+		out.out = io.Discard // standard output has only the rows
+	}
 	stop := out.wait("listing secrets")
 	accounts := l.configurations()
-	functions := func(account string) fleet.Functions {
+	functions := func(account string) *lambda.Client {
 		if cfg, ok := accounts[account]; ok {
 			return l.view.lambda(cfg)
 		}
 		return l.view.lambda(l.view.cfg)
 	}
-	o := fleet.Options{Kinds: r.Kinds(), Filter: l.filter, Functions: functions}
+	o := fleet.Options{Accounts: make(map[string]*secretsmanager.Client), Kinds: r.Kinds(), Filter: l.Filter,
+		Functions: functions, Now: time.Now()}
 	for id, cfg := range accounts {
-		o.Accounts = append(o.Accounts, fleet.Account{ID: id, Secrets: secretsmanager.NewFromConfig(cfg)})
+		o.Accounts[id] = secretsmanager.NewFromConfig(cfg)
 	}
 	found := fleet.List(ctx, o)
 	if ctx.Err() != nil {
 		stop()
 		return awsError(ctx, "cannot list the secrets", "", ctx.Err())
 	}
-	for _, err := range found.Errors {
-		f := operator.Failure(awsError(ctx, "cannot list the secrets", "", err))
-		f.Check, f.Message = "list", err.Error()
-		l.problem(out, f)
+	for _, id := range slices.Sorted(maps.Keys(found.Errors)) {
+		what := "cannot list the secrets"
+		if id != "" {
+			what += " of account " + id
+		}
+		f := operator.Failure(awsError(ctx, what, "", found.Errors[id]))
+		f.Check = "list"
+		out.show(f)
 	}
 	if !l.migrate {
 		stop()
@@ -148,7 +156,7 @@ func (l *listing) check() error {
 			return fmt.Errorf("--account %q is not twelve digits", id)
 		}
 	}
-	if l.to != "" && functionName(l.to) == "" {
+	if l.to != "" && fleet.FunctionName(l.to) == "" {
 		return fmt.Errorf("--to %q is not the ARN of a Lambda function", l.to)
 	}
 	switch {
@@ -195,7 +203,6 @@ func (v *view) lambda(cfg aws.Config) *lambda.Client {
 	})
 }
 
-// format returns the output format.
 func (l *listing) format() string {
 	if wantsJSON(l.view.command) {
 		return "json"
@@ -203,21 +210,13 @@ func (l *listing) format() string {
 	return l.view.command.Flag("output").Value.String()
 }
 
-// problem adds a finding that is not about one secret, and prints it with a table.
-func (l *listing) problem(out *report, f operator.Finding) {
-	out.Findings = append(out.Findings, f)
-	if out.OK = out.code() == exitFine; l.format() == "table" {
-		out.row(f)
-	}
-}
-
 // unread reports the functions whose configuration could not be read.
-func (l *listing) unread(out *report, found fleet.Listing, state operator.State) {
+func unread(out *report, found fleet.Listing, state operator.State) {
 	var first error
 	n := 0
-	for _, f := range found.Functions {
-		if f.Err != nil {
-			first = cmp.Or(first, f.Err)
+	for _, id := range slices.Sorted(maps.Keys(found.Functions)) {
+		if err := found.Functions[id].Err; err != nil {
+			first = cmp.Or(first, err)
 			n++
 		}
 	}
@@ -230,21 +229,17 @@ func (l *listing) unread(out *report, found fleet.Listing, state operator.State)
 	if state != operator.Skipped {
 		f.Cause = engine.TargetFailed
 	}
-	l.problem(out, f)
+	out.show(f)
 }
 
-// print prints the secrets.
 func (l *listing) print(out *report, found fleet.Listing) error {
-	l.unread(out, found, operator.Skipped)
-	counts := make(map[fleet.State]int)
+	unread(out, found, operator.Skipped)
+	counts := make(map[string]int)
 	for _, s := range found.Secrets {
 		counts[s.State]++
-		if s.State.Bad() {
-			out.Findings = append(out.Findings, operator.Finding{
-				Check: s.Name, State: operator.Failed, Cause: stuck, Message: string(s.State) + ": " + s.Reason,
-				Advice: "look at `rotatorctl status " + fleet.Quote(s.Name) + "`",
-			})
-			out.OK = false
+		if s.Bad() {
+			out.add(failed(s.Name, stuck, s.State+": "+s.Reason,
+				"look at `rotatorctl status "+fleet.Quote(s.Name)+"`"))
 		}
 	}
 	text := plural(len(found.Secrets), "secret")
@@ -260,9 +255,7 @@ func (l *listing) print(out *report, found fleet.Listing) error {
 	var err error
 	switch l.format() {
 	case "csv":
-		if err = writeSecrets(out.out, found.Secrets); out.OK {
-			text = ""
-		}
+		err = writeSecrets(l.view.command.OutOrStdout(), found.Secrets)
 	case "table":
 		err = l.table(out.out, found.Secrets)
 	}
@@ -283,71 +276,54 @@ func plural(n int, noun string) string {
 }
 
 func (l *listing) table(w io.Writer, secrets []fleet.Secret) error {
-	if len(secrets) == 0 {
-		return nil
-	}
-	var text strings.Builder
-	t := tabwriter.NewWriter(&text, 0, 4, 2, ' ', 0)
-	account := func(id string) string {
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	line := func(account string, row ...string) {
 		if len(l.accounts) > 1 {
-			return id + "\t"
+			row = slices.Insert(row, 1, account)
 		}
-		return ""
+		fmt.Fprintln(t, strings.Join(row, "\t"))
 	}
-	fmt.Fprintln(t, "STATE\t"+account("ACCOUNT")+
-		"SECRET\tENGINE\tSTRATEGY\tFUNCTION\tRUNTIME\tLAST ROTATED\tNEXT\tREASON")
+	if len(secrets) > 0 {
+		line("ACCOUNT", "STATE", "SECRET", "ENGINE", "STRATEGY", "FUNCTION", "RUNTIME", "LAST ROTATED", "NEXT", "REASON")
+	}
 	for _, s := range secrets {
 		name := s.Engine
 		if s.EngineFrom == "name" {
 			name += "?"
 		}
 		row := []string{
-			string(s.State), s.Name, name, string(s.Strategy), functionName(s.Function), s.Runtime,
-			ago(s.Last), ago(s.Next), s.Reason,
+			s.State, s.Name, name, string(s.Strategy), fleet.FunctionName(s.Function), s.Runtime,
+			known(s.Last, humanize.Time), known(s.Next, humanize.Time), s.Reason,
 		}
-		for i := range row[:8] {
+		for i := range row {
 			row[i] = cmp.Or(row[i], "-")
 		}
-		row[1] = account(s.Account) + row[1]
-		fmt.Fprintln(t, strings.Join(row, "\t"))
+		line(s.Account, row...)
 	}
-	if err := t.Flush(); err != nil {
-		return err
-	}
-	for line := range strings.Lines(text.String()) {
-		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
-			return err
-		}
-	}
-	return nil
+	return t.Flush()
 }
 
-func ago(t *time.Time) string {
+// known formats a time, unless it is nil.
+func known(t *time.Time, format func(time.Time) string) string {
 	if t == nil {
 		return ""
 	}
-	return humanize.Time(*t)
+	return format(*t)
 }
 
 func writeSecrets(w io.Writer, secrets []fleet.Secret) error {
+	stamp := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 	rows := [][]string{{
 		"state", "name", "arn", "account", "engine", "engine_from", "strategy", "function", "runtime",
 		"last_rotated", "next_rotation", "reason",
 	}}
 	for _, s := range secrets {
 		rows = append(rows, []string{
-			string(s.State), s.Name, s.ARN, s.Account, s.Engine, s.EngineFrom, string(s.Strategy), s.Function,
-			s.Runtime, stamp(s.Last), stamp(s.Next), s.Reason,
+			s.State, s.Name, s.ARN, s.Account, s.Engine, s.EngineFrom, string(s.Strategy), s.Function,
+			s.Runtime, known(s.Last, stamp), known(s.Next, stamp), s.Reason,
 		})
 	}
 	return csv.NewWriter(w).WriteAll(rows)
-}
-
-func stamp(t *time.Time) string {
-	if t == nil {
-		return ""
-	}
-	return t.UTC().Format(time.RFC3339)
 }
 
 // read reads the values of secrets that a function rotates, if --read-values is set.
@@ -377,43 +353,16 @@ func (l *listing) read(ctx context.Context, found fleet.Listing, r *rotation.Rot
 func (l *listing) printMigration(
 	out *report, found fleet.Listing, to fleet.Target, values map[string]fleet.Value,
 ) error {
-	l.unread(out, found, operator.Unknown)
+	unread(out, found, operator.Unknown)
 	if to.Function != nil && to.Function.Err != nil {
-		l.problem(out, operator.Finding{Check: "--to", State: operator.Unknown, Cause: engine.TargetFailed,
+		out.show(operator.Finding{Check: "--to", State: operator.Unknown, Cause: engine.TargetFailed,
 			Message: fmt.Sprintf("cannot read the configuration of %s: %v", l.to, to.Function.Err),
 			Advice:  "check the ARN, and allow lambda:GetFunctionConfiguration"})
 	}
 	m := fleet.Migrate(found, to, values)
-	text, err := l.writeMigration(out, m), error(nil)
-	if l.format() == "csv" {
-		if err = writeMoves(out.out, m.Moves); out.OK {
-			text = ""
-		}
-	}
-	if err != nil {
-		return err
-	}
-	m.Moves = append([]fleet.Move{}, m.Moves...)
-	return out.end(struct {
-		outcome
-		fleet.Migration
-	}{out.outcome, m}, text)
-}
-
-// writeMigration prints a migration for a person, and returns the summary.
-func (l *listing) writeMigration(out *report, m fleet.Migration) string {
 	counts := make(map[fleet.Verdict]int)
-	table := l.format() == "table"
-	line := func(label, text string) {
-		if table {
-			out.print(fmt.Sprintf("%-9s%-8s", "", label), 17, text)
-		}
-	}
 	for _, x := range m.Moves {
 		counts[x.Verdict]++
-		if !table {
-			continue
-		}
 		facts := x.Template
 		for _, f := range []string{x.Engine, string(x.Strategy)} {
 			if f != "" {
@@ -421,22 +370,28 @@ func (l *listing) writeMigration(out *report, m fleet.Migration) string {
 			}
 		}
 		out.print(fmt.Sprintf("%-9s", x.Verdict), 9, x.Secret+" ("+facts+")")
-		for _, n := range x.Needs {
-			line(map[bool]string{true: "keep", false: "needs"}[x.Verdict == fleet.Keep], n)
+		needs := "needs"
+		if x.Verdict == fleet.Keep {
+			needs = "keep"
 		}
-		for i, command := range x.Switch {
-			line([]string{"switch", ""}[min(i, 1)], command)
-		}
-		for _, command := range x.Back {
-			line("back", command)
+		for _, part := range []struct {
+			label string
+			lines []string
+		}{{needs, x.Needs}, {"switch", x.Switch}, {"back", x.Back}} {
+			for i, line := range part.lines {
+				if i > 0 && part.label != needs {
+					part.label = "" // a second command
+				}
+				out.print(fmt.Sprintf("%-9s%-8s", "", part.label), 17, line)
+			}
 		}
 	}
-	if table && len(m.Functions) > 0 {
+	if len(m.Functions) > 0 {
 		out.line("The new function needs:")
-		for _, n := range m.Functions {
-			of := plural(n.Secrets, "secret") + " of " + functionName(n.Function)
-			out.print("  ", 2, n.Need+" ("+of+")")
-		}
+	}
+	for _, n := range m.Functions {
+		of := plural(n.Secrets, "secret") + " of " + fleet.FunctionName(n.Function)
+		out.print("  ", 2, n.Need+" ("+of+")")
 	}
 	text := plural(len(m.Moves), "secret") + " of AWS's templates"
 	for i, words := range []string{"can switch", "need something first", "keep their template", "not known"} {
@@ -444,7 +399,17 @@ func (l *listing) writeMigration(out *report, m fleet.Migration) string {
 			text += fmt.Sprintf(", %d %s", n, words)
 		}
 	}
-	return strings.Replace(text, ",", ":", 1) + fmt.Sprintf("; %d others", m.Others)
+	text = strings.Replace(text, ",", ":", 1) + fmt.Sprintf("; %d others", m.Others)
+	if l.format() == "csv" {
+		if err := writeMoves(l.view.command.OutOrStdout(), m.Moves); err != nil {
+			return err
+		}
+	}
+	m.Moves = append([]fleet.Move{}, m.Moves...)
+	return out.end(struct {
+		outcome
+		fleet.Migration
+	}{out.outcome, m}, text)
 }
 
 func writeMoves(w io.Writer, moves []fleet.Move) error {

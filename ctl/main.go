@@ -107,7 +107,6 @@ usage; 3 not known, because an answer or a permission is missing; 130 interrupte
 	return root
 }
 
-// newVersion returns `rotatorctl version`.
 func newVersion(version string) *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",

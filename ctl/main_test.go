@@ -54,6 +54,7 @@ var changing = []struct {
 	{regexp.MustCompile(`(localhost|127\.0\.0\.1|\[::1\]):\d{4,}`), "$1:PORT"},
 	{regexp.MustCompile(`\b[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`), "VERSION"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC \([^)]*\)`), "TIME"},
+	{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d UTC`), "TIME"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`), "TIME"},
 	{regexp.MustCompile(`lookup db\.invalid.*`), "lookup db.invalid: no such host"}, // resolvers differ
 	{regexp.MustCompile(`(took|in) (\d+ seconds?|[\d.]+m?s)\b`), "$1 TIME"},

@@ -15,75 +15,61 @@ import (
 	"sync"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/spf13/cobra"
 
+	"example.com/rotator/ctl/fleet"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
-	"example.com/rotator/rotation/operator/fleet"
 )
 
-// selection is the flags that select secrets, and the filter that they form.
+// selection is the filter that flags form.
 type selection struct {
-	names, states, engines, strategies, functions, runtimes, tags []string
-	before                                                        string
-	filter                                                        fleet.Filter
+	fleet.Filter
+	tags   []string
+	before string
 }
 
-// filters adds the flags to a command.
 func (s *selection) filters(c *cobra.Command) {
 	f := c.Flags()
-	f.StringSliceVar(&s.names, "name", nil, "select secrets whose name has this prefix; may be repeated")
+	f.StringSliceVar(&s.Names, "name", nil, "select secrets whose name has this prefix; may be repeated")
 	f.StringArrayVar(&s.tags, "tag", nil, "select secrets with the tag KEY or KEY=VALUE; all must match")
-	f.StringSliceVar(&s.states, "state", nil, "select secrets in a state: "+join(fleet.States))
-	f.StringSliceVar(&s.engines, "engine", nil, "select secrets of an engine")
-	f.StringSliceVar(&s.strategies, "strategy", nil, "select secrets with the strategy single or alternating")
-	f.StringSliceVar(&s.functions, "rotated-by", nil, "select secrets that a function rotates, by its ARN or name")
-	f.StringSliceVar(&s.runtimes, "runtime", nil, "select secrets by a prefix of the function's runtime, such as python")
+	f.StringSliceVar(&s.States, "state", nil, "select secrets in a state: "+strings.Join(fleet.States, ", "))
+	f.StringSliceVar(&s.Engines, "engine", nil, "select secrets of an engine")
+	f.StringSliceVar(&s.Strategies, "strategy", nil, "select secrets with the strategy single or alternating")
+	f.StringSliceVar(&s.Functions, "rotated-by", nil, "select secrets that a function rotates, by its ARN or name")
+	f.StringSliceVar(&s.Runtimes, "runtime", nil, "select secrets by a prefix of the function's runtime, such as python")
 	f.StringVar(&s.before, "rotated-before", "",
 		"select secrets not rotated since a time, such as 2026-11-29T10:00:00Z, or for a duration, such as 90d")
-	for flag, words := range map[string][]string{
-		"state": strings.Split(join(fleet.States), ", "), "strategy": {"single", "alternating"},
-	} {
-		complete := cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)
-		_ = c.RegisterFlagCompletionFunc(flag, complete) // the flag exists
-	}
+	completeFlag(c, "state", fleet.States)
+	completeFlag(c, "strategy", strategies)
 }
 
-func join[T ~string](list []T) string {
-	var text []string
-	for _, x := range list {
-		text = append(text, string(x))
-	}
-	return strings.Join(text, ", ")
-}
+var strategies = []string{string(engine.SingleUser), string(engine.AlternatingUsers)}
 
-// read builds the filter from the flags.
-func (s *selection) read() error {
-	s.filter = fleet.Filter{
-		Names: s.names, Engines: s.engines, Functions: s.functions, Runtimes: s.runtimes, Tags: make(map[string]string),
-	}
+// read completes the filter from the flags.
+func (s *selection) read() (err error) {
+	s.Tags = make(map[string]string)
 	for _, t := range s.tags {
 		key, value, _ := strings.Cut(t, "=")
 		if key == "" {
 			return fmt.Errorf("--tag %q is not KEY or KEY=VALUE", t)
 		}
-		s.filter.Tags[key] = value
+		s.Tags[key] = value
 	}
-	for _, state := range s.states {
-		if !slices.Contains(fleet.States, fleet.State(state)) {
-			return fmt.Errorf("--state %q is not one of %s", state, join(fleet.States))
+	for _, state := range s.States {
+		if !slices.Contains(fleet.States, state) {
+			return fmt.Errorf("--state %q is not one of %s", state, strings.Join(fleet.States, ", "))
 		}
-		s.filter.States = append(s.filter.States, fleet.State(state))
 	}
-	for _, strategy := range s.strategies {
-		if strategy != string(engine.SingleUser) && strategy != string(engine.AlternatingUsers) {
+	for _, strategy := range s.Strategies {
+		if !slices.Contains(strategies, strategy) {
 			return fmt.Errorf("--strategy %q is not single or alternating", strategy)
 		}
-		s.filter.Strategies = append(s.filter.Strategies, engine.Strategy(strategy))
 	}
-	var err error
-	s.filter.RotatedBefore, err = moment(s.before, time.Now())
+	s.RotatedBefore, err = moment(s.before, time.Now())
 	return err
 }
 
@@ -109,17 +95,22 @@ func moment(text string, now time.Time) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("--rotated-before %q is not %s", text, forms)
 }
 
-// many runs a task for several secrets.
+// many runs a task for one or several secrets.
 type many struct {
 	selection
 	view     *view
+	rotator  func() (*rotation.Rotator, error)
 	verb     string // checked, rotated or tested
-	missing  int    // how many named secrets were not found
 	parallel int
 	from     string // the secret to begin with
 	plan     bool   // only print the plan
 
-	rotator *rotation.Rotator // set by run
+	one     bool // the command line selects one secret by its name
+	missing int  // how many named secrets were not found
+}
+
+func newMany(v *view, verb string) *many {
+	return &many{view: v, rotator: sync.OnceValues(v.newRotator), verb: verb}
 }
 
 func (m *many) flags(c *cobra.Command) {
@@ -132,20 +123,17 @@ func (m *many) args(c *cobra.Command, args []string) error {
 	if err := m.read(); err != nil {
 		return usage(c, err)
 	}
+	filtered := !m.Empty() || m.from != ""
+	m.one = len(args) == 1 && !filtered
 	switch {
 	case m.parallel < 1 || m.parallel > 100:
 		return usage(c, fmt.Errorf("--parallel %d is not between 1 and 100", m.parallel))
-	case len(args) > 0 && len(m.engines)+len(m.strategies)+len(m.runtimes) > 0: // these need the function
+	case len(args) > 0 && m.ReadsFunctions():
 		return usage(c, errors.New("--engine, --strategy and --runtime select from all secrets and take no SECRET"))
-	case len(args) == 0 && m.filter.Empty() && m.from == "":
+	case len(args) == 0 && !filtered:
 		return usage(c, fmt.Errorf("%s takes a SECRET, or a filter such as --name", c.Name()))
 	}
 	return nil
-}
-
-// several reports whether the command line selects secrets other than by one name.
-func (m *many) several(args []string) bool {
-	return len(args) != 1 || !m.filter.Empty() || m.from != ""
 }
 
 // batch is the JSON of a command on several secrets.
@@ -159,12 +147,15 @@ type batch struct {
 // task handles one secret. failed has the names of its superuser secrets for which the task failed.
 type task func(ctx context.Context, s *fleet.Secret, failed []string, out *report) error
 
-// run runs the task for each selected secret, and reports each result when it is known.
-func (m *many) run(c *cobra.Command, args []string, do task) (err error) {
-	if err := m.view.connect(c.Context()); err != nil {
-		return err
+// run runs the task for the selected secret. For each of several, it reports the result when it is known.
+func (m *many) run(c *cobra.Command, args []string, do task) error {
+	if m.one {
+		return m.view.open(func(ctx context.Context, s *fleet.Secret, out *report) error {
+			s.Name = args[0] // an ARN also finds a secret of another account
+			return do(ctx, s, nil, out)
+		})(c, args)
 	}
-	if m.rotator, err = m.view.newRotator(); err != nil {
+	if err := m.view.connect(c.Context()); err != nil {
 		return err
 	}
 	out := newReport(c, "")
@@ -181,31 +172,33 @@ func (m *many) run(c *cobra.Command, args []string, do task) (err error) {
 	defer out.wait(fmt.Sprintf("%d secrets", len(secrets)))()
 	b := batch{Secrets: []json.RawMessage{}, Left: []string{}}
 	var mu sync.Mutex
-	counts := make(map[int]int) // by exit code
+	counts := make(map[operator.State]int)
 	ended := make([]bool, len(secrets))
 	width := 0
 	for _, s := range secrets {
 		width = max(width, min(len(s.Name), 40))
 	}
 	begun := fleet.Each(c.Context(), after, m.parallel, func(i int, failed []int) bool {
-		s := &secrets[i]
 		var superusers []string
 		for _, j := range failed {
 			superusers = append(superusers, secrets[j].Name)
 		}
-		one := m.one(c.Context(), s, superusers, do)
+		f, object := m.single(c.Context(), &secrets[i], superusers, do)
 		mu.Lock()
 		defer mu.Unlock()
-		if c.Context().Err() != nil && one.code == exitUnknown {
+		if c.Context().Err() != nil && f.State == operator.Unknown {
 			return false // interrupted
 		}
 		ended[i] = true
-		counts[one.code]++
-		out.result(s, one, width)
-		if out.json {
-			b.Secrets = append(b.Secrets, one.object)
+		counts[f.State]++
+		out.secretLine(f, width)
+		if f.State != operator.OK {
+			out.add(f)
 		}
-		return one.code == exitFine
+		if out.json {
+			b.Secrets = append(b.Secrets, object)
+		}
+		return f.State == operator.OK
 	})
 	for i := range secrets {
 		if !begun[i] {
@@ -215,133 +208,98 @@ func (m *many) run(c *cobra.Command, args []string, do task) (err error) {
 	if first := slices.Index(ended, false); first >= 0 {
 		b.Resume = m.again(os.Args[1:], begin, secrets[first].Name)
 	}
-	return m.conclude(c, out, &b, counts, len(secrets))
+	return m.conclude(out, &b, counts, len(secrets))
 }
 
-// single is the result of the task for one secret.
-type single struct {
-	code    int
-	outcome outcome
-	object  json.RawMessage
-	took    time.Duration
-}
-
-// one runs the task with a report that prints nothing.
-func (m *many) one(parent context.Context, s *fleet.Secret, failed []string, do task) single {
+// single runs the task for one of several secrets, and returns its result and its JSON.
+func (m *many) single(parent context.Context, s *fleet.Secret, failed []string, do task) (operator.Finding, []byte) {
 	ctx, cancel := context.WithTimeout(parent, m.view.timeout)
 	defer cancel()
-	var text bytes.Buffer
+	var object bytes.Buffer
 	r := &report{outcome: outcome{OK: true, Secret: s.ARN, Findings: []operator.Finding{}}, ctx: parent,
-		screen: &screen{out: &text, err: io.Discard, json: true}}
+		screen: &screen{out: &object, err: io.Discard, json: true}}
 	begin := time.Now()
 	err := do(ctx, s, failed, r)
 	if _, ok := errors.AsType[verdict](err); err != nil && !ok {
 		r.find(operator.Failure(err))
 		err = r.end(nil, "")
 	}
-	one := single{code: r.code(), outcome: r.outcome, object: text.Bytes(), took: time.Since(begin)}
-	if err != nil && one.code == exitFine {
-		one.code = exitUnknown // interrupted
-	}
-	return one
-}
-
-// result prints the result for one secret, and adds it to the findings if it is not fine.
-func (r *report) result(s *fleet.Secret, one single, width int) {
-	f := operator.Finding{Check: s.Name, State: operator.OK, Message: span(one.took)}
-	if one.code != exitFine {
-		for _, x := range slices.Backward(one.outcome.Findings) {
+	f := operator.Finding{State: operator.OK, Message: span(time.Since(begin))}
+	if err != nil {
+		f = operator.Finding{State: operator.Unknown, Message: "the outcome is not known"}
+		for _, x := range slices.Backward(r.Findings) {
 			undecided := x.State == operator.Unknown && x.Cause != "" && f.State != operator.Failed
 			if x.State == operator.Failed || undecided {
 				f = x
 			}
 		}
-		f.Check = s.Name
-		if f.State == operator.OK {
-			f.State, f.Message = operator.Unknown, "the outcome is not known"
-		}
-		r.Findings = append(r.Findings, f)
-		r.OK = false
 	}
-	r.secretLine(f, width)
+	f.Check = s.Name
+	return f, object.Bytes()
 }
 
-// secretLine prints the result for one secret.
 func (s *screen) secretLine(f operator.Finding, width int) {
 	s.finding(f, s.colored(f.State)+fmt.Sprintf("%-*s  ", width, f.Check), stateWidth+width+2)
 }
 
 // conclude prints the summary, and returns an error with the exit code.
-func (m *many) conclude(c *cobra.Command, out *report, b *batch, counts map[int]int, n int) error {
-	parts, cut := []string{fmt.Sprintf("%d %s", counts[exitFine], m.verb)}, "still under way"
+func (m *many) conclude(out *report, b *batch, counts map[operator.State]int, n int) error {
+	fine, failed, unknown := counts[operator.OK], counts[operator.Failed], counts[operator.Unknown]
+	text, cut := fmt.Sprintf("%s: %d %s", plural(n+m.missing, "secret"), fine, m.verb), "still under way"
 	if m.verb == "checked" {
-		parts[0], cut = fmt.Sprintf("%d would be rotated", counts[exitFine]), "interrupted"
+		text, cut = fmt.Sprintf("%s: %d would be rotated", plural(n+m.missing, "secret"), fine), "interrupted"
 	}
 	for _, p := range []struct {
 		n    int
 		text string
 	}{
-		{m.missing, "not found"},
-		{counts[exitFound], "failed"}, {counts[exitUnknown], "not known"},
-		{len(b.Left), "not begun"},
-		{n - counts[exitFine] - counts[exitFound] - counts[exitUnknown] - len(b.Left), cut},
+		{m.missing, "not found"}, {failed, "failed"}, {unknown, "not known"}, {len(b.Left), "not begun"},
+		{n - fine - failed - unknown - len(b.Left), cut},
 	} {
 		if p.n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.text))
+			text += fmt.Sprintf(", %d %s", p.n, p.text)
 		}
 	}
-	text := plural(n+m.missing, "secret") + ": " + strings.Join(parts, ", ")
 	if n+m.missing == 0 {
 		text = "No secret that a function rotates was selected"
 	}
 	code := out.code()
 	if b.Resume != "" {
-		code = exitInterrupted
+		code, out.OK = exitInterrupted, false
 		text += "; to continue: " + b.Resume
-		out.OK = false
 	}
-	if b.outcome = out.outcome; out.json {
-		if err := printJSON(out.out, b); err != nil {
-			return err
-		}
+	if code == exitFine {
+		text += "."
 	}
-	if code != exitFine {
-		return verdict{errors.New(text), code}
-	}
-	out.line(text + ".")
-	return nil
+	b.outcome = out.outcome
+	return out.finish(b, text, code)
 }
 
-// again returns the command that does the rest, built from the arguments of this one. A check continues
-// with the first secret that was not checked. A rotation leaves out the secrets that were rotated; if
-// --rotated-before already does that, or the function only tested, the command stays the same.
+// again returns the command that does the rest: this one's arguments, of which the last flag counts. A check
+// continues with the first secret that was not checked. A rotation leaves out the secrets that were rotated,
+// unless --rotated-before already does that or the function only tested.
 func (m *many) again(args []string, begin time.Time, first string) string {
-	flag, value := "--from", first
 	switch {
+	case m.verb == "checked":
+		args = append(slices.Clone(args), "--from", first)
 	case m.verb == "rotated" && m.before == "":
-		flag, value = "--rotated-before", begin.UTC().Format(time.RFC3339)
-	case m.verb != "checked":
-		flag, value = "", ""
+		args = append(slices.Clone(args), "--rotated-before", begin.UTC().Format(time.RFC3339))
 	}
-	words := []string{"rotatorctl"}
-	for i := 0; i < len(args); i++ {
-		switch a := args[i]; {
-		case flag != "" && a == flag:
-			i++ // and its value
-		case flag == "" || !strings.HasPrefix(a, flag+"="):
-			words = append(words, fleet.Quote(a))
-		}
+	command := "rotatorctl"
+	for _, a := range args {
+		command += " " + fleet.Quote(a)
 	}
-	if flag != "" {
-		words = append(words, flag, fleet.Quote(value))
-	}
-	return strings.Join(words, " ")
+	return command
 }
 
 // order returns the selected secrets, and for each the indices of those that come before it. A named
 // secret that does not exist becomes a finding.
 func (m *many) order(ctx context.Context, args []string, out *report) ([]fleet.Secret, [][]int, error) {
-	secrets, err := m.selected(ctx, args, out)
+	r, err := m.rotator()
+	if err != nil {
+		return nil, nil, err
+	}
+	secrets, err := m.selected(ctx, args, r.Kinds(), out)
 	if err != nil || len(secrets) == 0 {
 		return nil, nil, err
 	}
@@ -349,14 +307,13 @@ func (m *many) order(ctx context.Context, args []string, out *report) ([]fleet.S
 	for i, s := range secrets {
 		arns[i] = s.ARN
 	}
-	superusers, unread := fleet.Superusers(ctx, m.view.secrets, arns, m.rotator.Kinds())
+	superusers, unread := fleet.Superusers(ctx, m.view.secrets, arns, r.Kinds())
 	if len(unread) > 0 && ctx.Err() == nil {
 		first := slices.Sorted(maps.Keys(unread))[0]
-		out.Findings = append(out.Findings, operator.Finding{Check: "order", State: operator.Skipped,
+		out.show(operator.Finding{Check: "order", State: operator.Skipped,
 			Message: fmt.Sprintf("cannot read the values of %s, so these come after all superuser secrets: %v",
 				plural(len(unread), "secret"), unread[first]),
 			Advice: "allow secretsmanager:BatchGetSecretValue and secretsmanager:GetSecretValue"})
-		out.row(out.Findings[len(out.Findings)-1])
 	}
 	after := fleet.Order(secrets, superusers, unread)
 	if m.from == "" {
@@ -367,44 +324,47 @@ func (m *many) order(ctx context.Context, args []string, out *report) ([]fleet.S
 		const advice = "omit --from to begin with the first"
 		return nil, nil, engine.Errorf(invalidArguments, advice, "--from %s is not one of the secrets", m.from)
 	}
-	for i := range after[at:] {
-		after[at+i] = slices.DeleteFunc(slices.Clone(after[at+i]), func(j int) bool { return j < at })
-		for k := range after[at+i] {
-			after[at+i][k] -= at
+	rest := make([][]int, len(secrets)-at)
+	for i := range rest {
+		for _, j := range after[at+i] {
+			if j >= at {
+				rest[i] = append(rest[i], j-at)
+			}
 		}
 	}
-	return secrets[at:], after[at:], nil
+	return secrets[at:], rest, nil
 }
 
 // selected returns the named secrets, or without names all that the filter selects.
-func (m *many) selected(ctx context.Context, args []string, out *report) ([]fleet.Secret, error) {
+func (m *many) selected(ctx context.Context, args []string, kinds []engine.Kind, out *report) ([]fleet.Secret, error) {
 	if len(args) == 0 {
-		account := fleet.Account{Secrets: m.view.secrets}
-		o := fleet.Options{Accounts: []fleet.Account{account}, Kinds: m.rotator.Kinds(), Filter: m.filter}
-		o.Filter.Rotates = true
-		if f := m.filter; len(f.Engines)+len(f.Strategies)+len(f.Runtimes) > 0 {
-			o.Functions = func(string) fleet.Functions { return m.view.lambda(m.view.cfg) }
+		o := fleet.Options{Accounts: map[string]*secretsmanager.Client{"": m.view.secrets}, Kinds: kinds,
+			Filter: m.Filter, Now: time.Now()}
+		if m.ReadsFunctions() {
+			o.Functions = func(string) *lambda.Client { return m.view.lambda(m.view.cfg) }
 		}
 		l := fleet.List(ctx, o)
-		if len(l.Errors) > 0 { // of the one account
-			return nil, awsError(ctx, "cannot list the secrets", "", l.Errors[0])
+		if err := l.Errors[""]; err != nil {
+			return nil, awsError(ctx, "cannot list the secrets", "", err)
 		}
-		return l.Secrets, nil
+		return slices.DeleteFunc(l.Secrets, func(s fleet.Secret) bool { return !s.Rotates() }), nil
 	}
 	var secrets []fleet.Secret
 	seen := make(map[string]bool)
 	for _, id := range args {
-		s, err := fleet.Find(ctx, m.view.secrets, id)
-		switch {
-		case ctx.Err() != nil:
+		s, err := m.view.describe(ctx, id)
+		if ctx.Err() != nil {
 			return nil, ctx.Err()
-		case err != nil:
-			f := operator.Failure(awsError(ctx, "cannot describe the secret "+id, id, err))
+		}
+		if err != nil {
+			f := operator.Failure(err)
 			f.Check = id
-			out.Findings, out.OK = append(out.Findings, f), false
+			out.add(f)
 			out.secretLine(f, len(id))
 			m.missing++
-		case !seen[s.ARN] && m.filter.Passes(&s):
+			continue
+		}
+		if m.Selects(&s) && !seen[s.ARN] {
 			secrets, seen[s.ARN] = append(secrets, s), true
 		}
 	}
@@ -418,7 +378,6 @@ type planned struct {
 	After  []string `json:"after"` // the names of the superuser secrets that come first
 }
 
-// printPlan prints the secrets that would be rotated, in order.
 func (m *many) printPlan(secrets []fleet.Secret, after [][]int, out *report) error {
 	plan := []planned{}
 	for i, s := range secrets {

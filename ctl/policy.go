@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.com/rotator/internal/function"
+	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
 )
@@ -35,23 +36,19 @@ type principalPolicy struct {
 	Policy    document `json:"policy"`
 }
 
-// document is an IAM policy.
 type document struct {
-	Version   string      `json:"Version"`
-	Statement []statement `json:"Statement"`
+	Version   string
+	Statement []statement
 }
 
 type statement struct {
-	Sid       string                       `json:"Sid"`
-	Effect    string                       `json:"Effect"`
-	Action    []string                     `json:"Action"`
-	Resource  []string                     `json:"Resource"`
-	Condition map[string]map[string]string `json:"Condition,omitempty"`
+	Sid, Effect      string
+	Action, Resource []string
+	Condition        map[string]map[string]string `json:",omitempty"`
 }
 
 const functionsRole = "the function's role"
 
-// newPolicy returns `rotatorctl policy`.
 func newPolicy(v *view) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "policy SECRET",
@@ -67,29 +64,23 @@ can leave out a statement whose Sid begins with Optional: a rotation succeeds wi
 it, and loses only what the Sid names.`,
 		Example: "  rotatorctl policy shop/db\n  rotatorctl policy shop/db --json | jq '.policies[0].policy'",
 		Args:    exactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
-			defer cancel()
+		PreRun: func(*cobra.Command, []string) {
+			// The role may not exist yet: it is created from this output.
+			v.settings = map[string]string{"ROTATION_ROLE_ARN": "", "ROTATION_ROLE_EXTERNAL_ID": ""}
+		},
+		RunE: v.with(func(ctx context.Context, r *rotation.Rotator, secret string, out *report) error {
 			settings, err := function.Settings(function.Getenv)
 			if err != nil {
 				return err
 			}
-			// The role may not exist yet: it is created from this output.
-			v.settings = map[string]string{"ROTATION_ROLE_ARN": "", "ROTATION_ROLE_EXTERNAL_ID": ""}
-			r, id, err := v.rotator(ctx, args[0])
-			if err != nil {
-				return err
-			}
-			out := newReport(c, id)
-			stop := out.wait("asking what " + args[0] + " needs")
-			n, err := operator.Needs(ctx, r, id)
-			stop()
+			defer out.wait("asking what " + secret + " needs")()
+			n, err := operator.Needs(ctx, r, out.Secret)
 			if err != nil {
 				return err
 			}
 			p := newPolicyOf(n, settings("ROTATION_ROLE_ARN"))
 			if !out.json {
-				if err := p.print(c.OutOrStdout()); err != nil {
+				if err := p.print(out.out); err != nil {
 					return err
 				}
 			}
@@ -98,13 +89,13 @@ it, and loses only what the Sid names.`,
 				verdict = "the grants are missing: " + n.Unread.Error()
 				f := operator.Failure(n.Unread)
 				f.Check, f.State = "grants", operator.Unknown
-				out.Findings, out.OK = append(out.Findings, f), false // the text shows it as the note
+				out.add(f) // the text shows it as the note
 			}
 			p.outcome = out.outcome
 			return out.end(p, verdict)
-		},
+		}),
 	}
-	v.flags(c, 0)
+	v.flags(c)
 	return c
 }
 
@@ -151,11 +142,11 @@ func (p policy) print(w io.Writer) error {
 		}
 		fmt.Fprintf(w, "# IAM policy of %s\n%s\n\n", one.Principal, text)
 	}
-	if p.Login == "" {
-		fmt.Fprintf(w, "# At the target (%s, %s)\n", p.Engine, p.Strategy)
-	} else {
-		fmt.Fprintf(w, "# What the login %s needs at the target (%s, %s)\n", p.Login, p.Engine, p.Strategy)
+	what := "At the target"
+	if p.Login != "" {
+		what = "What the login " + p.Login + " needs at the target"
 	}
+	fmt.Fprintf(w, "# %s (%s, %s)\n", what, p.Engine, p.Strategy)
 	for _, g := range p.Grants {
 		fmt.Fprintln(w, g)
 	}

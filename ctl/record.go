@@ -15,20 +15,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
+	"example.com/rotator/ctl/fleet"
 	"example.com/rotator/internal/awserror"
-	"example.com/rotator/rotation/engine"
 	"example.com/rotator/sim"
 )
 
-// taken is a step that has ended.
-type taken struct {
-	version, step string       // step is "" for the rotation as a whole
-	cause         engine.Cause // of a failure, or ""
-	message       string
-}
-
-// record returns the steps that ended after begin, oldest first. Secrets Manager does not show them.
-type record func(ctx context.Context, begin time.Time) ([]taken, error)
+// record returns what happened after begin, oldest first. Secrets Manager does not show it.
+type record func(ctx context.Context, begin time.Time) ([]sim.Happened, error)
 
 // recordOf returns the record of a secret: the simulator's or, on AWS, the function's log group.
 func recordOf(
@@ -45,7 +38,7 @@ func recordOf(
 
 // simulatorRecord reads the history that `rotatorctl sim` serves.
 func simulatorRecord(base, secret string) record {
-	return func(ctx context.Context, begin time.Time) ([]taken, error) {
+	return func(ctx context.Context, _ time.Time) (history []sim.Happened, err error) {
 		address := strings.TrimSuffix(base, "/") + "/history/" + url.PathEscape(secret)
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 		if err != nil {
@@ -59,40 +52,9 @@ func simulatorRecord(base, secret string) record {
 		if answer.StatusCode != http.StatusOK {
 			return nil, fmt.Errorf("cannot read the record of %s: %s", secret, answer.Status)
 		}
-		var history []sim.Happened
-		if err := json.NewDecoder(answer.Body).Decode(&history); err != nil {
-			return nil, err
-		}
-		var steps []taken
-		for _, h := range history {
-			switch {
-			case h.Step != "":
-				steps = append(steps, taken{h.Version, h.Step, causeOf(h.Cause, h.Message), h.Message})
-			case strings.HasSuffix(h.Event, "RotationFailed"): // if no step has failed, the label was not moved
-				steps = append(steps, taken{h.Version, "", engine.InternalError, h.Message})
-			}
-		}
-		return steps, nil
+		err = json.NewDecoder(answer.Body).Decode(&history)
+		return history, err
 	}
-}
-
-// causeOf returns the cause of a function's error. The errors of other functions may have none.
-func causeOf(cause, message string) engine.Cause {
-	if cause == "" && message != "" {
-		return engine.TargetFailed
-	}
-	return engine.Cause(cause)
-}
-
-// functionName returns the name in the ARN of a function, without an alias, or "" if it is not one.
-func functionName(text string) string {
-	a, err := arn.Parse(text)
-	name, ok := strings.CutPrefix(a.Resource, "function:")
-	if err != nil || a.Service != "lambda" || !ok {
-		return ""
-	}
-	name, _, _ = strings.Cut(name, ":")
-	return name
 }
 
 // logRecord reads the lines "step done" and "step failed" in the log of this function. Other functions,
@@ -101,12 +63,11 @@ func logRecord(cfg aws.Config, secret, function, group string) record {
 	if a, err := arn.Parse(function); err == nil {
 		cfg.Region = a.Region
 	}
-	group = cmp.Or(group, "/aws/lambda/"+functionName(function))
+	group = cmp.Or(group, "/aws/lambda/"+fleet.FunctionName(function))
 	client := cloudwatchlogs.NewFromConfig(cfg)
-	return func(ctx context.Context, begin time.Time) ([]taken, error) {
+	return func(ctx context.Context, begin time.Time) (steps []sim.Happened, err error) {
 		in := &cloudwatchlogs.FilterLogEventsInput{LogGroupName: &group, StartTime: aws.Int64(begin.UnixMilli()),
 			FilterPattern: aws.String(fmt.Sprintf(`{ $.secret = %q && $.message = "step *" }`, secret))}
-		var steps []taken
 		for pages := cloudwatchlogs.NewFilterLogEventsPaginator(client, in); pages.HasMorePages(); {
 			page, err := pages.NextPage(ctx)
 			if err != nil {
@@ -115,7 +76,9 @@ func logRecord(cfg aws.Config, secret, function, group string) record {
 			for _, e := range page.Events {
 				var line struct{ Version, Step, Cause, Error string }
 				if json.Unmarshal([]byte(aws.ToString(e.Message)), &line) == nil {
-					steps = append(steps, taken{line.Version, line.Step, causeOf(line.Cause, line.Error), line.Error})
+					steps = append(steps, sim.Happened{
+						Version: line.Version, Step: line.Step, Cause: line.Cause, Message: line.Error,
+					})
 				}
 			}
 		}

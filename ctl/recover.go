@@ -5,11 +5,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
 )
 
-// newRecover returns `rotatorctl recover`.
 func newRecover(v *view) *cobra.Command {
 	var yes, bySuperuser bool
 	c := &cobra.Command{
@@ -29,31 +29,25 @@ it only with --yes:
 It is safe to repeat, and a label moves only to a version that the target accepted.`,
 		Example: "  rotatorctl recover shop/db\n  rotatorctl recover shop/db --yes",
 		Args:    exactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
-			defer cancel()
+		PreRun: func(*cobra.Command, []string) {
 			if bySuperuser {
 				v.settings = map[string]string{"RECOVER_BY_SUPERUSER": "true"}
 			}
-			r, arn, err := v.rotator(ctx, args[0])
-			if err != nil {
-				return err
-			}
+		},
+		RunE: v.with(func(ctx context.Context, r *rotation.Rotator, secret string, out *report) error {
 			act := operator.Diagnose
 			if yes {
 				act = operator.Recover
 			}
-			out := newReport(c, arn)
-			stop := out.wait("trying the credentials of " + args[0])
-			d, err := act(ctx, r, arn)
-			stop()
+			defer out.wait("trying the credentials of " + secret)()
+			d, err := act(ctx, r, out.Secret)
 			if err != nil && d.Trouble == nil {
 				return err
 			}
-			return recovered(out, d, args[0])
-		},
+			return recovered(out, d)
+		}),
 	}
-	v.flags(c, 0)
+	v.flags(c)
 	c.Flags().BoolVar(&yes, "yes", false, "apply the changes")
 	c.Flags().BoolVar(&bySuperuser, "by-superuser", false,
 		"let the superuser reset the user if no version of the secret opens the target")
@@ -61,7 +55,7 @@ It is safe to repeat, and a label moves only to a version that the target accept
 }
 
 // recovered reports a diagnosis, or what Recover did.
-func recovered(out *report, d operator.Diagnosis, secret string) error {
+func recovered(out *report, d operator.Diagnosis) error {
 	version := ""
 	if d.Version != "" {
 		version = " (version " + d.Version + ")"

@@ -76,8 +76,7 @@ func (r *report) find(f operator.Finding) {
 	if r.ctx.Err() != nil {
 		return
 	}
-	r.Findings = append(r.Findings, f)
-	r.OK = r.code() == exitFine
+	r.add(f)
 	if len(r.folded) > 0 && (f.State != r.folded[0].State || f.Message != r.folded[0].Message || f.Cause != "") {
 		r.unfold()
 	}
@@ -85,6 +84,18 @@ func (r *report) find(f operator.Finding) {
 		r.folded = append(r.folded, f)
 		return
 	}
+	r.row(f)
+}
+
+// add adds a finding without printing it.
+func (r *report) add(f operator.Finding) {
+	r.Findings = append(r.Findings, f)
+	r.OK = r.OK && f.State != operator.Failed && f.State != operator.Unknown
+}
+
+// show adds a finding and prints it immediately.
+func (r *report) show(f operator.Finding) {
+	r.add(f)
 	r.row(f)
 }
 
@@ -108,16 +119,21 @@ func (r *report) end(object any, text string) error {
 	if r.ctx.Err() != nil {
 		return r.ctx.Err()
 	}
+	if object == nil {
+		object = r.outcome
+	}
+	return r.finish(object, text, r.code())
+}
+
+// finish is end with another exit code.
+func (r *report) finish(object any, text string, code int) error {
 	r.unfold()
 	if r.json {
-		if object == nil {
-			object = r.outcome
-		}
 		if err := printJSON(r.out, object); err != nil {
 			return err
 		}
 	}
-	if code := r.code(); code != exitFine {
+	if code != exitFine {
 		return verdict{errors.New(text), code}
 	}
 	if text != "" {
@@ -155,7 +171,6 @@ var colors = map[operator.State]string{
 	operator.OK: "\x1b[32m", operator.Failed: "\x1b[31m", operator.Unknown: "\x1b[33m", operator.Skipped: "\x1b[2m",
 }
 
-// row prints a finding: its check, state, message and advice.
 func (s *screen) row(f operator.Finding) {
 	s.finding(f, fmt.Sprintf("%-*s", checkWidth, f.Check)+s.colored(f.State), checkWidth+stateWidth)
 }
@@ -181,12 +196,10 @@ func (s *screen) colored(state operator.State) string {
 	return text
 }
 
-// note prints a fact that is not a finding.
 func (s *screen) note(label, text string) {
 	s.print(fmt.Sprintf("%-*s", checkWidth, label), checkWidth, text)
 }
 
-// line prints a sentence.
 func (s *screen) line(text string) { s.print("", 0, text) }
 
 // print writes text after a prefix, and indents the lines that wrap.
@@ -204,7 +217,6 @@ func (s *screen) print(prefix string, indent int, text string) {
 	fmt.Fprintln(s.out, strings.TrimRight(prefix+text, " "))
 }
 
-// clear removes the line of progress.
 func (s *screen) clear() {
 	if s.progress {
 		fmt.Fprint(s.err, clearLine)
@@ -243,7 +255,6 @@ func (s *screen) wait(what string) (stop func()) {
 	}
 }
 
-// printJSON writes a value as JSON.
 func printJSON(w io.Writer, x any) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")

@@ -12,20 +12,20 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/spf13/cobra"
+	"golang.org/x/time/rate"
 
+	"example.com/rotator/ctl/fleet"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
-	"example.com/rotator/rotation/operator/fleet"
 )
 
 // exampleFunction is the ARN of a function in help texts and errors.
 const exampleFunction = "arn:aws:lambda:eu-west-1:123456789012:function:rotator"
 
-// newRotate returns `rotatorctl rotate`.
 func newRotate(v *view) *cobra.Command {
-	o := rotating{view: v}
+	m := newMany(v, "rotated")
+	o := rotating{many: m, pace: rate.NewLimiter(rotationsPerSecond, 1), logPace: rate.NewLimiter(logsPerSecond, 1)}
 	var yes bool
-	m := many{view: v, verb: "rotated"}
 	c := &cobra.Command{
 		Use:   "rotate SECRET...",
 		Short: "Rotate secrets now, and report each step",
@@ -53,23 +53,17 @@ interrupted, it prints the command that rotates the rest.`,
 		},
 		Args: m.args,
 		RunE: func(c *cobra.Command, args []string) error {
-			if o.function != "" && functionName(o.function) == "" {
+			if o.function != "" && fleet.FunctionName(o.function) == "" {
 				return usage(c, fmt.Errorf("--function %q is not the ARN of a Lambda function, such as %s",
 					o.function, exampleFunction))
 			}
-			if m.several(args) {
-				return m.rotate(c, args, o, yes || len(args) > 0)
+			if m.plan = len(args) == 0 && !yes; o.test {
+				m.verb = "tested"
 			}
-			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
-			defer cancel()
-			d, err := v.open(ctx, args[0])
-			if err != nil {
-				return err
-			}
-			return o.rotate(ctx, args[0], aws.ToString(d.RotationLambdaARN), newReport(c, arnOf(d)))
+			return m.run(c, args, o.rotate)
 		},
 	}
-	completeSecret(c, v, 0)
+	v.complete(c)
 	flags := c.Flags()
 	flags.StringVar(&o.function, "function", "", "ARN of the function to set for the secret")
 	flags.BoolVar(&o.test, "test", false,
@@ -83,79 +77,56 @@ interrupted, it prints the command that rotates the rest.`,
 
 // rotating has the options of a rotation.
 type rotating struct {
-	view            *view
+	*many
 	function, group string
 	test            bool
-	pace, logPace   *fleet.Pace // of several rotations, else nil
+	pace, logPace   *rate.Limiter
 }
 
-// rotate rotates the report's secret. own is the secret's function.
-func (o rotating) rotate(ctx context.Context, name, own string, out *report) error {
-	if o.pace != nil {
-		if err := o.pace.Wait(ctx); err != nil {
-			return err
-		}
+// rotate rotates a secret and follows the rotation. Of several, it follows also rotations that are under way.
+func (o *rotating) rotate(ctx context.Context, s *fleet.Secret, failed []string, out *report) error {
+	if len(failed) > 0 {
+		out.find(operator.Finding{
+			Check: "superuser", State: operator.Failed, Advice: "rotate the superuser secret first",
+			Message: "not rotated, because its superuser secret was not: " + strings.Join(failed, ", "),
+		})
+		return out.end(nil, "not rotated")
 	}
-	in := &secretsmanager.RotateSecretInput{SecretId: &out.Secret}
+	f := &follower{
+		rotating: o, secret: s, out: out, version: s.Pending, begin: time.Now().Add(-fleet.Patience),
+		record: recordOf(ctx, o.view.cfg, o.view.secrets, s.ARN, cmp.Or(o.function, s.Function), o.group),
+	}
+	if !o.one && s.State == fleet.Running && !o.test && (o.function == "" || o.function == s.Function) {
+		return f.follow(ctx)
+	}
+	if err := o.pace.Wait(ctx); err != nil {
+		return engine.Errorf(engine.OutOfTime, "raise --timeout", "the rotation was not begun: %w", err)
+	}
+	in := &secretsmanager.RotateSecretInput{SecretId: &s.ARN}
 	if o.function != "" {
 		in.RotationLambdaARN = &o.function
 	}
 	if o.test {
 		in.RotateImmediately = aws.Bool(false)
 	}
-	begin := time.Now()
+	f.begin = time.Now()
 	began, err := o.view.secrets.RotateSecret(ctx, in)
 	if err != nil {
-		return awsError(ctx, "cannot begin the rotation", name, err)
+		return awsError(ctx, "cannot begin the rotation", s.Name, err)
 	}
-	return o.follow(ctx, name, own, aws.ToString(began.VersionId), begin, out)
-}
-
-// follow follows the rotation of a version.
-func (o rotating) follow(ctx context.Context, name, own, version string, begin time.Time, out *report) error {
-	read := recordOf(ctx, o.view.cfg, o.view.secrets, out.Secret, cmp.Or(o.function, own), o.group)
-	if o.logPace != nil {
-		all := read
-		read = func(ctx context.Context, begin time.Time) ([]taken, error) {
-			if !o.logPace.Try() {
-				return nil, nil
-			}
-			return all(ctx, begin)
-		}
-	}
-	f := &follower{
-		client: o.view.secrets, name: name, arn: out.Secret, version: version, test: o.test, begin: begin,
-		record: read, out: out,
-	}
+	f.version = aws.ToString(began.VersionId)
 	return f.follow(ctx)
 }
 
-// rotate rotates several secrets, or prints which it would rotate.
-func (m *many) rotate(c *cobra.Command, args []string, o rotating, yes bool) error {
-	o.pace, o.logPace = fleet.NewPace(fleet.RotatePace), fleet.NewPace(logsPerSecond)
-	if m.plan = !yes; o.test {
-		m.verb = "tested"
-	}
-	return m.run(c, args, func(ctx context.Context, s *fleet.Secret, failed []string, out *report) error {
-		if len(failed) > 0 {
-			out.find(operator.Finding{
-				Check: "superuser", State: operator.Failed, Advice: "rotate the superuser secret first",
-				Message: "not rotated, because its superuser secret was not: " + strings.Join(failed, ", "),
-			})
-			return out.end(nil, "not rotated")
-		}
-		if s.State == fleet.Running && !o.test && (o.function == "" || o.function == s.Function) {
-			return o.follow(ctx, s.Name, s.Function, s.Pending, time.Now().Add(-patience), out)
-		}
-		return o.rotate(ctx, s.Name, s.Function, out)
-	})
-}
+const (
+	// rotationsPerSecond keeps rotations below Secrets Manager's quota of 50 writes a second for an account, since
+	// each rotation writes twice.
+	rotationsPerSecond = 20
+	// logsPerSecond keeps the calls below the quota of CloudWatch Logs for FilterLogEvents.
+	// Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html
+	logsPerSecond = 4
+)
 
-// logsPerSecond keeps the calls below the quota of CloudWatch Logs for FilterLogEvents.
-// Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html
-const logsPerSecond = 4
-
-// rotated is the JSON of one rotation.
 type rotated struct {
 	outcome
 	Version string `json:"version"`
@@ -166,22 +137,22 @@ type rotated struct {
 
 // follower follows one rotation.
 type follower struct {
-	client             *secretsmanager.Client
-	name, arn, version string
-	test               bool
-	begin              time.Time
-	record             record
-	out                *report
+	*rotating
+	secret  *fleet.Secret
+	version string
+	begin   time.Time
+	record  record
+	out     *report
 
 	steps  []string // not reported yet
 	staged bool
-	asked  time.Time // when the record was last read
+	ended  time.Time // when the labels showed that the test had ended
 	unread error     // why the record cannot be read
 }
 
 const (
-	// pace is the pause between reads of the labels, and recordPace of the record, whose quota is lower.
-	pace, recordPace = 250 * time.Millisecond, time.Second
+	// pace is the pause between reads of the labels.
+	pace = 250 * time.Millisecond
 	// logDelay is how long a line can take to appear in a function's log.
 	logDelay = 30 * time.Second
 )
@@ -189,46 +160,34 @@ const (
 // errPending means that the outcome is not known yet.
 var errPending = errors.New("not known yet")
 
+func (f *follower) kind() string {
+	if f.test {
+		return "test"
+	}
+	return "rotation"
+}
+
 // follow reports each step until the outcome is known.
 func (f *follower) follow(ctx context.Context) error {
-	kind := "rotation"
 	if f.steps = steps; f.test {
-		kind, f.steps = "test", []string{"testSecret"}
+		f.steps = []string{"testSecret"}
 	}
-	f.out.note(kind, f.arn)
+	f.out.note(f.kind(), f.secret.ARN)
 	f.out.note("version", f.version)
-	stop := f.out.wait("waiting for the function")
-	defer stop()
-	ended := time.Time{}
+	defer f.out.wait("waiting for the function")()
 	for {
 		err := f.failure(ctx)
 		if err == nil {
 			err = f.look(ctx)
 		}
-		if f.test && err == nil && len(f.steps) > 0 { // the labels do not show the result
-			if ended.IsZero() {
-				ended = time.Now()
-			}
-			if err = errPending; f.unread != nil || time.Since(ended) > logDelay {
-				return f.conclude("unfinished", f.unknownResult())
-			}
-		}
-		switch failure, ok := errors.AsType[*engine.Error](err); {
-		case err == nil && f.test:
-			return f.conclude("tested", nil)
+		failure, known := errors.AsType[*engine.Error](err)
+		switch {
 		case err == nil:
-			return f.conclude("rotated", nil)
-		case ctx.Err() != nil && f.test:
-			return f.conclude("unfinished", f.unknownResult())
+			return f.succeed()
 		case ctx.Err() != nil:
-			return f.conclude("unfinished", engine.Errorf(engine.OutOfTime,
-				"follow it with `rotatorctl status "+f.name+"`, and read the function's log",
-				"the rotation has not ended in %s; it continues without this command%s",
-				span(time.Since(f.begin)), f.because()))
-		case ok && failure.Cause == engine.SecretsManagerFailed && failure.Step == "":
-			return f.conclude("unfinished", failure)
-		case ok:
-			return f.conclude("failed", failure)
+			return f.fail(f.unknown())
+		case known:
+			return f.fail(failure)
 		}
 		select {
 		case <-time.After(pace):
@@ -239,27 +198,28 @@ func (f *follower) follow(ctx context.Context) error {
 
 // failure reports the steps in the record, and returns the failure of one.
 func (f *follower) failure(ctx context.Context) error {
-	if time.Since(f.asked) < recordPace || f.unread != nil {
+	if f.unread != nil || !f.logPace.Allow() {
 		return nil
 	}
-	f.asked = time.Now()
-	taken, err := f.record(ctx, f.begin)
-	if err != nil {
-		if ctx.Err() == nil {
-			f.unread = err
-		}
-		return nil
+	history, err := f.record(ctx, f.begin)
+	if err != nil && ctx.Err() == nil {
+		f.unread = err
 	}
-	for _, t := range taken {
-		if f.version != "" && t.version != f.version || t.step != "" && !slices.Contains(f.steps, t.step) {
-			continue
-		}
-		if t.cause != "" {
-			message := strings.TrimPrefix(strings.TrimPrefix(t.message, t.step+": "), string(t.cause)+": ")
+	for _, h := range history {
+		at := slices.Index(f.steps, h.Step)
+		switch {
+		case f.version != "" && h.Version != f.version:
+		case strings.HasSuffix(h.Event, "RotationFailed"): // if no step has failed, the label was not moved
+			return &engine.Error{Cause: engine.InternalError, Err: errors.New(h.Message)}
+		case at < 0: // an event, or a step that was reported before
+		case h.Cause == "" && h.Message == "":
+			f.passed(at + 1)
+		default:
+			cause := cmp.Or(h.Cause, string(engine.TargetFailed)) // other functions may not have one
+			message := strings.TrimPrefix(strings.TrimPrefix(h.Message, h.Step+": "), cause+": ")
 			message, advice := splitAdvice(message)
-			return &engine.Error{Cause: t.cause, Step: t.step, Err: errors.New(message), Advice: advice}
+			return &engine.Error{Cause: engine.Cause(cause), Step: h.Step, Err: errors.New(message), Advice: advice}
 		}
-		f.done(t.step)
 	}
 	return nil
 }
@@ -280,91 +240,93 @@ func splitAdvice(text string) (message, advice string) {
 	return text, ""
 }
 
-// done reports the steps up to the given one.
-func (f *follower) done(step string) {
-	for slices.Contains(f.steps, step) {
-		f.out.find(operator.Finding{Check: f.steps[0], State: operator.OK})
-		f.steps = f.steps[1:]
+// passed reports that the next n steps succeeded.
+func (f *follower) passed(n int) {
+	for _, step := range f.steps[:n] {
+		f.out.find(fine(step, ""))
 	}
+	f.steps = f.steps[n:]
 }
 
-// look reads the labels. It returns nil once the rotation has succeeded, or once the test has ended, which
-// leaves its version without a label.
+// look reads the labels. It returns nil once the rotation has succeeded, or once the test, which leaves its version
+// without a label, has ended and its result is known.
 func (f *follower) look(ctx context.Context) error {
-	d, err := f.client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &f.arn})
+	d, err := f.view.secrets.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &f.secret.ARN})
 	if err != nil {
-		return awsError(ctx, "cannot describe the secret", f.name, err)
+		return awsError(ctx, "cannot describe the secret", f.secret.Name, err)
 	}
 	labels := d.VersionIdsToStages[f.version]
 	pending := slices.Contains(labels, "AWSPENDING")
 	wasStaged := f.staged
 	f.staged = f.staged || pending // a read may miss what was written just before it
 	switch {
-	case f.test && !pending:
+	case f.test && pending:
+	case f.test && len(f.steps) == 0:
 		return nil
+	case f.test && f.ended.IsZero():
+		f.ended = time.Now()
+	case f.test && (f.unread != nil || time.Since(f.ended) > logDelay):
+		return f.unknown()
 	case f.test:
 	case slices.Contains(labels, "AWSCURRENT"):
-		f.done("finishSecret")
+		f.passed(len(f.steps))
 		return nil
 	case wasStaged && !pending:
-		return engine.Errorf(engine.VersionNotStaged, "see `rotatorctl status "+f.name+"`, and rotate again",
+		return engine.Errorf(engine.VersionNotStaged, "see `rotatorctl status "+f.secret.Name+"`, and rotate again",
 			"the rotation was abandoned: version %s lost AWSPENDING, by a new value or by `recover`", f.version)
 	case f.staged && !aws.ToBool(d.RotationEnabled):
-		return engine.Errorf(engine.RotationDisabled, "see what `rotatorctl recover "+f.name+"` proposes",
+		return engine.Errorf(engine.RotationDisabled, "see what `rotatorctl recover "+f.secret.Name+"` proposes",
 			"the rotation was canceled; version %s keeps AWSPENDING", f.version)
 	}
 	return errPending
 }
 
-// because explains why the record is missing, if it is.
-func (f *follower) because() string {
-	if f.unread == nil {
-		return ""
+// unknown is the error if the outcome is not known in time.
+func (f *follower) unknown() *engine.Error {
+	because := ""
+	if f.unread != nil {
+		because = "; " + f.unread.Error()
 	}
-	return "; " + f.unread.Error()
-}
-
-// unknownResult is the error of a test whose result is not known.
-func (f *follower) unknownResult() error {
+	if f.test {
+		return engine.Errorf(engine.OutOfTime,
+			"read the function's log, or look for TestRotationFailed in EventBridge; --log-group names another log",
+			"the result of the test is not known%s", because)
+	}
 	return engine.Errorf(engine.OutOfTime,
-		"read the function's log, or look for TestRotationFailed in EventBridge; --log-group names another log",
-		"the result of the test is not known%s", f.because())
+		"follow it with `rotatorctl status "+f.secret.Name+"`, and read the function's log",
+		"the rotation has not ended in %s; it continues without this command%s", span(time.Since(f.begin)), because)
 }
 
-// conclude reports the remaining steps and the outcome.
-func (f *follower) conclude(outcome string, err error) error {
-	verdict := ""
-	switch {
-	case err == nil && f.test:
-		verdict = "The test of " + f.name + " succeeded. No label was moved."
-	case err == nil:
-		took := span(time.Since(f.begin))
-		verdict = "Rotated " + f.name + " in " + took + ": version " + f.version + " is AWSCURRENT."
-	case outcome == "failed" && f.test:
-		verdict = "the test of " + f.name + " failed"
-	case outcome == "failed":
-		verdict = "the rotation of " + f.name + " failed"
-	default:
-		verdict = "the outcome is not known"
+func (f *follower) succeed() error {
+	if f.test {
+		return f.end("tested", "The test of "+f.secret.Name+" succeeded. No label was moved.")
 	}
-	if failure, ok := errors.AsType[*engine.Error](err); ok {
-		finding := operator.Failure(failure)
-		finding.Check = "rotation"
-		if failure.Step != "" { // the function reported it
-			finding.State, finding.Check = operator.Failed, failure.Step
-		}
-		for len(f.steps) > 0 && slices.Contains(f.steps, finding.Check) && f.steps[0] != finding.Check {
-			f.done(f.steps[0])
-		}
-		f.steps = slices.DeleteFunc(slices.Clone(f.steps), func(s string) bool { return s == finding.Check })
-		f.out.find(finding)
-		message := "not reached"
-		if outcome == "unfinished" {
-			message = "not known"
-		}
-		for _, s := range f.steps {
-			f.out.find(operator.Finding{Check: s, State: operator.Unknown, Message: message})
-		}
+	took := span(time.Since(f.begin))
+	return f.end("rotated", "Rotated "+f.secret.Name+" in "+took+": version "+f.version+" is AWSCURRENT.")
+}
+
+// fail reports a failure and the steps that it leaves open.
+func (f *follower) fail(failure *engine.Error) error {
+	finding := operator.Failure(failure)
+	finding.Check = "rotation"
+	if failure.Step != "" { // the function reported it
+		finding.State, finding.Check = operator.Failed, failure.Step
 	}
+	if at := slices.Index(f.steps, finding.Check); at >= 0 {
+		f.passed(at)
+		f.steps = f.steps[1:]
+	}
+	outcome, rest, verdict := "failed", "not reached", "the "+f.kind()+" of "+f.secret.Name+" failed"
+	if finding.State == operator.Unknown {
+		outcome, rest, verdict = "unfinished", "not known", "the outcome is not known"
+	}
+	f.out.find(finding)
+	for _, s := range f.steps {
+		f.out.find(operator.Finding{Check: s, State: operator.Unknown, Message: rest})
+	}
+	return f.end(outcome, verdict)
+}
+
+func (f *follower) end(outcome, verdict string) error {
 	return f.out.end(rotated{f.out.outcome, f.version, outcome, time.Since(f.begin).Seconds()}, verdict)
 }

@@ -15,13 +15,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
 	"github.com/spf13/cobra"
 
+	"example.com/rotator/ctl/fleet"
 	"example.com/rotator/internal/awserror"
 	"example.com/rotator/internal/function"
 	"example.com/rotator/rotation"
@@ -69,45 +69,46 @@ func (p *peer) finding() operator.Finding {
 	return operator.Finding{Check: "tls", State: operator.OK, Message: p.server + ", expires " + when(&p.leaf.NotAfter)}
 }
 
-// flags adds the common flags to a command, and completes its secret, the argument at that position.
-func (v *view) flags(c *cobra.Command, position int) {
+// flags adds the common flags to a command, and completes its SECRET.
+func (v *view) flags(c *cobra.Command) {
 	c.Flags().DurationVar(&v.timeout, "timeout", time.Minute, "the function's timeout, which the work must not exceed")
 	c.Flags().BoolVarP(&v.verbose, "verbose", "v", false, "print the log of the function's code to standard error")
-	completeSecret(c, v, position)
+	v.complete(c)
 }
 
-// completionTime limits how long a shell waits for the names of secrets.
-const completionTime = 3 * time.Second
-
-// completeSecret completes the argument at the position with the names of the account's secrets.
-func completeSecret(c *cobra.Command, v *view, position int) {
-	other := c.ValidArgsFunction
-	c.ValidArgsFunction = func(c *cobra.Command, args []string, begin string) ([]string, cobra.ShellCompDirective) {
-		if len(args) != position && other != nil {
-			return other(c, args, begin)
-		}
-		if len(args) != position {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), completionTime)
-		defer cancel()
-		if err := v.connect(ctx); err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		in := &secretsmanager.ListSecretsInput{MaxResults: aws.Int32(100)}
-		if begin != "" {
-			in.Filters = []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{begin}}}
-		}
-		out, err := v.secrets.ListSecrets(ctx, in)
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
+// complete completes a command's SECRET, and the argument before it with the given words.
+func (v *view) complete(c *cobra.Command, words ...string) {
+	c.ValidArgsFunction = func(_ *cobra.Command, args []string, begin string) ([]string, cobra.ShellCompDirective) {
+		if len(args) == 0 && len(words) > 0 {
+			return words, cobra.ShellCompDirectiveNoFileComp
 		}
 		var names []string
-		for _, s := range out.SecretList {
-			names = append(names, aws.ToString(s.Name))
+		if len(args) == min(len(words), 1) {
+			names = v.names(begin)
 		}
 		return names, cobra.ShellCompDirectiveNoFileComp
 	}
+}
+
+// names returns the names of secrets with a prefix, unless Secrets Manager does not answer in time for a shell.
+func (v *view) names(prefix string) (names []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	if err := v.connect(ctx); err != nil {
+		return nil
+	}
+	in := &secretsmanager.ListSecretsInput{MaxResults: aws.Int32(100)}
+	if prefix != "" {
+		in.Filters = []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{prefix}}}
+	}
+	out, err := v.secrets.ListSecrets(ctx, in)
+	if err != nil {
+		return nil
+	}
+	for _, s := range out.SecretList {
+		names = append(names, aws.ToString(s.Name))
+	}
+	return names
 }
 
 // connect creates the client for Secrets Manager. Credentials, region and endpoint are those of any
@@ -123,13 +124,10 @@ func (v *view) connect(ctx context.Context) error {
 	if profile, _ := v.command.Flags().GetString("profile"); profile != "" {
 		options = append(options, config.WithSharedConfigProfile(profile))
 	}
-	if os.Getenv("AWS_EC2_METADATA_DISABLED") == "" && !onEC2() {
-		options = append(options, config.WithEC2IMDSClientEnableState(imds.ClientDisabled))
-	}
 	cfg, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
-		return engine.Errorf(notConfigured,
-			"correct --profile, AWS_PROFILE, the other AWS_* variables or ~/.aws/config", "cannot read the AWS configuration: %w", err)
+		return engine.Errorf(notConfigured, "correct --profile, AWS_PROFILE, the other AWS_* variables or ~/.aws/config",
+			"cannot read the AWS configuration: %w", err)
 	}
 	if cfg.Region == "" {
 		return engine.Errorf(notConfigured, "use --region, set AWS_REGION, or use a profile with a region",
@@ -160,28 +158,42 @@ func (v *view) connect(ctx context.Context) error {
 	return nil
 }
 
-// open connects and describes a secret, given by name or ARN.
-func (v *view) open(ctx context.Context, id string) (*secretsmanager.DescribeSecretOutput, error) {
-	if err := v.connect(ctx); err != nil {
-		return nil, err
+// open returns a command's RunE, which calls do for the secret that the last argument names, within --timeout.
+func (v *view) open(do func(context.Context, *fleet.Secret, *report) error) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, args []string) error {
+		ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
+		defer cancel()
+		if err := v.connect(ctx); err != nil {
+			return err
+		}
+		s, err := v.describe(ctx, args[len(args)-1])
+		if err != nil {
+			return err
+		}
+		return do(ctx, &s, newReport(c, s.ARN))
 	}
-	out, err := v.secrets.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &id})
-	if err != nil {
-		return nil, awsError(ctx, "cannot describe the secret "+id+" in "+v.cfg.Region, id, err)
-	}
-	return out, nil
 }
 
-// onEC2 reports whether this machine is an EC2 instance, which may have a role. On any other machine,
-// asking for the role would wait in vain.
-// Source: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/identify_ec2_instances.html
-func onEC2() bool {
-	for _, name := range []string{"sys_vendor", "bios_version"} {
-		if text, err := os.ReadFile("/sys/devices/virtual/dmi/id/" + name); err == nil && strings.Contains(strings.ToLower(string(text)), "amazon") {
-			return true
-		}
+// describe describes a secret, given by name or ARN. Call connect first.
+func (v *view) describe(ctx context.Context, id string) (fleet.Secret, error) {
+	d, err := v.secrets.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &id})
+	if err != nil {
+		return fleet.Secret{}, awsError(ctx, "cannot describe the secret "+id+" in "+v.cfg.Region, id, err)
 	}
-	return false
+	return fleet.Describe(d, time.Now()), nil
+}
+
+// with is open for a task that needs a rotator.
+func (v *view) with(
+	do func(ctx context.Context, r *rotation.Rotator, secret string, out *report) error,
+) func(*cobra.Command, []string) error {
+	return v.open(func(ctx context.Context, s *fleet.Secret, out *report) error {
+		r, err := v.newRotator()
+		if err != nil {
+			return err
+		}
+		return do(ctx, r, s.Name, out)
+	})
 }
 
 // awsError returns the error of a call to AWS about a secret, with advice.
@@ -225,16 +237,6 @@ func awsError(ctx context.Context, what, secret string, err error) error {
 	return engine.Errorf(cause, advice, "%s: %w", what, awserror.Brief(err))
 }
 
-// rotator connects, and returns the rotator that the function would use and the full ARN of a secret.
-func (v *view) rotator(ctx context.Context, id string) (*rotation.Rotator, string, error) {
-	secret, err := v.open(ctx, id)
-	if err != nil {
-		return nil, "", err
-	}
-	r, err := v.newRotator()
-	return r, arnOf(secret), err
-}
-
 // newRotator returns a rotator that is configured by the environment, as the function's is. Call connect
 // first.
 func (v *view) newRotator() (*rotation.Rotator, error) {
@@ -254,6 +256,3 @@ func (v *view) newRotator() (*rotation.Rotator, error) {
 	}
 	return function.NewRotator(getenv, log, v.cfg, v.peer.meet, v.engines...)
 }
-
-// arnOf returns the ARN of a described secret.
-func arnOf(d *secretsmanager.DescribeSecretOutput) string { return aws.ToString(d.ARN) }

@@ -22,7 +22,6 @@ import (
 	"example.com/rotator/sim/lambdasim"
 )
 
-// simFlags are the flags of `rotatorctl sim`.
 type simFlags struct {
 	listen, events         string
 	functions, env, faults []string
@@ -33,7 +32,6 @@ type simFlags struct {
 	options                sim.Options
 }
 
-// newSim returns `rotatorctl sim`.
 func newSim() *cobra.Command {
 	var o simFlags
 	c := &cobra.Command{
@@ -97,13 +95,17 @@ func (o *simFlags) run(c *cobra.Command) error {
 		return fmt.Errorf("--fault: %w", err)
 	}
 	o.options.Quotas = true
-	if o.events != "" {
-		w, done, err := o.eventLog(c.OutOrStdout())
+	switch o.events {
+	case "":
+	case "-":
+		o.options.Events = c.OutOrStdout()
+	default:
+		f, err := os.OpenFile(o.events, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 		if err != nil {
-			return err
+			return fmt.Errorf("--events: %w", err)
 		}
-		defer done()
-		o.options.Events = w
+		defer f.Close() // each line is written immediately
+		o.options.Events = f
 	}
 	if o.verbose {
 		o.options.Trace = func(p sim.Progress) { printProgress(c.ErrOrStderr(), p) }
@@ -125,7 +127,9 @@ func (o *simFlags) run(c *cobra.Command) error {
 		if err != nil {
 			return err
 		}
-		defer function.Close()
+		if local, ok := function.(io.Closer); ok {
+			defer local.Close()
+		}
 		arn, _, _ := strings.Cut(f, "=")
 		simulator.RegisterFunction(arn, function)
 	}
@@ -196,7 +200,6 @@ aws secretsmanager rotate-secret --secret-id app --rotation-lambda-arn %[6]s
 	return nil
 }
 
-// printProgress prints a step or an event as one line.
 func printProgress(w io.Writer, p sim.Progress) {
 	what := p.Event
 	if what == "" {
@@ -247,29 +250,8 @@ func (o *simFlags) check() error {
 	return nil
 }
 
-func (o *simFlags) eventLog(stdout io.Writer) (io.Writer, func(), error) {
-	if o.events == "-" {
-		return stdout, func() {}, nil
-	}
-	f, err := os.OpenFile(o.events, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, nil, fmt.Errorf("--events: %w", err)
-	}
-	return f, func() { _ = f.Close() }, nil // each line is written immediately
-}
-
-// closer is a function that may have processes to stop.
-type closer interface {
-	sim.Invoker
-	io.Closer
-}
-
-type remote struct{ *lambdasim.RemoteFunction }
-
-func (remote) Close() error { return nil }
-
 // function parses ARN=KIND:WHERE and starts the function. An ARN has no equals sign.
-func (o *simFlags) function(text, url string) (closer, error) {
+func (o *simFlags) function(text, url string) (sim.Invoker, error) {
 	arn, target, ok := strings.Cut(text, "=")
 	kind, where, ok2 := strings.Cut(target, ":")
 	if !ok || !ok2 || !strings.HasPrefix(arn, "arn:") {
@@ -286,8 +268,7 @@ func (o *simFlags) function(text, url string) (closer, error) {
 	case "node":
 		return lambdasim.Node(where, options)
 	case "url":
-		f, err := lambdasim.Remote(where, arn)
-		return remote{f}, err
+		return lambdasim.Remote(where, arn)
 	}
 	return nil, fmt.Errorf("--function %s: %q is not one of exec, python, node and url", text, kind)
 }

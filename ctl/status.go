@@ -1,6 +1,7 @@
 package ctl
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -9,15 +10,13 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/spf13/cobra"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/ctl/fleet"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
 )
 
-// status is the state of a secret's rotation at Secrets Manager.
 type status struct {
 	outcome
 	Name     string     `json:"name"`
@@ -29,8 +28,6 @@ type status struct {
 	Next     *time.Time `json:"next_rotation,omitempty"`
 	Deletion *time.Time `json:"deletion_date,omitempty"`
 	Versions []labeled  `json:"versions"`
-
-	changed time.Time // when the secret last changed
 }
 
 // labeled is one version. A version without a creation time is reserved by a rotation and has no value yet.
@@ -40,7 +37,6 @@ type labeled struct {
 	Created *time.Time `json:"created,omitempty"`
 }
 
-// newStatus returns `rotatorctl status`.
 func newStatus(v *view) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status SECRET",
@@ -50,167 +46,117 @@ second. The exit code is 1 if a rotation is stuck or late, or if the secret has 
 or is scheduled for deletion.`,
 		Example: "  rotatorctl status shop/db\n  rotatorctl status shop/db --json | jq -r .next_rotation",
 		Args:    exactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
-			defer cancel()
-			d, err := v.open(ctx, args[0])
+		RunE: v.open(func(ctx context.Context, s *fleet.Secret, out *report) error {
+			versions, err := v.versions(ctx, s)
 			if err != nil {
 				return err
 			}
-			s, err := readStatus(ctx, v.secrets, d)
-			if err != nil {
-				return err
-			}
-			out := newReport(c, arnOf(d))
-			s.print(out)
-			for _, f := range s.judge(time.Now()) {
+			printStatus(s, versions, out)
+			for _, f := range findings(s) {
 				out.find(f)
 			}
-			s.outcome = out.outcome
+			verdict := "Secrets Manager reports nothing wrong with " + s.Name + "."
 			switch {
 			case !out.OK:
-				return out.end(s, "something is wrong with "+args[0])
-			case s.holds("AWSPENDING") && s.Enabled:
-				return out.end(s, "A rotation of "+args[0]+" is under way.")
+				verdict = "something is wrong with " + s.Name
+			case s.State == fleet.Running:
+				verdict = "A rotation of " + s.Name + " is under way."
 			}
-			return out.end(s, "Secrets Manager reports nothing wrong with "+args[0]+".")
-		},
+			return out.end(status{out.outcome, s.Name, s.Manager, s.Enabled, s.Function, s.Schedule, s.Last, s.Next,
+				s.Deletion, versions}, verdict)
+		}),
 	}
-	v.flags(c, 0)
+	v.flags(c)
 	return c
 }
 
-func readStatus(
-	ctx context.Context, client *secretsmanager.Client, d *secretsmanager.DescribeSecretOutput,
-) (*status, error) {
-	s := &status{
-		Name: aws.ToString(d.Name), Manager: rotation.Manager(d), Enabled: aws.ToBool(d.RotationEnabled),
-		Function: aws.ToString(d.RotationLambdaARN), Last: d.LastRotatedDate, Next: d.NextRotationDate,
-		Deletion: d.DeletedDate, Versions: []labeled{}, changed: aws.ToTime(d.LastChangedDate),
-	}
-	if r := d.RotationRules; r != nil {
-		s.Schedule = aws.ToString(r.ScheduleExpression)
-		if s.Schedule == "" && r.AutomaticallyAfterDays != nil {
-			s.Schedule = fmt.Sprintf("rate(%d days)", *r.AutomaticallyAfterDays)
-		}
-	}
+// versions returns the versions of a secret, latest first. It judges the secret again, now that it knows when a
+// rotation stored its value.
+func (v *view) versions(ctx context.Context, s *fleet.Secret) ([]labeled, error) {
+	versions := []labeled{}
 	created := make(map[string]*time.Time)
-	pages := &secretsmanager.ListSecretVersionIdsInput{SecretId: d.ARN, IncludeDeprecated: aws.Bool(true)}
-	var listed []types.SecretVersionsListEntry
-	for {
-		out, err := client.ListSecretVersionIds(ctx, pages)
+	pages := secretsmanager.NewListSecretVersionIdsPaginator(v.secrets,
+		&secretsmanager.ListSecretVersionIdsInput{SecretId: &s.ARN, IncludeDeprecated: aws.Bool(true)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return nil, awsError(ctx, "cannot list the versions", aws.ToString(d.ARN), err)
+			return nil, awsError(ctx, "cannot list the versions", s.ARN, err)
 		}
-		listed = append(listed, out.Versions...)
-		if aws.ToString(out.NextToken) == "" {
-			break
-		}
-		pages.NextToken = out.NextToken
-	}
-	for _, e := range listed {
-		created[aws.ToString(e.VersionId)] = e.CreatedDate
-		if len(e.VersionStages) == 0 {
-			v := labeled{ID: aws.ToString(e.VersionId), Labels: []string{}, Created: e.CreatedDate}
-			s.Versions = append(s.Versions, v)
+		for _, e := range page.Versions {
+			id := aws.ToString(e.VersionId)
+			if created[id] = e.CreatedDate; len(e.VersionStages) == 0 {
+				versions = append(versions, labeled{ID: id, Labels: []string{}, Created: e.CreatedDate})
+			}
 		}
 	}
-	for id, labels := range d.VersionIdsToStages {
+	for id, labels := range s.Labels {
 		slices.Sort(labels)
-		s.Versions = append(s.Versions, labeled{ID: id, Labels: labels, Created: created[id]})
+		versions = append(versions, labeled{ID: id, Labels: labels, Created: created[id]})
 	}
-	slices.SortFunc(s.Versions, func(a, b labeled) int { return aws.ToTime(b.Created).Compare(aws.ToTime(a.Created)) })
-	return s, nil
-}
-
-// holds reports whether the label is on a version that is not AWSCURRENT.
-func (s *status) holds(label string) bool {
-	return slices.ContainsFunc(s.Versions, func(v labeled) bool {
-		return slices.Contains(v.Labels, label) && !slices.Contains(v.Labels, "AWSCURRENT")
-	})
+	slices.SortFunc(versions, func(a, b labeled) int { return aws.ToTime(b.Created).Compare(aws.ToTime(a.Created)) })
+	if begun := created[s.Pending]; begun != nil {
+		s.Judge(*begun, time.Now())
+	}
+	return versions, nil
 }
 
 // stuck is the cause if a rotation should have ended.
 const stuck engine.Cause = "Stuck"
 
-// patience is how long a rotation may be under way. Lambda ends each of its four steps after 15 minutes,
-// and most take seconds.
-const patience = 15 * time.Minute
-
-// fine returns a finding that is ok.
 func fine(check, message string) operator.Finding {
 	return operator.Finding{Check: check, State: operator.OK, Message: message}
 }
 
-// failed returns a finding that failed.
 func failed(check string, cause engine.Cause, message, advice string) operator.Finding {
 	return operator.Finding{Check: check, State: operator.Failed, Cause: cause, Message: message, Advice: advice}
 }
 
-// judge returns what keeps rotations from succeeding.
-func (s *status) judge(now time.Time) []operator.Finding {
-	secret := fine("secret", s.Name)
-	if s.Manager != "" {
-		secret.Message += " is managed by " + s.Manager + ", which rotates it; this function does not"
-	}
-	if s.Deletion != nil {
-		secret = failed("secret", engine.InvalidSecret, "it will be deleted at "+when(s.Deletion),
-			"restore it with `aws secretsmanager restore-secret --secret-id "+s.Name+"` if it is still needed")
-	}
+// findings returns what keeps rotations from succeeding.
+func findings(s *fleet.Secret) []operator.Finding {
 	labels := failed("labels", engine.InvalidSecret, "no version is AWSCURRENT: the secret has no value",
 		"store a value with `aws secretsmanager put-secret-value`")
-	under := fine("rotation", "no rotation is under way")
-	for _, v := range s.Versions {
-		switch {
-		case slices.Contains(v.Labels, "AWSCURRENT"):
-			labels = fine("labels", "AWSCURRENT is on version "+v.ID)
-		case slices.Contains(v.Labels, "AWSPENDING"):
-			under = s.underWay(v, now)
-		}
+	if s.Current != "" {
+		labels = fine("labels", "AWSCURRENT is on version "+s.Current)
 	}
-	schedule := fine("schedule", s.Schedule+"; the next rotation is due by "+when(s.Next))
-	switch {
-	case !s.Enabled:
-		schedule.State, schedule.Message = operator.Skipped, "rotation is off"
-	case s.Next == nil:
-		schedule.State, schedule.Message = operator.Skipped, "rotation is on, without a schedule"
-	case now.After(*s.Next):
-		schedule = failed("schedule", stuck, "the rotation that was due by "+when(s.Next)+" has not succeeded",
-			"find the cause with `rotatorctl check "+s.Name+"` and in the function's log")
+	rotation := fine("rotation", cmp.Or(s.Reason, "no rotation is under way"))
+	name := fleet.Quote(s.Name)
+	find := "find the cause with `rotatorctl check " + name + "` and in the function's log"
+	end := "see how to end it with `rotatorctl recover " + name + "`"
+	if s.Current == "" { // recover needs a value
+		end = labels.Advice
 	}
-	return []operator.Finding{secret, labels, under, schedule}
+	switch s.State {
+	case fleet.Stuck:
+		rotation = failed("rotation", stuck, s.Reason, end)
+	case fleet.Failing:
+		rotation = failed("rotation", stuck, s.Reason, find+"; "+end)
+	case fleet.Late:
+		rotation = failed("rotation", stuck, s.Reason, find)
+	case fleet.Deleting:
+		rotation = failed("rotation", engine.InvalidSecret, rotation.Message,
+			"restore it with `aws secretsmanager restore-secret --secret-id "+name+"` if it is still needed")
+	case fleet.Off, fleet.Managed:
+		rotation.State, rotation.Message = operator.Skipped, cmp.Or(s.Reason, "rotation is off")
+	}
+	return []operator.Finding{labels, rotation}
 }
 
-// underWay judges the rotation of a version. A version without a value has no creation time, but the
-// rotation changed the secret when it began.
-func (s *status) underWay(v labeled, now time.Time) operator.Finding {
-	begun, version := s.changed, "AWSPENDING is on version "+v.ID+", which has no value yet"
-	if v.Created != nil {
-		begun, version = *v.Created, "AWSPENDING is on version "+v.ID
-	}
-	switch {
-	case !s.Enabled:
-		return failed("rotation", stuck, "a rotation was canceled: "+version+" since "+when(&begun),
-			"see how to end it with `rotatorctl recover "+s.Name+"`")
-	case now.Sub(begun) > patience:
-		return failed("rotation", stuck, "a rotation has been stuck since "+when(&begun)+": "+version,
-			fmt.Sprintf("find the cause with `rotatorctl check %[1]s` and in the function's log; "+
-				"`rotatorctl recover %[1]s` shows how to end it", s.Name))
-	}
-	return fine("rotation", "a rotation has been under way since "+when(&begun)+": "+version)
-}
-
-// print prints the facts as text.
-func (s *status) print(out *report) {
-	out.note("ARN", out.Secret)
+func printStatus(s *fleet.Secret, versions []labeled, out *report) {
+	out.note("ARN", s.ARN)
 	if s.Manager != "" {
 		out.note("managed by", s.Manager)
 	}
 	if s.Function != "" {
 		out.note("function", s.Function)
 	}
+	if s.Schedule != "" {
+		out.note("schedule", s.Schedule)
+	}
 	out.note("last rotated", when(s.Last))
-	for _, v := range s.Versions {
+	if s.Next != nil {
+		out.note("next by", when(s.Next))
+	}
+	for _, v := range versions {
 		created := when(v.Created)
 		if v.Created == nil {
 			created = "no value yet"

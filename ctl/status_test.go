@@ -5,48 +5,45 @@ import (
 	"testing"
 	"time"
 
+	"example.com/rotator/ctl/fleet"
 	"example.com/rotator/rotation/operator"
 )
 
-func TestJudge(t *testing.T) {
+func TestFindings(t *testing.T) {
 	now := time.Now()
 	at := func(ago time.Duration) *time.Time { then := now.Add(-ago); return &then }
-	current := labeled{ID: "c", Labels: []string{"AWSCURRENT"}, Created: at(time.Hour)}
-	empty := labeled{ID: "p", Labels: []string{"AWSPENDING"}}
-	filled := func(ago time.Duration) labeled {
-		return labeled{ID: "p", Labels: []string{"AWSPENDING"}, Created: at(ago)}
-	}
 	for _, c := range []struct {
 		name   string
-		s      status
+		s      fleet.Secret
+		begun  time.Duration
 		check  string
 		state  operator.State
 		says   string
 		advice string
 	}{
-		{"nothing", status{Enabled: true, Versions: []labeled{current}},
+		{"nothing", fleet.Secret{Enabled: true, Current: "c"}, 0, "rotation", operator.OK, "no rotation is under way", ""},
+		{"began", fleet.Secret{Enabled: true, Current: "c", Pending: "p"}, time.Minute,
+			"rotation", operator.OK, "AWSPENDING has been on version p since 20", ""},
+		{"fails", fleet.Secret{Enabled: true, Current: "c", Pending: "p"}, time.Hour,
+			"rotation", operator.Failed, "AWSPENDING has been on version p since 20", "rotatorctl check"},
+		{"canceled", fleet.Secret{Current: "c", Pending: "p"}, time.Minute,
+			"rotation", operator.Failed, "rotation was switched off", "recover"},
+		{"no value", fleet.Secret{}, 0, "labels", operator.Failed, "no version is AWSCURRENT", "put-secret-value"},
+		{"never a value", fleet.Secret{Enabled: true}, 0, "rotation", operator.Failed, "has no value", "put-secret-value"},
+		{"canceled without a value", fleet.Secret{Pending: "p"}, time.Minute,
+			"rotation", operator.Failed, "switched off", "put-secret-value"},
+		{"one second late", fleet.Secret{Enabled: true, Next: at(time.Second), Current: "c"}, 0,
+			"rotation", operator.Failed, "the rotation was due at", "rotatorctl check"},
+		{"on time", fleet.Secret{Enabled: true, Next: at(-time.Hour), Current: "c"}, 0,
 			"rotation", operator.OK, "no rotation is under way", ""},
-		{"began", status{Enabled: true, changed: *at(time.Minute), Versions: []labeled{current, empty}},
-			"rotation", operator.OK, "under way since", ""},
-		{"createSecret fails", status{Enabled: true, changed: *at(time.Hour), Versions: []labeled{current, empty}},
-			"rotation", operator.Failed, "no value yet", "rotatorctl check"},
-		{"setSecret at work", status{Enabled: true, Versions: []labeled{current, filled(time.Minute)}},
-			"rotation", operator.OK, "(1 minute ago)", ""},
-		{"setSecret fails", status{Enabled: true, Versions: []labeled{current, filled(time.Hour)}},
-			"rotation", operator.Failed, "stuck since", "rotatorctl check"},
-		{"canceled", status{Versions: []labeled{current, filled(time.Minute)}},
-			"rotation", operator.Failed, "was canceled", "recover"},
-		{"no value", status{}, "labels", operator.Failed, "no version is AWSCURRENT", "put-secret-value"},
-		{"one second late", status{Enabled: true, Next: at(time.Second), Versions: []labeled{current}},
-			"schedule", operator.Failed, "has not succeeded", "rotatorctl check"},
-		{"on time", status{Enabled: true, Next: at(-time.Hour), Versions: []labeled{current}},
-			"schedule", operator.OK, "is due by", ""},
-		{"off", status{Versions: []labeled{current}}, "schedule", operator.Skipped, "rotation is off", ""},
-		{"to be deleted", status{Deletion: at(-time.Hour), Versions: []labeled{current}},
-			"secret", operator.Failed, "will be deleted at", "restore-secret"},
-		{"managed", status{Manager: "rds", Versions: []labeled{current}}, "secret", operator.OK, "managed by rds", ""},
+		{"off", fleet.Secret{Current: "c"}, 0, "rotation", operator.Skipped, "rotation is off", ""},
+		{"to be deleted", fleet.Secret{Deletion: at(-time.Hour), Current: "c"}, 0,
+			"rotation", operator.Failed, "scheduled for deletion at", "restore-secret"},
+		{"managed", fleet.Secret{Manager: "rds", Current: "c"}, 0,
+			"rotation", operator.Skipped, "managed by rds", ""},
 	} {
-		for _, f := range c.s.judge(now) {
+		c.s.Judge(now.Add(-c.begun), now)
+		for _, f := range findings(&c.s) {
 			if f.Check != c.check {
 				continue
 			}

@@ -95,7 +95,7 @@ func (s *secret) describe(ctx context.Context) (description, error) {
 		return description{}, secretsManagerError("DescribeSecret", s.arn, err)
 	}
 	d := description{enabled: aws.ToBool(out.RotationEnabled), labels: out.VersionIdsToStages,
-		key: aws.ToString(out.KmsKeyId), manager: Manager(out), deletion: aws.ToTime(out.DeletedDate),
+		key: aws.ToString(out.KmsKeyId), manager: manager(out), deletion: aws.ToTime(out.DeletedDate),
 		tags: make(map[string]string, len(out.Tags))}
 	for _, t := range out.Tags {
 		d.tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
@@ -103,11 +103,11 @@ func (s *secret) describe(ctx context.Context) (description, error) {
 	return d, nil
 }
 
-// Manager returns who manages a secret and therefore rotates it: the service that created it, such
+// manager returns who manages a secret and therefore rotates it: the service that created it, such
 // as rds, or a partner integration. "" means the account itself.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/service-linked-secrets.html,
 // https://docs.aws.amazon.com/secretsmanager/latest/userguide/managed-external-secrets.html
-func Manager(d *secretsmanager.DescribeSecretOutput) string {
+func manager(d *secretsmanager.DescribeSecretOutput) string {
 	return cmp.Or(aws.ToString(d.OwningService), aws.ToString(d.Type))
 }
 

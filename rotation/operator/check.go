@@ -29,6 +29,7 @@ type checker struct {
 	ctx        context.Context
 	inspection *rotation.Inspection
 	details    map[string]string  // the messages of ok rows
+	refused    *Finding           // the row "clients", if the target refuses AWSCURRENT
 	done       int                // how many of checks were yielded
 	err        error              // the failure
 	at         string             // the row of err
@@ -77,18 +78,19 @@ func (c *checker) fail(err error, at string) {
 		return
 	}
 	c.err, c.at = err, at
-	switch cause := engine.CauseOf(err); cause {
-	case engine.OutOfTime, engine.InternalError:
+	if cause := engine.CauseOf(err); cause == engine.OutOfTime || cause == engine.InternalError {
 		c.at, c.blind = row(cause), true
 	}
 }
 
 // rows yields the rows up to and including last.
 func (c *checker) rows(last string) {
-	for ; c.done <= position(last); c.done++ {
+	for ; c.done <= position(last) && c.yield != nil; c.done++ {
 		name := checks[c.done].name
 		f := Finding{Check: name, State: OK, Message: c.details[name]}
 		switch why := c.skips(name); {
+		case name == "clients" && c.refused != nil:
+			f = *c.refused
 		case c.err != nil && name == c.at:
 			f = Failure(c.err)
 			f.Check = name
@@ -97,13 +99,9 @@ func (c *checker) rows(last string) {
 		case why != "":
 			f.State, f.Message = Skipped, why
 		}
-		c.say(f)
-	}
-}
-
-func (c *checker) say(f Finding) {
-	if c.yield != nil && !c.yield(f) {
-		c.yield = nil
+		if !c.yield(f) {
+			c.yield = nil
+		}
 	}
 }
 
@@ -130,9 +128,8 @@ func (c *checker) labels() {
 // target rehearses a rotation.
 func (c *checker) target() {
 	i := c.inspection
-	host, port := c.text("host"), c.text("port")
-	c.details["name"] = host
-	c.details["route"] = strings.TrimSuffix(host+":"+port, ":")
+	c.details["name"] = c.text("host")
+	c.details["route"] = strings.TrimSuffix(c.text("host")+":"+c.text("port"), ":")
 	opened, err := i.Rehearse(c.ctx)
 	c.details["login"] = "the target accepts " + opened
 	if i.User != "" {
@@ -144,26 +141,17 @@ func (c *checker) target() {
 		at = "login" // such as a database that does not exist
 	}
 	c.fail(err, at)
-	c.rows("login")
-	clients := Finding{Check: "clients", State: OK, Message: "AWSCURRENT opens the target"}
-	refused := Finding{Check: "clients", State: Failed, Cause: engine.LoginRefused,
-		Message: "the target refuses AWSCURRENT but accepts " + opened +
-			": clients are refused until the next rotation",
-		Advice: "rotate the secret, or see what `rotatorctl recover` proposes"}
-	switch {
-	case i.Kind.NoTarget:
-		clients.State, clients.Message = Skipped, c.skips("login")
-	case i.CurrentRefused() && err == nil:
-		clients = refused
-	case i.CurrentRefused():
-		clients = refused
-		clients.Message = "the target refuses AWSCURRENT: clients cannot log in"
-		clients.Advice = "see what `rotatorctl recover` proposes"
-	case err != nil && (c.blind || position(c.at) < position("clients")):
-		clients.State, clients.Message = Unknown, "not reached"
+	c.details["clients"] = "AWSCURRENT opens the target"
+	if i.CurrentRefused() {
+		c.refused = &Finding{Check: "clients", State: Failed, Cause: engine.LoginRefused,
+			Message: "the target refuses AWSCURRENT: clients cannot log in",
+			Advice:  "see what `rotatorctl recover` proposes"}
+		if err == nil {
+			c.refused.Message = "the target refuses AWSCURRENT but accepts " + opened +
+				": clients are refused until the next rotation"
+			c.refused.Advice = "rotate the secret, or see what `rotatorctl recover` proposes"
+		}
 	}
-	c.say(clients)
-	c.done++
 	c.rows("policy")
 }
 
@@ -216,21 +204,18 @@ func who(i *rotation.Inspection) string {
 // skips returns why a row does not apply to the secret, or "". A row that was not checked is never ok.
 func (c *checker) skips(check string) string {
 	i := c.inspection
-	if i.Engine == nil || i.Request == nil {
-		return ""
+	within := func(first, last string) bool {
+		return position(first) <= position(check) && position(check) <= position(last)
 	}
-	switch check {
-	case "change", "name", "route", "tls", "server", "login", "privilege", "policy":
-		if i.Kind.NoTarget {
-			return "the engine " + i.Kind.Names[0] + " has no target"
-		}
-	}
-	switch check {
-	case "tls":
-		if engine.ParseTLSMode(c.text("ssl")) == engine.TLSOff {
-			return `not used: the secret has "ssl": false`
-		}
-	case "policy": // before it is set, no policy sees a value that is issued or cannot be rehearsed
+	switch {
+	case i.Engine == nil || i.Request == nil:
+	case i.Kind.NoTarget && within("change", "policy"):
+		return "the engine " + i.Kind.Names[0] + " has no target"
+	case c.text("host") == "" && i.Server == "" && within("name", "server"): // an AWS API is the target
+		return "the secret names no host"
+	case check == "tls" && engine.ParseTLSMode(c.text("ssl")) == engine.TLSOff:
+		return `not used: the secret has "ssl": false`
+	case check == "policy": // before it is set, no policy sees a value that is issued or cannot be rehearsed
 		_, rehearsed := i.Engine.(engine.DryRunner)
 		_, minted := i.Engine.(engine.Minter)
 		if !rehearsed || minted {

@@ -29,11 +29,13 @@ const (
 	Skipped State = "skipped" // the secret's engine or strategy does not need it
 )
 
-// checks are the rows of Check in order, each with the causes that belong to it.
-var checks = []struct {
+type check struct {
 	name   string
 	causes []engine.Cause
-}{
+}
+
+// checks are the rows of Check in order, each with the causes that belong to it.
+var checks = []check{
 	{"secret", []engine.Cause{engine.SecretsManagerFailed, engine.InvalidEvent}},
 	{"settings", []engine.Cause{engine.InvalidConfiguration}},
 	{"labels", []engine.Cause{engine.VersionNotStaged, engine.RotationDisabled}},
@@ -77,14 +79,9 @@ func decided(err error) bool {
 	return ok && (api.ErrorCode() == "ResourceNotFoundException" || api.ErrorCode() == "InvalidRequestException")
 }
 
-// position returns the index of a check.
+// position returns the index of a check, or -1.
 func position(name string) int {
-	for i, c := range checks {
-		if c.name == name {
-			return i
-		}
-	}
-	return len(checks)
+	return slices.IndexFunc(checks, func(c check) bool { return c.name == name })
 }
 
 // row returns the check that a cause belongs to.

@@ -2,14 +2,13 @@ package fleet
 
 import (
 	"cmp"
-	"encoding/json"
-	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
+	"example.com/rotator/internal/function"
+	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 )
 
@@ -79,17 +78,13 @@ func Migrate(l Listing, to Target, values map[string]Value) Migration {
 		s := &l.Secrets[i]
 		f := l.Functions[s.Function]
 		t := f.template()
-		switch {
-		case !s.Rotates(), t.Name == "" && f.Err == nil:
-			m.Others++
-			continue
-		case to.Function != nil && s.Function == to.Function.ARN:
+		switched := to.Function != nil && s.Function == to.Function.ARN
+		if !s.Rotates() || switched || t.Name == "" && f.Err == nil {
 			m.Others++
 			continue
 		}
-		v, seen := values[s.ARN]
 		move := to.move(s, f, t)
-		if seen {
+		if v, seen := values[s.ARN]; seen {
 			move.see(v, t)
 		}
 		m.Moves = append(m.Moves, move)
@@ -198,18 +193,10 @@ func (to Target) functionNeeds(s *Secret, f *Function, t template, name string) 
 	if s.Key != "" {
 		needs = append(needs, "permission to use the key "+s.Key+" (KmsKeyArns)")
 	}
-	policy := to.policy(name)
-	settings := to.settings()
+	settings, defaults := to.settings(), to.defaults(name)
 	for _, n := range passwordSettings {
 		old, set := f.Settings[n]
-		if !set {
-			continue
-		}
-		have, ok := settings[n]
-		if !ok {
-			have = defaultOf(n, policy)
-		}
-		if canonical(n, old) != canonical(n, have) {
+		if set && canonical(n, old) != canonical(n, cmp.Or(settings(n), defaults[n])) {
 			needs = append(needs, "the setting "+n+" of the old function: "+old)
 		}
 	}
@@ -224,50 +211,35 @@ func (to Target) functionNeeds(s *Secret, f *Function, t template, name string) 
 	return needs
 }
 
-func (to Target) policy(name string) engine.PasswordPolicy {
-	for _, k := range to.Kinds {
-		if k.Serves(name) {
-			return k.Passwords
-		}
-	}
-	return engine.PasswordPolicy{}
-}
-
 // settings returns the known settings of the new function.
-func (to Target) settings() map[string]string {
-	all := make(map[string]string)
-	if to.Function == nil {
-		return all
-	}
-	maps.Copy(all, to.Function.Settings)
-	var more map[string]any
-	if json.Unmarshal([]byte(all["ROTATOR_SETTINGS"]), &more) == nil {
-		for name, value := range more {
-			all[name] = fmt.Sprint(value)
+func (to Target) settings() func(name string) string {
+	getenv := func(name string) string {
+		if to.Function == nil {
+			return ""
 		}
+		return to.Function.Settings[name]
 	}
-	return all
+	if settings, err := function.Settings(getenv); err == nil {
+		return settings
+	}
+	return getenv
 }
 
-// defaultOf returns the default of a setting, which AWS's templates and the engines have in common.
-func defaultOf(name string, p engine.PasswordPolicy) string {
-	switch name {
-	case "EXCLUDE_CHARACTERS":
-		return p.ExcludeCharacters
-	case "PASSWORD_LENGTH":
-		return strconv.Itoa(p.Length)
-	case "EXCLUDE_NUMBERS":
-		return strconv.FormatBool(p.ExcludeNumbers)
-	case "EXCLUDE_PUNCTUATION":
-		return strconv.FormatBool(p.ExcludePunctuation)
-	case "EXCLUDE_UPPERCASE":
-		return strconv.FormatBool(p.ExcludeUppercase)
-	case "EXCLUDE_LOWERCASE":
-		return strconv.FormatBool(p.ExcludeLowercase)
-	case "REQUIRE_EACH_INCLUDED_TYPE":
-		return strconv.FormatBool(p.RequireEachIncludedType)
+// defaults returns an engine's settings, which AWS's templates have in common.
+func (to Target) defaults(name string) map[string]string {
+	var p engine.PasswordPolicy
+	if i := slices.IndexFunc(to.Kinds, func(k engine.Kind) bool { return k.Serves(name) }); i >= 0 {
+		p = to.Kinds[i].Passwords
 	}
-	return ""
+	return map[string]string{
+		"EXCLUDE_CHARACTERS":         p.ExcludeCharacters,
+		"PASSWORD_LENGTH":            strconv.Itoa(p.Length),
+		"EXCLUDE_NUMBERS":            strconv.FormatBool(p.ExcludeNumbers),
+		"EXCLUDE_PUNCTUATION":        strconv.FormatBool(p.ExcludePunctuation),
+		"EXCLUDE_UPPERCASE":          strconv.FormatBool(p.ExcludeUppercase),
+		"EXCLUDE_LOWERCASE":          strconv.FormatBool(p.ExcludeLowercase),
+		"REQUIRE_EACH_INCLUDED_TYPE": strconv.FormatBool(p.RequireEachIncludedType),
+	}
 }
 
 // canonical returns the same text for values of a setting that mean the same.
@@ -280,7 +252,7 @@ func canonical(name, text string) string {
 	case "PASSWORD_LENGTH", "USERNAME_CHARACTER_LIMIT":
 		return strings.TrimSpace(text)
 	}
-	yes := slices.Contains([]string{"true", "1", "y", "yes"}, strings.ToLower(text))
+	yes, _ := rotation.ParseBool(name, text, false) // AWS's templates take other text for false
 	return strconv.FormatBool(yes)
 }
 

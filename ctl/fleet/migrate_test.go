@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"example.com/rotator/internal/testing/awstemplate"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/sim"
 )
@@ -46,6 +47,25 @@ func TestTemplateOfFunction(t *testing.T) {
 	}
 	if (*Function)(nil).template().Name != "" {
 		t.Error("no function has a template")
+	}
+}
+
+// TestTemplates: a template is kept exactly if no engine takes its secrets.
+func TestTemplates(t *testing.T) {
+	var keep []string
+	for _, x := range templates {
+		if x.Keep != "" {
+			keep = append(keep, x.Name)
+		} else if awstemplate.Forms[x.Name] == "" {
+			t.Errorf("no engine is known to take secrets of %s", x.Name)
+		}
+	}
+	slices.Sort(keep)
+	if want := slices.Sorted(slices.Values(awstemplate.NoDropIn)); !slices.Equal(keep, want) {
+		t.Errorf("%q are kept, want %q", keep, want)
+	}
+	if want := len(awstemplate.Forms) + len(awstemplate.NoDropIn); len(templates) != want {
+		t.Errorf("%d templates, want %d", len(templates), want)
 	}
 }
 

@@ -12,16 +12,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 	"github.com/aws/smithy-go"
+	"golang.org/x/time/rate"
 
 	"example.com/rotator/internal/awserror"
 )
-
-// Functions is the part of Lambda's client that describes functions; *lambda.Client implements it.
-type Functions interface {
-	lambda.ListFunctionsAPIClient
-	GetFunctionConfiguration(context.Context, *lambda.GetFunctionConfigurationInput, ...func(*lambda.Options)) (
-		*lambda.GetFunctionConfigurationOutput, error)
-}
 
 // Function is the configuration of a rotation function.
 type Function struct {
@@ -34,16 +28,19 @@ type Function struct {
 	Err error
 }
 
-// functionName returns the name in a function's ARN, without an alias or version.
-func functionName(function string) string {
-	if p := strings.Split(function, ":"); len(p) > 6 {
-		return p[6]
+// FunctionName returns the name in the ARN of a function, without an alias or version, or "" if it is not one.
+func FunctionName(text string) string {
+	a, err := arn.Parse(text)
+	name, ok := strings.CutPrefix(a.Resource, "function:")
+	if err != nil || a.Service != "lambda" || !ok {
+		return ""
 	}
-	return function
+	name, _, _ = strings.Cut(name, ":")
+	return name
 }
 
 // read reads the configurations of the secrets' rotation functions.
-func read(ctx context.Context, client func(account string) Functions, secrets []Secret) map[string]*Function {
+func read(ctx context.Context, client func(account string) *lambda.Client, secrets []Secret) map[string]*Function {
 	all := make(map[string]*Function)
 	for _, s := range secrets {
 		if s.Function != "" {
@@ -56,7 +53,7 @@ func read(ctx context.Context, client func(account string) Functions, secrets []
 		accounts[a.AccountID] = append(accounts[a.AccountID], f)
 	}
 	ids := slices.Sorted(maps.Keys(accounts))
-	concurrently(len(ids), 8, func(i int) { readAccount(ctx, client(ids[i]), accounts[ids[i]]) })
+	concurrently(ctx, len(ids), 8, func(i int) { readAccount(ctx, client(ids[i]), accounts[ids[i]]) })
 	return all
 }
 
@@ -67,8 +64,9 @@ const few = 50
 // are paced, and many functions are read page by page. Pages leave out aliases and versions, which are read
 // one by one.
 // Source: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
-func readAccount(ctx context.Context, api Functions, wanted []*Function) {
-	pace := NewPace(10)
+func readAccount(ctx context.Context, api *lambda.Client, wanted []*Function) {
+	pace := rate.NewLimiter(10, 1)
+	var down error // why Lambda does not answer
 	if len(wanted) > few {
 		unread := make(map[string]*Function, len(wanted))
 		for _, f := range wanted {
@@ -76,12 +74,13 @@ func readAccount(ctx context.Context, api Functions, wanted []*Function) {
 		}
 		pages := lambda.NewListFunctionsPaginator(api, &lambda.ListFunctionsInput{})
 		for pages.HasMorePages() && len(unread) > 0 {
-			page, err := next(ctx, pace, pages)
+			if down = pace.Wait(ctx); down != nil {
+				break
+			}
+			page, err := pages.NextPage(ctx)
 			if err != nil {
-				for _, f := range unread {
-					f.Err = awserror.Brief(err)
-				}
-				return
+				down = awserror.Brief(err)
+				break
 			}
 			for i := range page.Functions {
 				c := &page.Functions[i]
@@ -93,32 +92,25 @@ func readAccount(ctx context.Context, api Functions, wanted []*Function) {
 		}
 		wanted = slices.Collect(maps.Values(unread))
 	}
-	for i, f := range wanted {
+	for _, f := range wanted {
+		if f.Err = down; down != nil {
+			continue
+		}
 		f.read(ctx, api, pace)
-		if _, answered := errors.AsType[smithy.APIError](f.Err); f.Err != nil && !answered {
-			for _, other := range wanted[i+1:] { // Lambda does not answer
-				other.Err = f.Err
-			}
-			return
+		if _, answered := errors.AsType[smithy.APIError](f.Err); !answered {
+			down = f.Err
 		}
 	}
 }
 
-func next(ctx context.Context, pace *Pace, pages *lambda.ListFunctionsPaginator) (*lambda.ListFunctionsOutput, error) {
-	if err := pace.Wait(ctx); err != nil {
-		return nil, err
-	}
-	return pages.NextPage(ctx)
-}
-
 // ReadFunction reads the configuration of one function.
-func ReadFunction(ctx context.Context, api Functions, id string) *Function {
+func ReadFunction(ctx context.Context, api *lambda.Client, id string) *Function {
 	f := &Function{ARN: id}
-	f.read(ctx, api, NewPace(1))
+	f.read(ctx, api, rate.NewLimiter(1, 1))
 	return f
 }
 
-func (f *Function) read(ctx context.Context, api Functions, pace *Pace) {
+func (f *Function) read(ctx context.Context, api *lambda.Client, pace *rate.Limiter) {
 	if f.Err = pace.Wait(ctx); f.Err != nil {
 		return
 	}

@@ -66,7 +66,12 @@ func (w *world) as(account string) *secretsmanager.Client {
 	})
 }
 
-func (w *world) functions(account string) Functions {
+// own is the caller's account.
+func (w *world) own() map[string]*secretsmanager.Client {
+	return map[string]*secretsmanager.Client{"": w.client}
+}
+
+func (w *world) functions(account string) *lambda.Client {
 	return lambda.New(lambda.Options{
 		BaseEndpoint: &w.url, Region: "us-east-1", RetryMaxAttempts: 1,
 		Credentials: credentials.NewStaticCredentialsProvider(account, "x", ""),
@@ -116,19 +121,19 @@ func (w *world) schedule(arn, function string) {
 
 // function registers a function.
 func (w *world) function(name string, c sim.Configuration, do func(step) error) {
-	w.sim.RegisterFunction(arnHead+name, function{c, do})
+	w.sim.RegisterFunction(arnHead+name, registered{c, do})
 }
 
 type step struct{ Step, SecretId, ClientRequestToken string }
 
-type function struct {
+type registered struct {
 	configuration sim.Configuration
 	do            func(step) error
 }
 
-func (f function) Configuration() sim.Configuration { return f.configuration }
+func (f registered) Configuration() sim.Configuration { return f.configuration }
 
-func (f function) Invoke(_ context.Context, payload []byte) ([]byte, string, error) {
+func (f registered) Invoke(_ context.Context, payload []byte) ([]byte, string, error) {
 	var e step
 	if err := json.Unmarshal(payload, &e); err != nil {
 		return nil, "", err
@@ -175,7 +180,7 @@ var kinds = []engine.Kind{
 func (w *world) list(f Filter) Listing {
 	w.Helper()
 	l := List(w.Context(), Options{
-		Accounts: []Account{{Secrets: w.client}}, Functions: w.functions, Kinds: kinds, Filter: f, Now: w.clock.Now,
+		Accounts: w.own(), Functions: w.functions, Kinds: kinds, Filter: f, Now: w.clock.Now(),
 	})
 	for _, err := range l.Errors {
 		w.Fatal(err)

@@ -24,13 +24,13 @@ const (
 )
 
 var (
-	noDb2   = "Db2 is not supported"
-	oracle  = "a build with the engine: make build-RotatorFunction TAGS=with_oracle"
-	adopt   = "adopt the second user: rotatorctl adopt SECRET shows the plan, and --yes applies it"
-	token   = `a field "token" with the first token, which the template could create`
-	generic = "the tag rotator:engine=generic; if the template's setSecret was filled in, write an engine instead"
-	tagged  = "a tag rotator:secret with the secret's ARN on the ElastiCache user"
-	joins   = "the secret has other fields, and the password changes over LDAPS"
+	noDb2       = "Db2 is not supported"
+	oracle      = "a build with the engine: make build-RotatorFunction TAGS=with_oracle"
+	adopt       = "adopt the second user: rotatorctl adopt SECRET shows the plan, and --yes applies it"
+	token       = `a field "token" with the first token, which the template could create`
+	generic     = "the tag rotator:engine=generic; if the template's setSecret was filled in, write an engine instead"
+	tagged      = "a tag rotator:secret with the secret's ARN on the ElastiCache user"
+	directories = "permission to reset users of the directory (DirectoryArns)"
 )
 
 // templates are AWS's templates.
@@ -54,7 +54,7 @@ var templates = []template{
 	{Name: "InfluxDBRotationMultiUser", Engine: "timestream-influxdb", Secret: token},
 	{Name: "RDSDb2RotationSingleUser", Engine: "db2", Strategy: single, Keep: noDb2},
 	{Name: "RDSDb2RotationMultiUser", Engine: "db2", Strategy: alternating, Keep: noDb2},
-	{Name: "ActiveDirectoryRotationSingleUser", Engine: "ad", Strategy: single, Keep: joins},
+	{Name: "ActiveDirectoryRotationSingleUser", Engine: "aws-directory", Strategy: single, Function: directories},
 	{Name: "ActiveDirectoryAndKeytabRotationSingleUser", Strategy: single, Keep: "keytabs are not generated"},
 	{Name: "RotationTemplate", Engine: "generic", Strategy: single, Secret: generic},
 }
@@ -84,7 +84,7 @@ func (f *Function) template() template {
 	if f == nil || !strings.HasPrefix(f.Runtime, "python") || f.Handler != "lambda_function.lambda_handler" {
 		return template{}
 	}
-	name := functionName(f.ARN)
+	name := FunctionName(f.ARN)
 	for _, t := range templates {
 		if strings.Contains(name, t.Name) || strings.Contains(f.Description, t.Name) {
 			return t

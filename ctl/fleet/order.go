@@ -1,0 +1,177 @@
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"example.com/rotator/internal/awserror"
+	"example.com/rotator/rotation/engine"
+)
+
+// batch is how many values one call can read.
+const batch = 20
+
+// Superusers reads the values of secrets and returns, by the secrets' ARNs, the names or ARNs of the
+// superuser secrets that they name in the fields of the kinds. Nothing else of a value is kept. unread has
+// the reason for each secret whose value could not be read.
+func Superusers(ctx context.Context, api *secretsmanager.Client, arns []string, kinds []engine.Kind) (
+	superusers map[string]string, unread map[string]error) {
+	var fields []string
+	for _, k := range kinds {
+		if f := k.Superusers(); f != "" && !slices.Contains(fields, f) {
+			fields = append(fields, f)
+		}
+	}
+	superusers, unread = make(map[string]string), make(map[string]error)
+	var mu sync.Mutex
+	chunks := slices.Collect(slices.Chunk(arns, batch))
+	concurrently(ctx, len(chunks), 5, func(i int) {
+		out, err := api.BatchGetSecretValue(ctx, &secretsmanager.BatchGetSecretValueInput{SecretIdList: chunks[i]})
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil {
+			for _, arn := range chunks[i] {
+				unread[arn] = awserror.Brief(err)
+			}
+			return
+		}
+		for _, v := range out.SecretValues {
+			if name := superuser(v.SecretString, fields); name != "" {
+				superusers[aws.ToString(v.ARN)] = name
+			}
+		}
+		for _, e := range out.Errors {
+			if code := aws.ToString(e.ErrorCode); code != "ResourceNotFoundException" {
+				unread[aws.ToString(e.SecretId)] = errors.New(code + ": " + aws.ToString(e.Message))
+			}
+		}
+	})
+	return superusers, unread
+}
+
+// superuser returns the first of the fields that a value has.
+func superuser(value *string, fields []string) string {
+	var v map[string]json.RawMessage
+	if value == nil || json.Unmarshal([]byte(*value), &v) != nil {
+		return ""
+	}
+	for _, f := range fields {
+		var name string
+		if json.Unmarshal(v[f], &name) == nil && name != "" {
+			return name
+		}
+	}
+	return ""
+}
+
+// Order sorts secrets by name, but superuser secrets before the secrets that name them. It returns for each
+// the indices of those that come before it, all of which are lower: its superuser secret or, if its value could
+// not be read and it is not a superuser secret, all of those. A cycle is cut.
+func Order(secrets []Secret, superusers map[string]string, unread map[string]error) (after [][]int) {
+	slices.SortFunc(secrets, Secret.compare)
+	up := above(secrets, superusers)
+	named := make(map[string]bool) // the superuser secrets
+	for _, superuser := range up {
+		named[superuser] = true
+	}
+	late := func(s Secret) bool { return unread[s.ARN] != nil && !named[s.ARN] }
+	depth := func(s Secret) (n int) {
+		if late(s) {
+			return len(secrets)
+		}
+		for arn := up[s.ARN]; arn != ""; arn = up[arn] {
+			n++
+		}
+		return n
+	}
+	slices.SortStableFunc(secrets, func(a, b Secret) int { return cmp.Compare(depth(a), depth(b)) })
+	place := make(map[string]int, len(secrets))
+	var all []int // the superuser secrets
+	for i, s := range secrets {
+		place[s.ARN] = i
+		if named[s.ARN] {
+			all = append(all, i)
+		}
+	}
+	after = make([][]int, len(secrets))
+	for i, s := range secrets {
+		switch superuser := up[s.ARN]; {
+		case late(s):
+			after[i] = all
+		case superuser != "":
+			after[i] = []int{place[superuser]}
+		}
+	}
+	return after
+}
+
+// above returns the ARN of each secret's superuser secret, by the secret's ARN.
+func above(secrets []Secret, superusers map[string]string) map[string]string {
+	arns := make(map[string]string, 3*len(secrets))
+	for _, s := range secrets {
+		arns[s.ARN] = s.ARN
+		arns[s.Account+"/"+s.Name] = s.ARN
+		if dash := strings.LastIndexByte(s.ARN, '-'); dash > 0 {
+			arns[s.ARN[:dash]] = s.ARN // the partial ARN
+		}
+	}
+	up := make(map[string]string)
+	for _, s := range secrets {
+		name := superusers[s.ARN]
+		superuser := cmp.Or(arns[name], arns[s.Account+"/"+name])
+		last := superuser
+		for last != s.ARN && up[last] != "" {
+			last = up[last]
+		}
+		if superuser != "" && last != s.ARN { // else it would be a cycle
+			up[s.ARN] = superuser
+		}
+	}
+	return up
+}
+
+// Each calls do for each of len(after) jobs, in order and at most parallel at a time. A job waits for the jobs in
+// its element of after, which have lower indices; do gets the failed ones of those, and reports whether its job
+// succeeded. Once ctx is done, no job begins. begun has the jobs that did.
+func Each(ctx context.Context, after [][]int, parallel int, do func(i int, failed []int) bool) (begun []bool) {
+	begun = make([]bool, len(after))
+	succeeded := make([]bool, len(after))
+	ended := make([]chan struct{}, len(after))
+	free := make(chan struct{}, parallel)
+	var all sync.WaitGroup
+	for i, before := range after {
+		ended[i] = make(chan struct{})
+		free <- struct{}{}
+		all.Go(func() {
+			defer func() { <-free }()
+			defer close(ended[i])
+			var failed []int
+			for _, j := range before {
+				if <-ended[j]; !succeeded[j] {
+					failed = append(failed, j)
+				}
+			}
+			if begun[i] = ctx.Err() == nil; begun[i] {
+				succeeded[i] = do(i, failed)
+			}
+		})
+	}
+	all.Wait()
+	return begun
+}
+
+// concurrently calls do for 0 to n-1, at most limit at a time, until ctx is done.
+func concurrently(ctx context.Context, n, limit int, do func(int)) {
+	Each(ctx, make([][]int, n), limit, func(i int, _ []int) bool {
+		do(i)
+		return true
+	})
+}
