@@ -21,6 +21,7 @@ import (
 
 	"example.com/rotator/internal/testing/awsfake"
 	"example.com/rotator/internal/testing/awstemplate"
+	"example.com/rotator/internal/testing/built"
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/sim/lambdasim"
@@ -229,7 +230,7 @@ func changed(t *testing.T, before, after, field string) {
 // TestSecretsOfAWSTemplates: the function's binary rotates every template's secret with that template's events and
 // variables, and changes only what a rotation changes.
 func TestSecretsOfAWSTemplates(t *testing.T) {
-	binary := awstemplate.Binary(t)
+	binary := built.Function(t)
 	for template := range awstemplate.Forms {
 		short := regexp.MustCompile(`(Single|Multi)User$`).ReplaceAllString(template, "")
 		if slices.Contains(elsewhere, short) {
