@@ -117,7 +117,7 @@ var dropIns = map[string]func(t *testing.T, d *dropIn) string{
 		return awstemplate.Secret(d.template, "directory", "d-0123456789", "username", d.user, "password", first)
 	},
 	"InfluxDBRotation": func(t *testing.T, d *dropIn) string {
-		s := testserver.SharedInfluxDB2(t, testserver.InfluxDB2Options{})
+		s := testserver.SharedInfluxDB2(t)
 		d.env["CA_BUNDLE"] = s.CAFile
 		call := func(path string, body, out any) {
 			status, text, err := s.Call(t.Context(), s.Token, "POST", "/api/v2/"+path, body)

@@ -14,32 +14,7 @@ import (
 // never answers. It returns the port.
 func Blackhole(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("testserver: %v", err)
-	}
-	var mu sync.Mutex
-	var held []net.Conn // garbage collection would close them
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			held = append(held, conn)
-			mu.Unlock()
-		}
-	}()
-	t.Cleanup(func() {
-		l.Close()
-		mu.Lock()
-		defer mu.Unlock()
-		for _, conn := range held {
-			conn.Close()
-		}
-	})
-	return l.Addr().(*net.TCPAddr).Port
+	return Hostile(t, nil, func(net.Conn) { <-t.Context().Done() })
 }
 
 // Chunk is a piece of data on a proxied connection.
@@ -93,9 +68,6 @@ func Proxy(t testing.TB, target string) *FaultProxy {
 
 // Addr returns localhost:port.
 func (p *FaultProxy) Addr() string { return fmt.Sprintf("localhost:%d", p.Port) }
-
-// Connections returns how many connections were accepted so far.
-func (p *FaultProxy) Connections() int { return int(p.accepted.Load()) }
 
 // Cut resets all current connections. New ones are accepted.
 func (p *FaultProxy) Cut() {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"testing"
 	"time"
 
@@ -39,14 +38,10 @@ func StartFerretDB(ctx context.Context, o FerretDBOptions) (*FerretDBServer, err
 	}
 	server, err := prepare("ferretdb", o.CA, o.Cert)
 	if err != nil {
-		return nil, fmt.Errorf("ferretdb: %w", err)
+		return nil, err
 	}
 	s := &FerretDBServer{Server: *server, NoTLS: o.NoTLS}
-	if _, err := s.mkdir("data"); err != nil {
-		os.RemoveAll(s.Dir)
-		return nil, fmt.Errorf("ferretdb: %w", err)
-	}
-	err = s.start(ctx, launch{
+	return s, s.start(ctx, launch{
 		command: func(port int) []string {
 			command := []string{path, "--handler=sqlite", "--sqlite-url=file:" + s.path("data") + "/",
 				"--state-dir=" + s.Dir,
@@ -74,10 +69,6 @@ func StartFerretDB(ctx context.Context, o FerretDBOptions) (*FerretDBServer, err
 			return errors.Join(loggedIn(ctx, client), client.Disconnect(ctx))
 		},
 	})
-	if err != nil {
-		return nil, fmt.Errorf("ferretdb: %w", err)
-	}
-	return s, nil
 }
 
 // FerretDB starts a FerretDB that ends with the test.

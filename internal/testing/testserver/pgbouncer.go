@@ -2,7 +2,6 @@ package testserver
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"testing"
 
@@ -28,20 +27,17 @@ func StartPgBouncer(ctx context.Context, o PgBouncerOptions) (*PostgresServer, e
 	}
 	server, err := prepare("pgbouncer", o.Server.CA, nil)
 	if err != nil {
-		return nil, fmt.Errorf("pgbouncer: %w", err)
+		return nil, err
 	}
 	s := *o.Server
 	s.Server = *server
 	s.User, s.Password = o.Server.User, o.Server.Password
 	lookup, password := Unique("lookup_"), Unique("lookup-")
-	if err := o.Server.lookup(ctx, lookup, password); err != nil {
-		return nil, fmt.Errorf("pgbouncer: %w", errors.Join(err, s.Stop()))
-	}
-	err = s.start(ctx, launch{
-		command: func(port int) []string {
-			// If a write fails, the pooler does not start.
-			_ = s.write("users", fmt.Sprintf("%q %q\n%s\n", lookup, password, o.Users))
-			_ = s.write("pgbouncer.ini", fmt.Sprintf(`[databases]
+	return &s, s.start(ctx, launch{
+		setup: func(ctx context.Context) error { return o.Server.lookup(ctx, lookup, password) },
+		files: func(port int) map[string]string {
+			return map[string]string{"users": fmt.Sprintf("%q %q\n%s\n", lookup, password, o.Users),
+				"pgbouncer.ini": fmt.Sprintf(`[databases]
 * = host=127.0.0.1 port=%d
 [pgbouncer]
 listen_addr = 127.0.0.1
@@ -59,9 +55,9 @@ auth_file = %s
 auth_user = %s
 auth_dbname = postgres
 auth_query = SELECT name, verifier FROM public.%[8]s($1)
-`, o.Server.Port, port, o.Mode, s.path("server.crt"), s.path("server.key"), s.CAFile, s.path("users"), lookup))
-			return []string{path, s.path("pgbouncer.ini")}
+`, o.Server.Port, port, o.Mode, s.path("server.crt"), s.path("server.key"), s.CAFile, s.path("users"), lookup)}
 		},
+		command: func(int) []string { return []string{path, s.path("pgbouncer.ini")} },
 		ready: func(ctx context.Context) error {
 			conn, err := pgx.Connect(ctx, s.URL("postgres"))
 			if err != nil {
@@ -70,10 +66,6 @@ auth_query = SELECT name, verifier FROM public.%[8]s($1)
 			return conn.Close(ctx)
 		},
 	})
-	if err != nil {
-		return nil, fmt.Errorf("pgbouncer: %w", err)
-	}
-	return &s, nil
 }
 
 // lookup creates a role that may only read one user's verifier at a time. An unknown user yields no
