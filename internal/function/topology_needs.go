@@ -2,6 +2,7 @@ package function
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 
@@ -16,32 +17,26 @@ var _ rotation.TopologyNeeder = topology{}
 // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonredshift.html
 func (topology) Needs(superuserARN, primary string, tags map[string]string, host string) []engine.Permission {
 	var list []engine.Permission
-	managed := primary == ""
-	if managed {
-		for _, t := range []struct {
-			tag, resource string
-			actions       []string
-		}{
-			{tagInstance, tags[tagInstance], []string{"rds:DescribeDBInstances"}},
-			{tagCluster, tags[tagCluster], []string{"rds:DescribeDBClusters"}},
-			{tagRedshift, "*", []string{"redshift:DescribeClusters"}},
-			{tagNamespace, "*", []string{"redshift-serverless:ListNamespaces", "redshift-serverless:ListWorkgroups"}},
-		} {
-			if tags[t.tag] != "" {
-				list = append(list, engine.Permission{Sid: "SuperuserHost", Actions: t.actions,
-					Resources: []string{t.resource}})
-			}
+	byService := primary == ""
+	for _, m := range managed {
+		if !byService || tags[m.tag] == "" {
+			continue
 		}
+		resource := tags[m.tag]
+		if strings.HasPrefix(m.actions[0], "redshift") {
+			resource = "*"
+		}
+		list = append(list, engine.Permission{Sid: "SuperuserHost", Actions: m.actions, Resources: []string{resource}})
 	}
 	h, known := parseName(host)
 	p, also := parseName(primary)
 	secret, err := arn.Parse(superuserARN)
-	if !known || !also && !managed || err != nil {
+	if !known || !also && !byService || err != nil {
 		return list
 	}
 	// The permissions above cover a managed superuser's host, and those for a cluster cover all of its endpoints.
 	var names []name
-	if !managed {
+	if !byService {
 		names = append(names, p)
 	}
 	if !h.cluster || !p.cluster && tags[tagCluster] == "" {
@@ -49,9 +44,9 @@ func (topology) Needs(superuserARN, primary string, tags map[string]string, host
 	}
 	var actions, resources []string
 	for _, n := range names {
-		action, resource := "rds:DescribeDBInstances", "db:"
+		action, resource := describeInstances, "db:"
 		if n.cluster {
-			action, resource = "rds:DescribeDBClusters", "cluster:"
+			action, resource = describeClusters, "cluster:"
 		}
 		resources = append(resources, "arn:"+secret.Partition+":rds:"+n.region+":"+secret.AccountID+":"+resource+n.id)
 		if !slices.Contains(actions, action) {
@@ -62,7 +57,7 @@ func (topology) Needs(superuserARN, primary string, tags map[string]string, host
 		return list
 	}
 	sid := "ReaderHost"
-	if managed {
+	if byService {
 		sid = "OptionalReaderHost"
 	}
 	return append(list, engine.Permission{Sid: sid, Actions: actions, Resources: resources})
