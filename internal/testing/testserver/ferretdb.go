@@ -72,10 +72,7 @@ func StartFerretDB(ctx context.Context, o FerretDBOptions) (*FerretDBServer, err
 }
 
 // FerretDB starts a FerretDB that ends with the test.
-func FerretDB(t testing.TB, o FerretDBOptions) *FerretDBServer {
-	t.Helper()
-	return during(t, StartFerretDB, o)
-}
+var FerretDB = during(StartFerretDB)
 
 // URL returns the server's address, without credentials.
 func (s *FerretDBServer) URL() string { return "mongodb://" + s.Addr() + "/" }

@@ -60,8 +60,10 @@ store-enabled = false
 // SharedInfluxDB returns this test binary's InfluxDB 1. Tests share its users: use Unique for names.
 func SharedInfluxDB(t testing.TB) *InfluxDBServer {
 	t.Helper()
-	return share(t, "influxdb", startInfluxDB, struct{}{})
+	return sharedInfluxDB(t, struct{}{})
 }
+
+var sharedInfluxDB = shared(startInfluxDB)
 
 // Query runs a statement as a user and returns the HTTP status and the body.
 func (s *InfluxDBServer) Query(t testing.TB, user, password, statement string) (int, string) {

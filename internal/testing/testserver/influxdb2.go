@@ -47,8 +47,10 @@ func startInfluxDB2(ctx context.Context, _ struct{}) (*InfluxDB2Server, error) {
 // SharedInfluxDB2 returns this test binary's InfluxDB 2. Tests share its users: use Unique for names.
 func SharedInfluxDB2(t testing.TB) *InfluxDB2Server {
 	t.Helper()
-	return share(t, "influxdb2", startInfluxDB2, struct{}{})
+	return sharedInfluxDB2(t, struct{}{})
 }
+
+var sharedInfluxDB2 = shared(startInfluxDB2)
 
 // Call calls the API with a token, such as POST "/api/v2/users", sends body as JSON, and returns
 // the status and the body of the response.

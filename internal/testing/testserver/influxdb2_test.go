@@ -6,7 +6,7 @@ import (
 )
 
 func TestInfluxDB2(t *testing.T) {
-	s := during(t, startInfluxDB2, struct{}{})
+	s := during(startInfluxDB2)(t, struct{}{})
 	if status, err := s.SignIn(t.Context(), s.User, s.Password); status != http.StatusNoContent {
 		t.Errorf("the password: %d, %v", status, err)
 	}

@@ -7,7 +7,7 @@ import (
 )
 
 func TestInfluxDB(t *testing.T) {
-	s := during(t, startInfluxDB, struct{}{})
+	s := during(startInfluxDB)(t, struct{}{})
 	app := Unique("app")
 	if status, body := s.Query(t, s.User, s.Password,
 		"CREATE USER "+app+" WITH PASSWORD 'fixture'"); status != http.StatusOK || strings.Contains(body, "error") {

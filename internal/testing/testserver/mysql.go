@@ -124,23 +124,14 @@ innodb_flush_log_at_trx_commit = 0
 }
 
 // MariaDB starts a MariaDB that ends with the test.
-func MariaDB(t testing.TB, o MySQLOptions) *MySQLServer {
-	t.Helper()
-	return during(t, StartMariaDB, o)
-}
+var MariaDB = during(StartMariaDB)
 
 // SharedMariaDB returns this test binary's MariaDB with these options. Tests share its users: use
 // Unique for names.
-func SharedMariaDB(t testing.TB, o MySQLOptions) *MySQLServer {
-	t.Helper()
-	return share(t, "mariadb", StartMariaDB, o)
-}
+var SharedMariaDB = shared(StartMariaDB)
 
 // SharedMySQL is SharedMariaDB for MySQL.
-func SharedMySQL(t testing.TB, o MySQLOptions) *MySQLServer {
-	t.Helper()
-	return share(t, "mysql", StartMySQL, o)
-}
+var SharedMySQL = shared(StartMySQL)
 
 // Config returns a client's configuration for a user, with TLS verified against the server's CA if
 // the server has TLS.

@@ -114,10 +114,7 @@ func (s *OpenLDAPServer) populate() error {
 }
 
 // OpenLDAP starts an OpenLDAP that ends with the test.
-func OpenLDAP(t testing.TB, o OpenLDAPOptions) *OpenLDAPServer {
-	t.Helper()
-	return during(t, StartOpenLDAP, o)
-}
+var OpenLDAP = during(StartOpenLDAP)
 
 // URL returns the server's LDAPS address.
 func (s *OpenLDAPServer) URL() string { return "ldaps://" + s.Addr() }

@@ -3,7 +3,6 @@ package testserver
 import (
 	"context"
 	"fmt"
-	"testing"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -87,7 +86,4 @@ GRANT EXECUTE ON FUNCTION public.%[1]s(text) TO %[1]s`, role, password))
 }
 
 // PgBouncer starts a pooler that ends with the test.
-func PgBouncer(t testing.TB, o PgBouncerOptions) *PostgresServer {
-	t.Helper()
-	return during(t, StartPgBouncer, o)
-}
+var PgBouncer = during(StartPgBouncer)

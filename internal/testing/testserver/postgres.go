@@ -104,17 +104,11 @@ max_connections = 60
 }
 
 // Postgres starts a PostgreSQL that ends with the test.
-func Postgres(t testing.TB, o PostgresOptions) *PostgresServer {
-	t.Helper()
-	return during(t, StartPostgres, o)
-}
+var Postgres = during(StartPostgres)
 
 // SharedPostgres returns this test binary's PostgreSQL with these options. Tests share its roles:
 // use Unique for names.
-func SharedPostgres(t testing.TB, o PostgresOptions) *PostgresServer {
-	t.Helper()
-	return share(t, "postgres", StartPostgres, o)
-}
+var SharedPostgres = shared(StartPostgres)
 
 // URL returns the administrator's connection string for a database, with TLS verified against the
 // server's CA.

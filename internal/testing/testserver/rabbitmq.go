@@ -116,17 +116,11 @@ func (s *RabbitMQServer) config(port int) string {
 }
 
 // RabbitMQ starts a RabbitMQ that ends with the test.
-func RabbitMQ(t testing.TB, o RabbitMQOptions) *RabbitMQServer {
-	t.Helper()
-	return during(t, StartRabbitMQ, o)
-}
+var RabbitMQ = during(StartRabbitMQ)
 
 // SharedRabbitMQ returns this test binary's RabbitMQ with these options. Tests share its users: use
 // Unique for names.
-func SharedRabbitMQ(t testing.TB, o RabbitMQOptions) *RabbitMQServer {
-	t.Helper()
-	return share(t, "rabbitmq", StartRabbitMQ, o)
-}
+var SharedRabbitMQ = shared(StartRabbitMQ)
 
 // Call calls the management API as the administrator, such as PUT "/api/users/app", sends body as
 // JSON, and returns the status and the body of the response.

@@ -113,16 +113,10 @@ func startRedis(ctx context.Context, name string, o RedisOptions, path string) (
 }
 
 // Redis starts a Redis that ends with the test.
-func Redis(t testing.TB, o RedisOptions) *RedisServer {
-	t.Helper()
-	return during(t, StartRedis, o)
-}
+var Redis = during(StartRedis)
 
 // Valkey starts a Valkey that ends with the test.
-func Valkey(t testing.TB, o RedisOptions) *RedisServer {
-	t.Helper()
-	return during(t, StartValkey, o)
-}
+var Valkey = during(StartValkey)
 
 // RedisCluster starts a Redis cluster that ends with the test, with the given number of nodes, each
 // of which owns a share of the slots. They share options, CA and administrator. Measured on two

@@ -172,10 +172,7 @@ func (s *SambaServer) Dial(user, password string) (*ldap.Conn, error) {
 }
 
 // SharedSamba starts a Samba for the whole test binary.
-func SharedSamba(t testing.TB, o SambaOptions) *SambaServer {
-	t.Helper()
-	return share(t, "samba", StartSamba, o)
-}
+var SharedSamba = shared(StartSamba)
 
 // Admin is bound as the domain's administrator.
 func (s *SambaServer) Admin() *ldap.Conn { return s.admin }

@@ -384,37 +384,35 @@ func tail(log string) string {
 // stopper is any server.
 type stopper interface{ Stop() error }
 
-// during starts a server for the duration of a test.
-func during[O any, S stopper](t testing.TB, start func(context.Context, O) (S, error), options O) S {
-	t.Helper()
-	s, err := start(context.Background(), options)
-	if err != nil {
-		t.Fatalf("testserver: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Errorf("testserver: stop: %v", err)
+// during returns a function that starts a server for the duration of a test.
+func during[O any, S stopper](start func(context.Context, O) (S, error)) func(testing.TB, O) S {
+	return func(t testing.TB, options O) S {
+		t.Helper()
+		s, err := start(context.Background(), options)
+		if err != nil {
+			t.Fatalf("testserver: %v", err)
 		}
-	})
-	return s
+		t.Cleanup(func() {
+			if err := s.Stop(); err != nil {
+				t.Errorf("testserver: stop: %v", err)
+			}
+		})
+		return s
+	}
 }
 
-// shared are the servers that the tests of one binary share. The guard stops them when the process
-// ends.
-var shared sync.Map
-
-// share returns this test binary's server of a kind with these options.
-func share[O comparable, S stopper](t testing.TB, kind string, start func(context.Context, O) (S, error), options O) S {
-	t.Helper()
-	type key struct {
-		kind    string
-		options O
+// shared returns a function that starts one server with the same options for all tests of a binary.
+// The guard stops it when the process ends.
+func shared[O comparable, S stopper](start func(context.Context, O) (S, error)) func(testing.TB, O) S {
+	var servers sync.Map
+	return func(t testing.TB, options O) S {
+		t.Helper()
+		once, _ := servers.LoadOrStore(options,
+			sync.OnceValues(func() (S, error) { return start(context.Background(), options) }))
+		s, err := once.(func() (S, error))()
+		if err != nil {
+			t.Fatalf("testserver: %v", err)
+		}
+		return s
 	}
-	once, _ := shared.LoadOrStore(key{kind, options},
-		sync.OnceValues(func() (S, error) { return start(context.Background(), options) }))
-	s, err := once.(func() (S, error))()
-	if err != nil {
-		t.Fatalf("testserver: %v", err)
-	}
-	return s
 }
