@@ -288,9 +288,17 @@ type iamMember struct {
 	Value           string `xml:"Value,omitempty"`
 }
 
+// iamResult has what an action returns. The lists always fit in one answer.
+type iamResult struct {
+	XMLName xml.Name
+	Keys    []iamMember `xml:"AccessKeyMetadata>member"`
+	Tags    []iamMember `xml:"Tags>member"`
+	Key     *iamMember  `xml:"AccessKey"`
+	More    bool        `xml:"IsTruncated"`
+}
+
 // iam performs an action of IAM.
 func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time) (any, *fault) {
-	const namespace = "https://iam.amazonaws.com/doc/2010-05-08/"
 	name := cmp.Or(form.Get("UserName"), caller.user)
 	owner := caller.account + "/" + name
 	u := f.users[owner]
@@ -319,31 +327,20 @@ func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time)
 		}
 	}
 	seen := now.Add(-f.opts.ListDelay)
+	result := iamResult{XMLName: xml.Name{Local: action + "Result"}}
 	switch action {
 	case "ListAccessKeys":
-		var list struct {
-			XMLName xml.Name    `xml:"ListAccessKeysResult"`
-			Keys    []iamMember `xml:"AccessKeyMetadata>member"`
-			More    bool        `xml:"IsTruncated"`
-		}
 		for _, k := range f.keys {
 			if state, ok := k.status.get(seen); ok && k.owner() == owner && state != keyDeleted {
-				list.Keys = append(list.Keys, iamMember{UserName: name, AccessKeyID: k.id, Status: state,
+				result.Keys = append(result.Keys, iamMember{UserName: name, AccessKeyID: k.id, Status: state,
 					CreateDate: stamp(k.created)})
 			}
 		}
-		return answer(action, namespace, list), nil
 	case "ListUserTags":
-		var list struct {
-			XMLName xml.Name    `xml:"ListUserTagsResult"`
-			Tags    []iamMember `xml:"Tags>member"`
-			More    bool        `xml:"IsTruncated"`
-		}
 		tags, _ := u.tags.get(seen)
 		for k, v := range tags {
-			list.Tags = append(list.Tags, iamMember{Key: k, Value: v})
+			result.Tags = append(result.Tags, iamMember{Key: k, Value: v})
 		}
-		return answer(action, namespace, list), nil
 	case "TagUser":
 		tags := make(map[string]string)
 		maps.Copy(tags, u.tags.last())
@@ -355,17 +352,13 @@ func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time)
 			tags[k] = v
 		}
 		u.tags.set(now, tags)
-		return answer(action, namespace, nil), nil
 	case "CreateAccessKey":
 		if len(f.keysOf(owner)) >= 2 {
 			return nil, &fault{409, "LimitExceeded", "Cannot exceed quota for AccessKeysPerUser: 2"}
 		}
 		k := f.newKey(caller.account, name, now)
-		return answer(action, namespace, struct {
-			XMLName xml.Name  `xml:"CreateAccessKeyResult"`
-			Key     iamMember `xml:"AccessKey"`
-		}{Key: iamMember{UserName: name, AccessKeyID: k.id, Status: keyActive, SecretAccessKey: k.secret,
-			CreateDate: stamp(k.created)}}), nil
+		result.Key = &iamMember{UserName: name, AccessKeyID: k.id, Status: keyActive, SecretAccessKey: k.secret,
+			CreateDate: stamp(k.created)}
 	case "UpdateAccessKey":
 		status := form.Get("Status")
 		if status != keyActive && status != keyInactive {
@@ -373,13 +366,27 @@ func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time)
 				"1 validation error detected: Value at 'status' failed to satisfy constraint"}
 		}
 		key.status.set(now, status)
-		return answer(action, namespace, nil), nil
 	case "DeleteAccessKey":
 		key.status.set(now, keyDeleted)
-		return answer(action, namespace, nil), nil
+	default:
+		return nil, &fault{400, "InvalidAction", "Could not find operation " + action + " for version 2010-05-08"}
 	}
-	return nil, &fault{400, "InvalidAction", "Could not find operation " + action + " for version 2010-05-08"}
+	return answer(action, "https://iam.amazonaws.com/doc/2010-05-08/", result), nil
 }
 
 // stamp formats a time as IAM does, in whole seconds.
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
+
+// sts performs an action of STS. GetCallerIdentity needs no permission.
+// Source: https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
+func (f *IAM) sts(caller *iamKey, action string) (any, *fault) {
+	if action != "GetCallerIdentity" {
+		return nil, &fault{400, "InvalidAction", "Could not find operation " + action + " for version 2011-06-15"}
+	}
+	return answer(action, "https://sts.amazonaws.com/doc/2011-06-15/", struct {
+		XMLName xml.Name `xml:"GetCallerIdentityResult"`
+		Arn     string
+		UserID  string `xml:"UserId"`
+		Account string
+	}{Arn: f.arn(caller), UserID: "AIDAFAKE" + caller.user, Account: caller.account}), nil
+}

@@ -48,7 +48,11 @@ func Rotate(t *testing.T, template string, h enginetest.Harness, ca []byte) {
 	rotate := w.Rotate
 	if ca != nil {
 		w.Env["CA_BUNDLE"] = string(ca)
-		f, err := lambdasim.New(built.Function(t), lambdasim.Options{Env: environment(w), Log: t.Output()})
+		env := []string{"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + w.URL}
+		for name, value := range w.Env {
+			env = append(env, name+"="+value)
+		}
+		f, err := lambdasim.New(built.Function(t), lambdasim.Options{Env: env, Log: t.Output()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -71,13 +75,4 @@ func Rotate(t *testing.T, template string, h enginetest.Harness, ca []byte) {
 	if err := h.Open(t.Context(), now); err != nil {
 		t.Error(err)
 	}
-}
-
-// environment returns the environment of the function's process.
-func environment(w *world.World) []string {
-	env := []string{"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + w.URL}
-	for name, value := range w.Env {
-		env = append(env, name+"="+value)
-	}
-	return env
 }

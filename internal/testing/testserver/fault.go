@@ -81,13 +81,7 @@ func (p *FaultProxy) Cut() {
 // Filter installs a filter that is called before each chunk is forwarded. If it returns false, the
 // connection is reset. A filter can wait to slow a direction down, or forward a statement and then
 // refuse the first chunk from the server to lose its answer. nil forwards everything.
-func (p *FaultProxy) Filter(filter func(Chunk) bool) {
-	if filter == nil {
-		p.filter.Store(nil)
-		return
-	}
-	p.filter.Store(&filter)
-}
+func (p *FaultProxy) Filter(filter func(Chunk) bool) { p.filter.Store(&filter) }
 
 // Answer lets a function answer clients instead of the server, until it returns.
 func (p *FaultProxy) Answer(answer func(net.Conn)) { p.answer.Store(&answer) }
@@ -124,7 +118,7 @@ func (p *FaultProxy) forward(to, from net.Conn, number int, fromServer bool) {
 	for {
 		n, err := from.Read(buffer)
 		if n > 0 {
-			if f := p.filter.Load(); f != nil && !(*f)(Chunk{number, fromServer, buffer[:n]}) {
+			if f := p.filter.Load(); f != nil && *f != nil && !(*f)(Chunk{number, fromServer, buffer[:n]}) {
 				reset(to)
 				reset(from)
 				return

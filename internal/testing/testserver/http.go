@@ -12,11 +12,15 @@ import (
 // web is a Server with an HTTP API.
 type web struct {
 	Server
-	scheme string
 }
 
 // URL returns the server's address, without path or credentials.
-func (s *web) URL() string { return s.scheme + "://" + s.Addr() }
+func (s *web) URL() string {
+	if s.NoTLS {
+		return "http://" + s.Addr()
+	}
+	return "https://" + s.Addr()
+}
 
 // ask sends a request, to which authorize adds headers, and returns the status and the body of the
 // response.
@@ -29,7 +33,7 @@ func (s *web) ask(ctx context.Context, method, path string, body []byte, authori
 		return 0, nil, err
 	}
 	authorize(request)
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: s.CA.ClientTLS(s.Host), DisableKeepAlives: true}}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: s.clientTLS(), DisableKeepAlives: true}}
 	response, err := client.Do(request)
 	if err != nil {
 		return 0, nil, err

@@ -18,15 +18,15 @@ type InfluxDB2Server struct {
 
 // startInfluxDB2 starts the program that scripts/deps.sh builds. Measured on two cores: 0.1 s.
 func startInfluxDB2(ctx context.Context, _ struct{}) (*InfluxDB2Server, error) {
-	path, ok := cached("influxdb-2.7.12-1/influxdb2")
-	if !ok {
-		return nil, missing("influxdb2", "deps")
-	}
-	server, err := prepare("influxdb2", nil, nil)
+	path, err := cached("influxdb-2.7.12-1/influxdb2", "deps")
 	if err != nil {
 		return nil, err
 	}
-	s := &InfluxDB2Server{web: web{*server, "https"}, Token: Unique("operator-")}
+	server, err := prepare("influxdb2", false, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	s := &InfluxDB2Server{web: web{*server}, Token: Unique("operator-")}
 	s.Password = Unique("Operator-") // with every kind of character that it requires
 	return s, s.start(ctx, launch{
 		command: func(port int) []string {

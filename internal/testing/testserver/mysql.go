@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,7 +27,6 @@ type MySQLOptions struct {
 // all privileges and GRANT OPTION.
 type MySQLServer struct {
 	Server
-	NoTLS bool
 	// GeneralLog holds every statement that the server received, and SlowLog every one that it ran.
 	// Tests search them for passwords.
 	GeneralLog, SlowLog string
@@ -58,10 +58,11 @@ func StartMariaDB(ctx context.Context, o MySQLOptions) (*MySQLServer, error) {
 // StartMySQL starts the MySQL that `make deps-mysql` fetches, the newest in Debian unstable.
 // Measured on two cores: 3 s idle, 6 s loaded, mostly --initialize; Stop takes 1.6 s.
 func StartMySQL(ctx context.Context, o MySQLOptions) (*MySQLServer, error) {
-	path, root, err := unpacked("sid-1", "usr/sbin/mysqld", "deps-mysql")
+	path, err := cached("sid-1/usr/sbin/mysqld", "deps-mysql")
 	if err != nil {
 		return nil, err
 	}
+	root := strings.TrimSuffix(path, "/usr/sbin/mysqld")
 	if o.NoTLS {
 		o.Config = "tls_version =\n" + o.Config
 	}
@@ -75,11 +76,11 @@ func StartMySQL(ctx context.Context, o MySQLOptions) (*MySQLServer, error) {
 // startMySQL starts a mariadbd or mysqld after initialize has filled its data directory.
 func startMySQL(ctx context.Context, name string, o MySQLOptions, path string, config string,
 	initialize func(context.Context, *MySQLServer) error) (*MySQLServer, error) {
-	server, err := prepare(name, nil, nil)
+	server, err := prepare(name, o.NoTLS, nil, nil)
 	if err != nil {
 		return nil, err
 	}
-	s := &MySQLServer{Server: *server, NoTLS: o.NoTLS, GeneralLog: server.path("general.log"),
+	s := &MySQLServer{Server: *server, GeneralLog: server.path("general.log"),
 		SlowLog: server.path("slow.log")}
 	config = fmt.Sprintf(`[mysqld]
 datadir = %s
@@ -142,9 +143,7 @@ func (s *MySQLServer) Config(user, password, database string) *mysql.Config {
 	config.Timeout = 10 * time.Second
 	// Tests expect refused logins: keep them off standard error.
 	config.Logger = &mysql.NopLogger{}
-	if !s.NoTLS {
-		config.TLS = s.CA.ClientTLS(s.Host)
-	}
+	config.TLS = s.clientTLS()
 	return config
 }
 

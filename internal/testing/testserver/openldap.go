@@ -45,7 +45,7 @@ func StartOpenLDAP(ctx context.Context, o OpenLDAPOptions) (*OpenLDAPServer, err
 	if err != nil {
 		return nil, err
 	}
-	server, err := prepare("openldap", nil, nil)
+	server, err := prepare("openldap", false, nil, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +131,7 @@ func (s *OpenLDAPServer) Connect(t testing.TB) *ldap.Conn {
 }
 
 func (s *OpenLDAPServer) bind() (*ldap.Conn, error) {
-	return bind(s.URL(), s.CA.ClientTLS(s.Host), s.User, s.Password)
+	return bind(s.URL(), s.clientTLS(), s.User, s.Password)
 }
 
 // bind connects and binds. The error is the server's.

@@ -20,11 +20,11 @@ type PgBouncerOptions struct {
 // server as clients see it through the pooler, with the pooler's certificate. Measured on two
 // cores: 0.2 s.
 func StartPgBouncer(ctx context.Context, o PgBouncerOptions) (*PostgresServer, error) {
-	path, _, err := unpacked(trixie, "usr/sbin/pgbouncer", "deps-next")
+	path, err := cached(trixie+"/usr/sbin/pgbouncer", "deps-next")
 	if err != nil {
 		return nil, err
 	}
-	server, err := prepare("pgbouncer", o.Server.CA, nil)
+	server, err := prepare("pgbouncer", false, o.Server.CA, nil)
 	if err != nil {
 		return nil, err
 	}

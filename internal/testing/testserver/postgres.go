@@ -39,7 +39,6 @@ type PostgresOptions struct {
 type PostgresServer struct {
 	Server
 	Major int
-	NoTLS bool
 }
 
 // StartPostgres creates and starts a new cluster. Measured on two idle cores: 1.0 s for 15 from
@@ -49,11 +48,11 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (*PostgresServer, err
 	if err != nil {
 		return nil, err
 	}
-	server, err := prepare("postgres", o.CA, o.Cert)
+	server, err := prepare("postgres", o.NoTLS, o.CA, o.Cert)
 	if err != nil {
 		return nil, err
 	}
-	s := &PostgresServer{Server: *server, Major: major, NoTLS: o.NoTLS}
+	s := &PostgresServer{*server, major}
 	config := fmt.Sprintf(`include 'data/postgresql.conf'
 hba_file = '%s'
 listen_addresses = '127.0.0.1'
@@ -171,7 +170,7 @@ func postgresBin(major int) (string, int, error) {
 	what := "postgres"
 	if major != 0 {
 		what += fmt.Sprintf(" %d", major)
-		if npm, ok := cached(fmt.Sprintf("postgres-%d/native/bin/initdb", major)); ok {
+		if npm, err := cached(fmt.Sprintf("postgres-%d/native/bin/initdb", major), "deps"); err == nil {
 			files = append(files, npm)
 		}
 	}

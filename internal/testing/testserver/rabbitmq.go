@@ -34,14 +34,11 @@ func StartRabbitMQ(ctx context.Context, o RabbitMQOptions) (*RabbitMQServer, err
 	if _, err := os.Stat(script); err != nil {
 		return nil, missing("rabbitmq-server", "deps")
 	}
-	server, err := prepare("rabbitmq", nil, nil)
+	server, err := prepare("rabbitmq", o.NoTLS, nil, nil)
 	if err != nil {
 		return nil, err
 	}
-	s := &RabbitMQServer{web: web{*server, "https"}}
-	if o.NoTLS {
-		s.scheme = "http"
-	}
+	s := &RabbitMQServer{web: web{*server}}
 	env := []string{
 		"RABBITMQ_NODENAME=" + Unique("rotator") + "@localhost",
 		"RABBITMQ_CONF_ENV_FILE=/dev/null",
@@ -102,7 +99,7 @@ func StartRabbitMQ(ctx context.Context, o RabbitMQOptions) (*RabbitMQServer, err
 func (s *RabbitMQServer) config(port int) string {
 	config := fmt.Sprintf("default_user = %s\ndefault_pass = %s\nloopback_users = none\nlog.console.level = info\n",
 		s.User, s.Password)
-	if s.scheme == "http" {
+	if s.NoTLS {
 		return config + fmt.Sprintf("listeners.tcp.1 = 127.0.0.1:%d\n"+
 			"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = %d\n", s.AMQPPort, port)
 	}

@@ -38,7 +38,6 @@ type RedisOptions struct {
 // may do everything.
 type RedisServer struct {
 	Server
-	NoTLS bool
 	// ConfigFile and ACLFile are the files that CONFIG REWRITE and ACL SAVE write. ACLFile is empty
 	// under NoACLFile.
 	ConfigFile, ACLFile string
@@ -56,7 +55,7 @@ func StartRedis(ctx context.Context, o RedisOptions) (*RedisServer, error) {
 // StartValkey starts the Valkey of Debian 13, which `make deps-next` fetches. Measured on two
 // cores: 0.1 s.
 func StartValkey(ctx context.Context, o RedisOptions) (*RedisServer, error) {
-	path, _, err := unpacked(trixie, "usr/bin/valkey-server", "deps-next")
+	path, err := cached(trixie+"/usr/bin/valkey-server", "deps-next")
 	if err != nil {
 		return nil, err
 	}
@@ -65,11 +64,11 @@ func StartValkey(ctx context.Context, o RedisOptions) (*RedisServer, error) {
 
 // startRedis starts a redis-server or valkey-server.
 func startRedis(ctx context.Context, name string, o RedisOptions, path string) (*RedisServer, error) {
-	server, err := prepare(name, o.CA, o.Cert)
+	server, err := prepare(name, o.NoTLS, o.CA, o.Cert)
 	if err != nil {
 		return nil, err
 	}
-	s := &RedisServer{Server: *server, NoTLS: o.NoTLS, ConfigFile: server.path("redis.conf")}
+	s := &RedisServer{Server: *server, ConfigFile: server.path("redis.conf")}
 	if o.Password != "" {
 		s.Password = o.Password
 	}
@@ -170,11 +169,7 @@ func RedisCluster(t testing.TB, nodes int, o RedisOptions) []*RedisServer {
 // Options returns a client's options for a user, with TLS verified against the server's CA if the
 // server has TLS. The client does not retry.
 func (s *RedisServer) Options(user, password string) *redis.Options {
-	options := &redis.Options{Addr: s.Addr(), Username: user, Password: password, MaxRetries: -1}
-	if !s.NoTLS {
-		options.TLSConfig = s.CA.ClientTLS(s.Host)
-	}
-	return options
+	return &redis.Options{Addr: s.Addr(), Username: user, Password: password, MaxRetries: -1, TLSConfig: s.clientTLS()}
 }
 
 // Connect opens the administrator's client until the test's end.

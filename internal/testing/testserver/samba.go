@@ -59,7 +59,7 @@ func StartSamba(ctx context.Context, o SambaOptions) (*SambaServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	server, err := prepare("samba", ca, cert)
+	server, err := prepare("samba", false, ca, cert)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +168,7 @@ func (s *SambaServer) settle(context.Context) error {
 
 // Dial binds as a user. The error is the server's.
 func (s *SambaServer) Dial(user, password string) (*ldap.Conn, error) {
-	return bind("ldaps://"+s.Addr(), s.CA.ClientTLS(s.Host), user, password)
+	return bind("ldaps://"+s.Addr(), s.clientTLS(), user, password)
 }
 
 // SharedSamba starts a Samba for the whole test binary.

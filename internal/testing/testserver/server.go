@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	_ "embed"
 	"encoding/hex"
 	"errors"
@@ -43,6 +44,8 @@ type Server struct {
 	Port int
 	// User and Password are the administrator's.
 	User, Password string
+	// NoTLS means that it accepts only connections without TLS.
+	NoTLS bool
 	// CA issued the server's certificate; CAFile is the path of its PEM file.
 	CA     *CA
 	CAFile string
@@ -59,6 +62,14 @@ type Server struct {
 
 // Addr returns host:port.
 func (s *Server) Addr() string { return net.JoinHostPort(s.Host, strconv.Itoa(s.Port)) }
+
+// clientTLS returns the configuration of the server's clients, or nil without TLS.
+func (s *Server) clientTLS() *tls.Config {
+	if s.NoTLS {
+		return nil
+	}
+	return s.CA.ClientTLS(s.Host)
+}
 
 // Logs returns the content of LogFile.
 func (s *Server) Logs() (string, error) {
@@ -84,15 +95,10 @@ func (s *Server) Halt() error {
 	return os.Remove(s.path("keep"))
 }
 
-// Resume starts a halted server again, on the same port with the same data.
-func (s *Server) Resume(ctx context.Context) error {
-	return s.startOnce(ctx)
-}
-
 // prepare creates the server's directory, with an empty folder data and the certificates of the CA
 // and the server (ca.crt, server.crt, server.key), owned by the user that the server will run as. If
 // ca or cert is nil, it creates a new one.
-func prepare(name string, ca *CA, cert *Certificate) (_ *Server, err error) {
+func prepare(name string, noTLS bool, ca *CA, cert *Certificate) (_ *Server, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("%s: %w", name, err)
@@ -114,7 +120,7 @@ func prepare(name string, ca *CA, cert *Certificate) (_ *Server, err error) {
 		return nil, fmt.Errorf("create the server's directory: %w", err)
 	}
 	s := &Server{
-		Host: "localhost", User: "admin", Password: Unique("admin-"),
+		Host: "localhost", User: "admin", Password: Unique("admin-"), NoTLS: noTLS,
 		CA: ca, CAFile: filepath.Join(dir, "ca.crt"),
 		Dir: dir, LogFile: filepath.Join(dir, "server.log"), name: name,
 	}
@@ -208,7 +214,7 @@ func (s *Server) start(ctx context.Context, l launch) (err error) {
 				}
 			}
 		}
-		if err = s.startOnce(ctx); err == nil {
+		if err = s.Resume(ctx); err == nil {
 			return nil
 		}
 		log, _ := s.Logs()
@@ -222,7 +228,8 @@ func (s *Server) start(ctx context.Context, l launch) (err error) {
 	return err
 }
 
-func (s *Server) startOnce(ctx context.Context) error {
+// Resume starts a halted server again, on the same port with the same data.
+func (s *Server) Resume(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	p, err := s.spawn(s.launch.command(s.Port))
@@ -358,7 +365,7 @@ func missing(name, target string) error {
 
 // cached finds a program that scripts/deps.sh installed in a cache: root's cache is for everybody,
 // a developer's is in the home directory.
-func cached(program string) (string, bool) {
+func cached(program, target string) (string, error) {
 	dirs := []string{"/var/cache/rotator-testserver"}
 	if os.Geteuid() != 0 {
 		home := cmp.Or(os.Getenv("XDG_CACHE_HOME"), filepath.Join(os.Getenv("HOME"), ".cache"))
@@ -367,10 +374,35 @@ func cached(program string) (string, bool) {
 	for _, dir := range dirs {
 		path := filepath.Join(dir, program)
 		if _, err := os.Stat(path); err == nil {
-			return path, true
+			return path, nil
 		}
 	}
-	return "", false
+	return "", missing(filepath.Base(program), target)
+}
+
+// Python returns a Python interpreter that has boto3, the AWS CLI and pytest.
+func Python() (string, error) {
+	python, err := cached("python-1/bin/python3", "deps")
+	if err != nil {
+		python = "python3"
+	}
+	if exec.Command(python, "-c", "import awscli, boto3, pytest").Run() != nil {
+		return "", missing("Python with boto3, the AWS CLI and pytest", "deps")
+	}
+	return python, nil
+}
+
+// trixie is the tree of Debian 13's packages in the cache, created by `make deps-next`.
+const trixie = "trixie-1"
+
+// release is the root directory of the servers that tests start: the machine's or, with the build
+// tag next, the tree of Debian 13.
+func release() string {
+	if !next {
+		return ""
+	}
+	root, _ := cached(trixie, "deps-next")
+	return root
 }
 
 func tail(log string) string {
