@@ -2,12 +2,12 @@ package function
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/xml"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -31,7 +31,10 @@ type topology struct {
 	config func(ctx context.Context, secretARN string) (aws.Config, error)
 }
 
-var _ rotation.Topology = topology{}
+var (
+	_ rotation.Topology       = topology{}
+	_ rotation.TopologyNeeder = topology{}
+)
 
 // The tags that RDS and Redshift put on the superuser secrets that they manage. Nobody else can: the prefix aws: is
 // reserved for AWS.
@@ -259,13 +262,25 @@ type page struct {
 	NextToken string
 }
 
-// pages reads the pages of a list until enough returns true. A repeated token is an error, since it would never end.
+// pages reads the pages of a list of Redshift Serverless until enough returns true. A repeated token is an error, since
+// it would never end.
 func (d databases) pages(ctx context.Context, region, operation string, enough func(page) bool) error {
 	in, seen := map[string]string{}, map[string]bool{}
 	for {
-		var p page // a new one, because decoding keeps the fields that an answer lacks
-		if err := d.json(ctx, region, operation, in, &p); err != nil {
+		payload, _ := json.Marshal(in) // a map of strings cannot fail
+		body, code, err := d.send(ctx, "redshift-serverless", region, "application/x-amz-json-1.1",
+			"RedshiftServerless."+operation, payload)
+		if err != nil {
 			return err
+		}
+		if code != http.StatusOK {
+			return engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "%s of Redshift Serverless answers %d",
+				operation, code)
+		}
+		var p page // a new one, because decoding keeps the fields that an answer lacks
+		if err := json.Unmarshal(body, &p); err != nil {
+			return engine.Errorf(engine.SecretsManagerFailed, adviceTopology,
+				"cannot read the answer of Redshift Serverless: %w", err)
 		}
 		if enough(p) || p.NextToken == "" {
 			return nil
@@ -307,25 +322,6 @@ func (d databases) describe(ctx context.Context, action, region, id string) (out
 		service, code, failure.Code, failure.Message)
 }
 
-// json calls Redshift Serverless.
-func (d databases) json(ctx context.Context, region, operation string, in map[string]string, out any) error {
-	payload, _ := json.Marshal(in) // a map of strings cannot fail
-	body, code, err := d.send(ctx, "redshift-serverless", region, "application/x-amz-json-1.1",
-		"RedshiftServerless."+operation, payload)
-	if err != nil {
-		return err
-	}
-	if code != http.StatusOK {
-		return engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "%s of Redshift Serverless answers %d",
-			operation, code)
-	}
-	if err := json.Unmarshal(body, out); err != nil {
-		return engine.Errorf(engine.SecretsManagerFailed, adviceTopology,
-			"cannot read the answer of Redshift Serverless: %w", err)
-	}
-	return nil
-}
-
 // send signs a request and returns the answer's body and status.
 func (d databases) send(
 	ctx context.Context, service, region, kind, target string, body []byte,
@@ -333,10 +329,7 @@ func (d databases) send(
 	failed := func(err error) error {
 		return engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "cannot call %s: %w", service, err)
 	}
-	endpoint := fmt.Sprintf("https://%s.%s.amazonaws.com", service, region)
-	if strings.HasPrefix(region, "cn-") {
-		endpoint += ".cn"
-	}
+	endpoint := "https://" + service + "." + region + "." + cmp.Or(suffixes[Partition(region)], "amazonaws.com")
 	// Tests set an endpoint, as do users of a VPC endpoint without private DNS.
 	if d.cfg.BaseEndpoint != nil {
 		endpoint = *d.cfg.BaseEndpoint
@@ -368,4 +361,55 @@ func (d databases) send(
 		return nil, 0, failed(err)
 	}
 	return out, resp.StatusCode, nil
+}
+
+// Needs returns the actions that Managed and Replica call, and on what. Redshift's actions take no ARN.
+// Source: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonrds.html,
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonredshift.html
+func (topology) Needs(superuserARN, primary string, tags map[string]string, host string) []engine.Permission {
+	var list []engine.Permission
+	byService := primary == ""
+	for _, m := range managed {
+		if !byService || tags[m.tag] == "" {
+			continue
+		}
+		resource := tags[m.tag]
+		if strings.HasPrefix(m.actions[0], "redshift") {
+			resource = "*"
+		}
+		list = append(list, engine.Permission{Sid: "SuperuserHost", Actions: m.actions, Resources: []string{resource}})
+	}
+	h, known := parseName(host)
+	p, also := parseName(primary)
+	secret, err := arn.Parse(superuserARN)
+	if !known || !also && !byService || err != nil {
+		return list
+	}
+	// The permissions above cover a managed superuser's host, and those for a cluster cover all of its endpoints.
+	var names []name
+	if !byService {
+		names = append(names, p)
+	}
+	if !h.cluster || !p.cluster && tags[tagCluster] == "" {
+		names = append(names, h)
+	}
+	var actions, resources []string
+	for _, n := range names {
+		action, resource := describeInstances, "db:"
+		if n.cluster {
+			action, resource = describeClusters, "cluster:"
+		}
+		resources = append(resources, "arn:"+secret.Partition+":rds:"+n.region+":"+secret.AccountID+":"+resource+n.id)
+		if !slices.Contains(actions, action) {
+			actions = append(actions, action)
+		}
+	}
+	if len(names) == 0 {
+		return list
+	}
+	sid := "ReaderHost"
+	if byService {
+		sid = "OptionalReaderHost"
+	}
+	return append(list, engine.Permission{Sid: sid, Actions: actions, Resources: resources})
 }
