@@ -122,7 +122,7 @@ func TestGrantsOfRabbitMQ(t *testing.T) {
 }
 
 func TestGrantsOfInfluxDB(t *testing.T) {
-	w, server := newWorld(t), testserver.SharedInfluxDB(t, testserver.InfluxDBOptions{})
+	w, server := newWorld(t), testserver.SharedInfluxDB(t)
 	w.engine = influxdb.New(engine.TLSPolicy{ExtraCAs: server.CA.PEM})
 	w.exec = func(s string) {
 		t.Helper()

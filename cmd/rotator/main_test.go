@@ -1,29 +1,17 @@
 package main
 
 import (
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
-)
 
-// build returns the path of the function's binary, built as the Makefile builds it.
-func build(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "bootstrap")
-	command := exec.Command("go", "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", path, ".")
-	command.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := command.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return path
-}
+	"example.com/rotator/internal/testing/built"
+)
 
 // TestStartDoesNoWork: what a package of ours prepares for one engine, every cold start pays for.
 func TestStartDoesNoWork(t *testing.T) {
-	command := exec.Command(build(t))
+	command := exec.Command(built.Function(t))
 	command.Env = []string{"GODEBUG=inittrace=1", "AWS_LAMBDA_RUNTIME_API=127.0.0.1:1"}
 	out, _ := command.CombinedOutput() // it fails: no Lambda listens
 	seen := 0

@@ -21,6 +21,7 @@ import (
 
 	"example.com/rotator/internal/testing/awsfake"
 	"example.com/rotator/internal/testing/awstemplate"
+	"example.com/rotator/internal/testing/built"
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/sim/lambdasim"
@@ -116,7 +117,7 @@ var dropIns = map[string]func(t *testing.T, d *dropIn) string{
 		return awstemplate.Secret(d.template, "directory", "d-0123456789", "username", d.user, "password", first)
 	},
 	"InfluxDBRotation": func(t *testing.T, d *dropIn) string {
-		s := testserver.SharedInfluxDB2(t, testserver.InfluxDB2Options{})
+		s := testserver.SharedInfluxDB2(t)
 		d.env["CA_BUNDLE"] = s.CAFile
 		call := func(path string, body, out any) {
 			status, text, err := s.Call(t.Context(), s.Token, "POST", "/api/v2/"+path, body)
@@ -229,7 +230,7 @@ func changed(t *testing.T, before, after, field string) {
 // TestSecretsOfAWSTemplates: the function's binary rotates every template's secret with that template's events and
 // variables, and changes only what a rotation changes.
 func TestSecretsOfAWSTemplates(t *testing.T) {
-	binary := awstemplate.Binary(t)
+	binary := built.Function(t)
 	for template := range awstemplate.Forms {
 		short := regexp.MustCompile(`(Single|Multi)User$`).ReplaceAllString(template, "")
 		if slices.Contains(elsewhere, short) {

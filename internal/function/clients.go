@@ -88,12 +88,14 @@ func (c *clients) admits(e rotation.Event, function string) error {
 }
 
 // regionForm is the name of a region. partitions maps the beginnings of names to partitions; all other regions are in
-// aws.
+// aws. suffixes are the DNS suffixes of partitions; that of all others is amazonaws.com.
 // Source: https://github.com/aws/aws-sdk-go-v2/blob/main/internal/endpoints/awsrulesfn/partitions.json
 var (
 	regionForm = lazyregexp.New(`^(us-gov|(?:us|eu)-iso[a-z]?|eusc-[a-z]{2}|[a-z]{2})-[a-z]+-[0-9]{1,2}$`)
 	partitions = map[string]string{"cn": "aws-cn", "us-gov": "aws-us-gov", "eusc-de": "aws-eusc",
 		"us-iso": "aws-iso", "us-isob": "aws-iso-b", "eu-isoe": "aws-iso-e", "us-isof": "aws-iso-f"}
+	suffixes = map[string]string{"aws-cn": "amazonaws.com.cn", "aws-eusc": "amazonaws.eu", "aws-iso": "c2s.ic.gov",
+		"aws-iso-b": "sc2s.sgov.gov", "aws-iso-e": "cloud.adc-e.uk", "aws-iso-f": "csp.hci.ic.gov"}
 )
 
 // Partition returns the partition of a region, or "" if the name is not that of a region.

@@ -2,12 +2,12 @@ package function
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/xml"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -31,7 +31,10 @@ type topology struct {
 	config func(ctx context.Context, secretARN string) (aws.Config, error)
 }
 
-var _ rotation.Topology = topology{}
+var (
+	_ rotation.Topology       = topology{}
+	_ rotation.TopologyNeeder = topology{}
+)
 
 // The tags that RDS and Redshift put on the superuser secrets that they manage. Nobody else can: the prefix aws: is
 // reserved for AWS.
@@ -41,6 +44,22 @@ const (
 	tagCluster   = "aws:rds:primarydbclusterarn"
 	tagRedshift  = "aws:redshift:primaryclusterarn"
 	tagNamespace = "aws:redshift-serverless:namespacearn"
+)
+
+// managed are the tags, and the actions that find the database in their value.
+var managed = []struct {
+	tag     string
+	actions []string
+}{
+	{tagInstance, []string{describeInstances}},
+	{tagCluster, []string{describeClusters}},
+	{tagRedshift, []string{"redshift:DescribeClusters"}},
+	{tagNamespace, []string{"redshift-serverless:ListNamespaces", "redshift-serverless:ListWorkgroups"}},
+}
+
+const (
+	describeInstances = "rds:DescribeDBInstances"
+	describeClusters  = "rds:DescribeDBClusters"
 )
 
 const adviceTopology = "allow the role that the function assumes for this secret, or else the function's role, " +
@@ -55,21 +74,23 @@ func (t topology) Managed(ctx context.Context, superuserARN string, tags map[str
 		return "", 0, err
 	}
 	d := databases{cfg}
-	for tag, find := range map[string]func(context.Context, arn.ARN) (string, int, error){
-		tagInstance: d.instance, tagCluster: d.cluster, tagRedshift: d.redshift, tagNamespace: d.workgroup,
-	} {
-		if tags[tag] == "" {
+	for _, m := range managed {
+		if tags[m.tag] == "" {
 			continue
 		}
-		a, err := arn.Parse(tags[tag])
+		a, err := arn.Parse(tags[m.tag])
 		if err != nil {
 			return "", 0, engine.Errorf(engine.InvalidSecret, "check the secret's tags",
-				"the tag %s of %s is not an ARN", tag, superuserARN)
+				"the tag %s of %s is not an ARN", m.tag, superuserARN)
 		}
-		host, port, err := find(ctx, a)
+		find := d.endpoint
+		if m.tag == tagNamespace {
+			find = d.workgroup
+		}
+		host, port, err := find(ctx, a, m.actions[0])
 		if err == nil && host == "" {
 			err = engine.Errorf(engine.InvalidSecret, "wait until the database is available",
-				"the database %s has no endpoint", tags[tag])
+				"the database %s has no endpoint", tags[m.tag])
 		}
 		return host, port, err
 	}
@@ -117,12 +138,12 @@ func (t topology) Replica(ctx context.Context, superuserARN, host, primary strin
 		h, p = p, h
 	}
 	if p.cluster {
-		all, err := d.clusters(ctx, p.region, p.id)
-		if err != nil || len(all) != 1 || !all[0].has(p) {
+		out, err := d.describe(ctx, describeClusters, p.region, p.id)
+		if err != nil || len(out.Clusters) != 1 || !out.Clusters[0].has(p) {
 			return false, err
 		}
 		if h.cluster {
-			return all[0].has(h), nil
+			return out.Clusters[0].has(h), nil
 		}
 		member, err := d.named(ctx, h)
 		return member.Cluster == p.id, err
@@ -140,8 +161,16 @@ type databases struct {
 	cfg aws.Config
 }
 
-// dbInstance is the part of RDS's answer that is used.
-// Source: https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DBInstance.html
+// described is the part that is used of an answer of RDS or Redshift.
+// Sources: https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DBInstance.html,
+// https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DBCluster.html,
+// https://docs.aws.amazon.com/redshift/latest/APIReference/API_DescribeClusters.html
+type described struct {
+	Instances  []dbInstance `xml:"DescribeDBInstancesResult>DBInstances>DBInstance"`
+	Clusters   []dbCluster  `xml:"DescribeDBClustersResult>DBClusters>DBCluster"`
+	Warehouses []dbInstance `xml:"DescribeClustersResult>Clusters>Cluster"` // of Redshift
+}
+
 type dbInstance struct {
 	Address string `xml:"Endpoint>Address"`
 	Port    int    `xml:"Endpoint>Port"`
@@ -149,14 +178,19 @@ type dbInstance struct {
 	Source  string `xml:"ReadReplicaSourceDBInstanceIdentifier"`
 }
 
-// dbCluster is the part of RDS's answer that is used.
-// Source: https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DBCluster.html
 type dbCluster struct {
 	Endpoint string `xml:"Endpoint"`
 	Reader   string `xml:"ReaderEndpoint"`
 	// Custom are the endpoints that users added.
 	Custom []string `xml:"CustomEndpoints>member"`
 	Port   int      `xml:"Port"`
+}
+
+// queries are the calls that describe one database, and the error code that means that it does not exist.
+var queries = map[string]struct{ version, parameter, absent string }{
+	describeInstances:           {"2014-10-31", "DBInstanceIdentifier", "DBInstanceNotFound"},
+	describeClusters:            {"2014-10-31", "DBClusterIdentifier", "DBClusterNotFoundFault"},
+	"redshift:DescribeClusters": {"2012-12-01", "ClusterIdentifier", "ClusterNotFound"},
 }
 
 // has reports whether a name is one of the cluster's endpoints.
@@ -167,70 +201,29 @@ func (c dbCluster) has(n name) bool {
 
 // named returns the instance with a name, or the zero value.
 func (d databases) named(ctx context.Context, n name) (dbInstance, error) {
-	all, err := d.instances(ctx, n.region, n.id)
-	if err != nil || len(all) != 1 || !rotation.SameHost(all[0].Address, n.host) {
+	out, err := d.describe(ctx, describeInstances, n.region, n.id)
+	if err != nil || len(out.Instances) != 1 || !rotation.SameHost(out.Instances[0].Address, n.host) {
 		return dbInstance{}, err
 	}
-	return all[0], nil
+	return out.Instances[0], nil
 }
 
-func (d databases) instance(ctx context.Context, a arn.ARN) (string, int, error) {
-	all, err := d.instances(ctx, a.Region, last(a.Resource))
+// endpoint returns the endpoint of the database with an ARN, or "" if there is none.
+func (d databases) endpoint(ctx context.Context, a arn.ARN, action string) (string, int, error) {
+	out, err := d.describe(ctx, action, a.Region, a.Resource[strings.LastIndexAny(a.Resource, ":/")+1:])
+	all := append(out.Instances, out.Warehouses...)
+	for _, c := range out.Clusters {
+		all = append(all, dbInstance{Address: c.Endpoint, Port: c.Port})
+	}
 	if err != nil || len(all) != 1 {
 		return "", 0, err
 	}
 	return all[0].Address, all[0].Port, nil
 }
 
-func (d databases) cluster(ctx context.Context, a arn.ARN) (string, int, error) {
-	all, err := d.clusters(ctx, a.Region, last(a.Resource))
-	if err != nil || len(all) != 1 {
-		return "", 0, err
-	}
-	return all[0].Endpoint, all[0].Port, nil
-}
-
-func last(resource string) string { return resource[strings.LastIndexAny(resource, ":/")+1:] }
-
-func (d databases) instances(ctx context.Context, region, id string) ([]dbInstance, error) {
-	var out struct {
-		Items []dbInstance `xml:"DescribeDBInstancesResult>DBInstances>DBInstance"`
-	}
-	err := d.query(ctx, "rds", region, url.Values{"Action": {"DescribeDBInstances"}, "Version": {"2014-10-31"},
-		"DBInstanceIdentifier": {id}}, "DBInstanceNotFound", &out)
-	return out.Items, err
-}
-
-func (d databases) clusters(ctx context.Context, region, id string) ([]dbCluster, error) {
-	var out struct {
-		Items []dbCluster `xml:"DescribeDBClustersResult>DBClusters>DBCluster"`
-	}
-	err := d.query(ctx, "rds", region,
-		url.Values{"Action": {"DescribeDBClusters"}, "Version": {"2014-10-31"}, "DBClusterIdentifier": {id}},
-		"DBClusterNotFoundFault", &out)
-	return out.Items, err
-}
-
-// Source: https://docs.aws.amazon.com/redshift/latest/APIReference/API_DescribeClusters.html
-func (d databases) redshift(ctx context.Context, a arn.ARN) (string, int, error) {
-	var out struct {
-		Items []struct {
-			Address string `xml:"Endpoint>Address"`
-			Port    int    `xml:"Endpoint>Port"`
-		} `xml:"DescribeClustersResult>Clusters>Cluster"`
-	}
-	err := d.query(ctx, "redshift", a.Region,
-		url.Values{"Action": {"DescribeClusters"}, "Version": {"2012-12-01"}, "ClusterIdentifier": {last(a.Resource)}},
-		"ClusterNotFound", &out)
-	if err != nil || len(out.Items) != 1 {
-		return "", 0, err
-	}
-	return out.Items[0].Address, out.Items[0].Port, nil
-}
-
 // workgroup finds the endpoint of a namespace's workgroup.
 // Source: https://docs.aws.amazon.com/redshift-serverless/latest/APIReference/API_ListWorkgroups.html
-func (d databases) workgroup(ctx context.Context, a arn.ARN) (string, int, error) {
+func (d databases) workgroup(ctx context.Context, a arn.ARN, _ string) (string, int, error) {
 	// The ARN has the namespace's ID, but a workgroup has only its name.
 	name := ""
 	if err := d.pages(ctx, a.Region, "ListNamespaces", func(p page) bool {
@@ -269,13 +262,25 @@ type page struct {
 	NextToken string
 }
 
-// pages reads the pages of a list until enough returns true. A repeated token is an error, since it would never end.
+// pages reads the pages of a list of Redshift Serverless until enough returns true. A repeated token is an error, since
+// it would never end.
 func (d databases) pages(ctx context.Context, region, operation string, enough func(page) bool) error {
 	in, seen := map[string]string{}, map[string]bool{}
 	for {
-		var p page // a new one, because decoding keeps the fields that an answer lacks
-		if err := d.json(ctx, region, operation, in, &p); err != nil {
+		payload, _ := json.Marshal(in) // a map of strings cannot fail
+		body, code, err := d.send(ctx, "redshift-serverless", region, "application/x-amz-json-1.1",
+			"RedshiftServerless."+operation, payload)
+		if err != nil {
 			return err
+		}
+		if code != http.StatusOK {
+			return engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "%s of Redshift Serverless answers %d",
+				operation, code)
+		}
+		var p page // a new one, because decoding keeps the fields that an answer lacks
+		if err := json.Unmarshal(body, &p); err != nil {
+			return engine.Errorf(engine.SecretsManagerFailed, adviceTopology,
+				"cannot read the answer of Redshift Serverless: %w", err)
 		}
 		if enough(p) || p.NextToken == "" {
 			return nil
@@ -288,62 +293,43 @@ func (d databases) pages(ctx context.Context, region, operation string, enough f
 	}
 }
 
-// query makes a call by the query protocol. The error code absent means an empty answer.
-func (d databases) query(ctx context.Context, service, region string, form url.Values, absent string, out any) error {
-	body, code, err := d.send(ctx, service, service, region, "application/x-www-form-urlencoded; charset=utf-8", "",
+// describe makes a call by the query protocol. A database that does not exist yields an empty answer.
+func (d databases) describe(ctx context.Context, action, region, id string) (out described, err error) {
+	q := queries[action]
+	service, action, _ := strings.Cut(action, ":")
+	form := url.Values{"Action": {action}, "Version": {q.version}, q.parameter: {id}}
+	body, code, err := d.send(ctx, service, region, "application/x-www-form-urlencoded; charset=utf-8", "",
 		[]byte(form.Encode()))
 	if err != nil {
-		return err
+		return out, err
 	}
 	if code == http.StatusOK {
-		if err := xml.Unmarshal(body, out); err != nil {
-			return engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "cannot read the answer of %s: %w",
+		if err := xml.Unmarshal(body, &out); err != nil {
+			return out, engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "cannot read the answer of %s: %w",
 				service, err)
 		}
-		return nil
+		return out, nil
 	}
 	var failure struct {
 		Code    string `xml:"Error>Code"`
 		Message string `xml:"Error>Message"`
 	}
 	_ = xml.Unmarshal(body, &failure) // an answer that is not XML has no code
-	if failure.Code == absent {
-		return nil
+	if failure.Code == q.absent {
+		return out, nil
 	}
-	return engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "%s of %s answers %d %s: %s", form.Get("Action"),
+	return out, engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "%s of %s answers %d %s: %s", action,
 		service, code, failure.Code, failure.Message)
-}
-
-// json calls Redshift Serverless.
-func (d databases) json(ctx context.Context, region, operation string, in map[string]string, out any) error {
-	payload, _ := json.Marshal(in) // a map of strings cannot fail
-	body, code, err := d.send(ctx, "redshift-serverless", "redshift-serverless", region, "application/x-amz-json-1.1",
-		"RedshiftServerless."+operation, payload)
-	if err != nil {
-		return err
-	}
-	if code != http.StatusOK {
-		return engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "%s of Redshift Serverless answers %d",
-			operation, code)
-	}
-	if err := json.Unmarshal(body, out); err != nil {
-		return engine.Errorf(engine.SecretsManagerFailed, adviceTopology,
-			"cannot read the answer of Redshift Serverless: %w", err)
-	}
-	return nil
 }
 
 // send signs a request and returns the answer's body and status.
 func (d databases) send(
-	ctx context.Context, service, prefix, region, kind, target string, body []byte,
+	ctx context.Context, service, region, kind, target string, body []byte,
 ) ([]byte, int, error) {
 	failed := func(err error) error {
 		return engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "cannot call %s: %w", service, err)
 	}
-	endpoint := fmt.Sprintf("https://%s.%s.amazonaws.com/", prefix, region)
-	if strings.HasPrefix(region, "cn-") {
-		endpoint = fmt.Sprintf("https://%s.%s.amazonaws.com.cn/", prefix, region)
-	}
+	endpoint := "https://" + service + "." + region + "." + cmp.Or(suffixes[Partition(region)], "amazonaws.com")
 	// Tests set an endpoint, as do users of a VPC endpoint without private DNS.
 	if d.cfg.BaseEndpoint != nil {
 		endpoint = *d.cfg.BaseEndpoint
@@ -375,4 +361,55 @@ func (d databases) send(
 		return nil, 0, failed(err)
 	}
 	return out, resp.StatusCode, nil
+}
+
+// Needs returns the actions that Managed and Replica call, and on what. Redshift's actions take no ARN.
+// Source: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonrds.html,
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonredshift.html
+func (topology) Needs(superuserARN, primary string, tags map[string]string, host string) []engine.Permission {
+	var list []engine.Permission
+	byService := primary == ""
+	for _, m := range managed {
+		if !byService || tags[m.tag] == "" {
+			continue
+		}
+		resource := tags[m.tag]
+		if strings.HasPrefix(m.actions[0], "redshift") {
+			resource = "*"
+		}
+		list = append(list, engine.Permission{Sid: "SuperuserHost", Actions: m.actions, Resources: []string{resource}})
+	}
+	h, known := parseName(host)
+	p, also := parseName(primary)
+	secret, err := arn.Parse(superuserARN)
+	if !known || !also && !byService || err != nil {
+		return list
+	}
+	// The permissions above cover a managed superuser's host, and those for a cluster cover all of its endpoints.
+	var names []name
+	if !byService {
+		names = append(names, p)
+	}
+	if !h.cluster || !p.cluster && tags[tagCluster] == "" {
+		names = append(names, h)
+	}
+	var actions, resources []string
+	for _, n := range names {
+		action, resource := describeInstances, "db:"
+		if n.cluster {
+			action, resource = describeClusters, "cluster:"
+		}
+		resources = append(resources, "arn:"+secret.Partition+":rds:"+n.region+":"+secret.AccountID+":"+resource+n.id)
+		if !slices.Contains(actions, action) {
+			actions = append(actions, action)
+		}
+	}
+	if len(names) == 0 {
+		return list
+	}
+	sid := "ReaderHost"
+	if byService {
+		sid = "OptionalReaderHost"
+	}
+	return append(list, engine.Permission{Sid: sid, Actions: actions, Resources: resources})
 }

@@ -2,6 +2,7 @@ package function
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -341,5 +342,33 @@ func TestFailedCallOfAServiceIsReported(t *testing.T) {
 	if engine.CauseOf(err) != engine.SecretsManagerFailed || !strings.Contains(err.Error(), "AccessDenied") ||
 		!strings.Contains(err.Error(), "rds:DescribeDBInstances") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// asked records where a request goes, and answers nothing.
+type asked struct{ host string }
+
+func (a *asked) Do(r *http.Request) (*http.Response, error) {
+	a.host = r.URL.Host
+	return nil, errors.New("no answer")
+}
+
+// TestEndpointsOfPartitions: each partition has its DNS suffix.
+func TestEndpointsOfPartitions(t *testing.T) {
+	for region, want := range map[string]string{
+		"eu-west-1":      "rds.eu-west-1.amazonaws.com",
+		"us-gov-west-1":  "rds.us-gov-west-1.amazonaws.com",
+		"cn-north-1":     "rds.cn-north-1.amazonaws.com.cn",
+		"eusc-de-east-1": "rds.eusc-de-east-1.amazonaws.eu",
+		"us-iso-east-1":  "rds.us-iso-east-1.c2s.ic.gov",
+		"us-isob-east-1": "rds.us-isob-east-1.sc2s.sgov.gov",
+		"eu-isoe-west-1": "rds.eu-isoe-west-1.cloud.adc-e.uk",
+		"us-isof-east-1": "rds.us-isof-east-1.csp.hci.ic.gov",
+	} {
+		var a asked
+		d := databases{aws.Config{HTTPClient: &a, Credentials: credentials.NewStaticCredentialsProvider("key", "secret", "")}}
+		if _, err := d.describe(t.Context(), describeInstances, region, "shop"); err == nil || a.host != want {
+			t.Errorf("%s: %s (%v), want %s", region, a.host, err, want)
+		}
 	}
 }

@@ -18,7 +18,7 @@ type fixture struct {
 
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	s := testserver.SharedInfluxDB(t, testserver.InfluxDBOptions{})
+	s := testserver.SharedInfluxDB(t)
 	return &fixture{s, t, New(engine.TLSPolicy{ExtraCAs: s.CA.PEM})}
 }
 

@@ -31,7 +31,7 @@ type fixture struct {
 
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	f := &fixture{InfluxDB2Server: testserver.SharedInfluxDB2(t, testserver.InfluxDB2Options{}), t: t,
+	f := &fixture{InfluxDB2Server: testserver.SharedInfluxDB2(t), t: t,
 		timestream: awsfake.NewTimestream()}
 	service := httptest.NewServer(f.timestream.Handler())
 	t.Cleanup(service.Close)

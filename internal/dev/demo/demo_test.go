@@ -13,19 +13,15 @@ import (
 	"testing"
 	"time"
 
+	"example.com/rotator/internal/testing/built"
 	"example.com/rotator/internal/testing/testserver"
 )
 
 // TestDemo runs the demo: the legend precedes the rotations, each rotation shows its steps and explains what its client
 // saw, and the end says what was proved and what to do next.
 func TestDemo(t *testing.T) {
-	binary := filepath.Join(t.TempDir(), "bootstrap")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "lambda.norpc", "-o", binary,
-		"example.com/rotator/cmd/rotator").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
 	var out bytes.Buffer
-	if err := run(t.Context(), &screen{w: &out}, binary); err != nil {
+	if err := run(t.Context(), &screen{w: &out}, built.Function(t)); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
 	rest := out.String()

@@ -1,10 +1,8 @@
 package awsfake
 
 import (
-	"encoding/json"
+	"cmp"
 	"encoding/xml"
-	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -12,11 +10,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/google/uuid"
-
-	"example.com/rotator/sim/iampolicy"
 )
 
 // Caches is a fake of how ElastiCache and MemoryDB handle users: describe them, list their tags
@@ -27,15 +20,10 @@ import (
 // https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_ListTagsForResource.html,
 // https://docs.aws.amazon.com/memorydb/latest/APIReference/API_ListTags.html
 type Caches struct {
-	opts        CachesOptions
-	credentials aws.Credentials
-
-	mu    sync.Mutex
+	service
+	opts  CachesOptions
 	users map[string]*CacheUser // by service and id
-	calls []string
-	fail  func(action string) (code string)
-	allow *iampolicy.Policy // of the caller; nil allows everything
-	busy  int               // changes in progress
+	busy  int                   // changes in progress
 	idle  *sync.Cond
 }
 
@@ -59,30 +47,19 @@ type CacheUser struct {
 	Tags      map[string]string
 }
 
-// The fakes' only region.
-const cacheRegion = "us-east-1"
-
 // NewCaches returns a fake without users.
 func NewCaches(o CachesOptions) *Caches {
-	f := &Caches{opts: o, users: make(map[string]*CacheUser), credentials: newCredentials()}
+	f := &Caches{service: service{credentials: newCredentials()}, opts: o, users: make(map[string]*CacheUser)}
 	f.idle = sync.NewCond(&f.mu)
 	return f
 }
-
-// Credentials returns the credentials that the fake accepts.
-func (f *Caches) Credentials() aws.Credentials { return f.credentials }
 
 // Add adds a user to a service, "elasticache" or "memorydb", and returns its ARN. The defaults for
 // status and type are active and password.
 func (f *Caches) Add(service string, u CacheUser) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if u.Status == "" {
-		u.Status = "active"
-	}
-	if u.Type == "" {
-		u.Type = "password"
-	}
+	u.Status, u.Type = cmp.Or(u.Status, "active"), cmp.Or(u.Type, "password")
 	f.users[service+"/"+u.ID] = &u
 	return cacheARN(service, u.ID)
 }
@@ -94,29 +71,6 @@ func (f *Caches) User(service, id string) CacheUser {
 	u := *f.users[service+"/"+id]
 	u.Passwords = slices.Clone(u.Passwords)
 	return u
-}
-
-// Calls returns the actions that were called, in order.
-func (f *Caches) Calls() []string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return slices.Clone(f.calls)
-}
-
-// Fail installs a hook: if it returns a code, the call fails with it.
-func (f *Caches) Fail(hook func(action string) (code string)) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.fail = hook
-}
-
-// PutPolicy sets the caller's only identity policy. Without one it may do everything.
-func (f *Caches) PutPolicy(document string) error {
-	p, err := iampolicy.Parse(document, "aws:ResourceTag/rotator:secret")
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.allow = p
-	return err
 }
 
 // Tag sets a user's tag.
@@ -146,29 +100,29 @@ func cacheARN(service, id string) string {
 	if service == "memorydb" {
 		resource = "user/" + id
 	}
-	return "arn:aws:" + service + ":" + cacheRegion + ":" + iamAccount + ":" + resource
+	return "arn:aws:" + service + ":" + region + ":" + account + ":" + resource
 }
-
-// cacheFault is an error with the code of ElastiCache's API. MemoryDB's API appends the ending.
-type cacheFault struct{ code, ending, message string }
 
 // Handler answers calls to both services. The signature says which one.
 func (f *Caches) Handler() http.Handler {
+	memoryDB := jsonHandler(&f.service, "memorydb", "AmazonMemoryDB.", f.memoryDB)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+		if sig, _ := readSignature(r); sig.service == "memorydb" {
+			memoryDB.ServeHTTP(w, r)
+			return
+		}
+		body, err := readBody(r)
 		if err != nil {
 			return // the client is gone
 		}
-		sig, ok := signedWith(f.credentials, r, body)
-		if !ok || sig.region != cacheRegion {
+		if sig, ok := signedWith(f.credentials, r, body); !ok || sig.region != region {
 			w.WriteHeader(http.StatusForbidden)
 			return
 		}
-		if sig.service == "memorydb" {
-			f.memoryDB(w, r, body)
-			return
-		}
-		f.elastiCache(w, body)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		out, fault := f.elastiCache(body)
+		writeXML(w, out, fault)
 	})
 }
 
@@ -194,30 +148,17 @@ func tagList(u CacheUser) []cacheTag {
 	return list
 }
 
-func (f *Caches) elastiCache(w http.ResponseWriter, body []byte) {
+func (f *Caches) elastiCache(body []byte) (any, *fault) {
 	const namespace = "http://elasticache.amazonaws.com/doc/2015-02-02/"
 	form, _ := url.ParseQuery(string(body)) // a malformed body has no action
 	action := form.Get("Action")
-	var passwords []string
-	for i := 1; form.Has(fmt.Sprintf("Passwords.member.%d", i)); i++ {
-		passwords = append(passwords, form.Get(fmt.Sprintf("Passwords.member.%d", i)))
-	}
 	id := form.Get("UserId")
 	if action == "ListTagsForResource" {
 		_, id, _ = strings.Cut(form.Get("ResourceName"), ":user:")
 	}
-	u, fault := f.serve("elasticache", action, id, passwords)
-	w.Header().Set("Content-Type", "text/xml")
+	u, fault := f.serve("elasticache", action, id, members(form, "Passwords.member.%d"))
 	if fault != nil {
-		w.WriteHeader(http.StatusBadRequest)
-		_ = xml.NewEncoder(w).Encode(struct { // the client may be gone
-			XMLName   xml.Name `xml:"ErrorResponse"`
-			Type      string   `xml:"Error>Type"`
-			Code      string   `xml:"Error>Code"`
-			Message   string   `xml:"Error>Message"`
-			RequestID string   `xml:"RequestId"`
-		}{Type: "Sender", Code: fault.code, Message: fault.message, RequestID: uuid.NewString()})
-		return
+		return nil, fault
 	}
 	m := cacheMember{UserID: u.ID, UserName: u.Name, Status: u.Status, ARN: cacheARN("elasticache", u.ID)}
 	m.Authentication.Type, m.Authentication.PasswordCount = u.Type, len(u.Passwords)
@@ -239,56 +180,52 @@ func (f *Caches) elastiCache(w http.ResponseWriter, body []byte) {
 			cacheMember
 		}{cacheMember: m}
 	}
-	_ = xml.NewEncoder(w).Encode(answer(action, namespace, result))
+	return answer(action, namespace, result), nil
 }
 
-func (f *Caches) memoryDB(w http.ResponseWriter, r *http.Request, body []byte) {
-	var in struct {
-		UserName           string
-		ResourceArn        string
-		AuthenticationMode struct {
-			Type      string
-			Passwords []string
-		}
+type memoryDBInput struct {
+	UserName           string
+	ResourceArn        string
+	AuthenticationMode struct {
+		Type      string
+		Passwords []string
 	}
-	action := strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "AmazonMemoryDB.")
-	err := json.Unmarshal(body, &in)
+}
+
+func (f *Caches) memoryDB(action string, in memoryDBInput) (any, *fault) {
 	id := in.UserName
 	if action == "ListTags" {
 		_, id, _ = strings.Cut(in.ResourceArn, ":user/")
 	}
-	u, fault := f.serve("memorydb", action, id, in.AuthenticationMode.Passwords)
-	if err != nil || fault == nil && action == "UpdateUser" && in.AuthenticationMode.Type != "password" {
-		fault = &cacheFault{"InvalidParameterCombination", "Exception", "the fake does not expect this request"}
+	if action == "UpdateUser" && in.AuthenticationMode.Type != "password" {
+		return nil, &fault{code: "InvalidParameterCombinationException", message: "the fake expects passwords"}
 	}
-	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+	u, fault := f.serve("memorydb", action, id, in.AuthenticationMode.Passwords)
 	if fault != nil {
-		w.WriteHeader(http.StatusBadRequest)
-		// the client may be gone
-		_ = json.NewEncoder(w).Encode(map[string]string{"__type": fault.code + fault.ending, "message": fault.message})
-		return
+		return nil, fault
 	}
 	user := map[string]any{"Name": u.Name, "Status": u.Status, "ARN": cacheARN("memorydb", u.ID),
 		"Authentication": map[string]any{"Type": u.Type, "PasswordCount": len(u.Passwords)}}
-	out := map[string]any{"User": user}
 	switch action {
 	case "DescribeUsers":
-		out = map[string]any{"Users": []any{user}}
+		return map[string]any{"Users": []any{user}}, nil
 	case "ListTags":
-		out = map[string]any{"TagList": tagList(u)}
+		return map[string]any{"TagList": tagList(u)}, nil
 	}
-	_ = json.NewEncoder(w).Encode(out)
+	return map[string]any{"User": user}, nil
 }
 
 // serve performs an action and returns the user's state afterwards.
-func (f *Caches) serve(service, action, id string, passwords []string) (CacheUser, *cacheFault) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.calls = append(f.calls, action)
-	if f.fail != nil {
-		if code := f.fail(action); code != "" {
-			return CacheUser{}, &cacheFault{code: code, message: "made up"}
+func (f *Caches) serve(service, action, id string, passwords []string) (CacheUser, *fault) {
+	// failed returns a fault with the code of ElastiCache's API, to which MemoryDB's appends the ending.
+	failed := func(code, ending, message string) (CacheUser, *fault) {
+		if service == "memorydb" {
+			code += ending
 		}
+		return CacheUser{}, &fault{code: code, message: message}
+	}
+	if fault := f.record(action); fault != nil {
+		return CacheUser{}, fault
 	}
 	u := f.users[service+"/"+id]
 	have := make(map[string][]string)
@@ -297,31 +234,28 @@ func (f *Caches) serve(service, action, id string, passwords []string) (CacheUse
 			have["aws:ResourceTag/"+k] = []string{v}
 		}
 	}
-	if full := service + ":" + action; f.allow != nil && !f.allow.Permits(full, cacheARN(service, id), have) {
-		return CacheUser{}, &cacheFault{"AccessDenied", "Exception", "User is not authorized to perform: " + full +
-			" on resource: " + cacheARN(service, id)}
+	if message := f.denied(service+":"+action, cacheARN(service, id), have); message != "" {
+		return failed("AccessDenied", "Exception", message)
 	}
 	if u == nil {
-		return CacheUser{}, &cacheFault{"UserNotFound", "Fault", "User " + id + " not found."}
+		return failed("UserNotFound", "Fault", "User "+id+" not found.")
 	}
 	switch action {
 	case "DescribeUsers", "ListTagsForResource", "ListTags":
 		return *u, nil
 	case "ModifyUser", "UpdateUser":
 	default:
-		return CacheUser{}, &cacheFault{"InvalidAction", "", "Could not find operation " + action}
+		return failed("InvalidAction", "", "Could not find operation "+action)
 	}
 	if u.Status != "active" {
-		return CacheUser{}, &cacheFault{"InvalidUserState", "Fault", "User is not in active state."}
+		return failed("InvalidUserState", "Fault", "User is not in active state.")
 	}
 	if len(passwords) < 1 || len(passwords) > 2 || len(passwords) == 2 && passwords[0] == passwords[1] {
-		return CacheUser{}, &cacheFault{"InvalidParameterValue", "Exception",
-			"One or two different passwords are needed."}
+		return failed("InvalidParameterValue", "Exception", "One or two different passwords are needed.")
 	}
 	for _, p := range passwords {
 		if len(p) < 16 || len(p) > 128 || strings.ContainsAny(p, ",\"/@ ") {
-			return CacheUser{}, &cacheFault{"InvalidParameterValue", "Exception",
-				"Passwords must be 16-128 printable characters."}
+			return failed("InvalidParameterValue", "Exception", "Passwords must be 16-128 printable characters.")
 		}
 	}
 	u.Status = "modifying"

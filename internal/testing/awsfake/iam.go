@@ -7,7 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/xml"
 	"fmt"
-	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/google/uuid"
 
 	"example.com/rotator/sim/iampolicy"
 )
@@ -47,8 +46,6 @@ type IAMOptions struct {
 	// Path is the users' path without its first slash, such as people/.
 	Path string
 }
-
-const iamAccount = "123456789012"
 
 type iamUser struct {
 	name    string
@@ -106,7 +103,7 @@ func NewIAM(o IAMOptions) *IAM {
 // AddUser adds a user with one active key that is visible everywhere. The user's policy allows the
 // actions on itself, such as iam:CreateAccessKey. It replaces a user of the same name.
 func (f *IAM) AddUser(name string, allowed ...string) aws.Credentials {
-	return f.AddUserIn(iamAccount, name, allowed...)
+	return f.AddUserIn(account, name, allowed...)
 }
 
 // AddUserIn is AddUser in another account.
@@ -127,7 +124,7 @@ func (f *IAM) PutPolicy(user, document string) error {
 	p, err := iampolicy.Parse(document, "aws:TagKeys")
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.users[iamAccount+"/"+user].policy = p
+	f.users[account+"/"+user].policy = p
 	return err
 }
 
@@ -135,7 +132,7 @@ func (f *IAM) PutPolicy(user, document string) error {
 func (f *IAM) AddKey(user string, age time.Duration) aws.Credentials {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	k := f.newKey(iamAccount, user, f.opts.Now().Add(-age))
+	k := f.newKey(account, user, f.opts.Now().Add(-age))
 	return aws.Credentials{AccessKeyID: k.id, SecretAccessKey: k.secret}
 }
 
@@ -144,7 +141,7 @@ func (f *IAM) AddRole(name string, allowed ...string) aws.Credentials {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	long := f.opts.Now().Add(-24 * time.Hour)
-	k := &iamKey{id: "ASIAFAKE" + letters(12), secret: letters(40), token: letters(60), account: iamAccount, role: name,
+	k := &iamKey{id: "ASIAFAKE" + letters(12), secret: letters(40), token: letters(60), account: account, role: name,
 		allowed: allowed, created: long}
 	k.status.set(long, keyActive)
 	f.keys[k.id] = k
@@ -162,9 +159,13 @@ func (f *IAM) SetStatus(id, status string) {
 func (f *IAM) Keys(user string) map[string]string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return f.keysOf(account + "/" + user)
+}
+
+func (f *IAM) keysOf(owner string) map[string]string {
 	keys := make(map[string]string)
 	for _, k := range f.keys {
-		if k.owner() == iamAccount+"/"+user && k.status.last() != keyDeleted {
+		if k.owner() == owner && k.status.last() != keyDeleted {
 			keys[k.id] = k.status.last()
 		}
 	}
@@ -199,18 +200,12 @@ func letters(n int) string {
 	return base32.StdEncoding.EncodeToString(b)[:n]
 }
 
-// iamFault is an API error.
-type iamFault struct {
-	status        int
-	code, message string
-}
-
-var notValid = &iamFault{403, "InvalidClientTokenId", "The security token included in the request is invalid."}
+var notValid = &fault{403, "InvalidClientTokenId", "The security token included in the request is invalid."}
 
 // Handler answers calls to both services. The signature says which one.
 func (f *IAM) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+		body, err := readBody(r)
 		if err != nil {
 			return // the client is gone
 		}
@@ -219,38 +214,27 @@ func (f *IAM) Handler() http.Handler {
 		answer, fault := f.serve(r, body, now)
 		f.mu.Unlock()
 		w.Header().Set("Date", now.UTC().Format(http.TimeFormat))
-		w.Header().Set("Content-Type", "text/xml")
-		if fault != nil {
-			w.WriteHeader(fault.status)
-			answer = struct {
-				XMLName   xml.Name `xml:"ErrorResponse"`
-				Type      string   `xml:"Error>Type"`
-				Code      string   `xml:"Error>Code"`
-				Message   string   `xml:"Error>Message"`
-				RequestID string   `xml:"RequestId"`
-			}{Type: "Sender", Code: fault.code, Message: fault.message, RequestID: uuid.NewString()}
-		}
-		_ = xml.NewEncoder(w).Encode(answer) // the client may be gone
+		writeXML(w, answer, fault)
 	})
 }
 
-func (f *IAM) serve(r *http.Request, body []byte, now time.Time) (any, *iamFault) {
+func (f *IAM) serve(r *http.Request, body []byte, now time.Time) (any, *fault) {
 	form, err := url.ParseQuery(string(body))
 	if err != nil {
-		return nil, &iamFault{400, "MalformedQueryString", "The query string is malformed."}
+		return nil, &fault{400, "MalformedQueryString", "The query string is malformed."}
 	}
 	action := form.Get("Action")
 	f.calls = append(f.calls, action)
 	if f.fail != nil {
 		if code, message := f.fail(action); code == "ServiceFailure" {
-			return nil, &iamFault{500, code, message}
+			return nil, &fault{500, code, message}
 		} else if code != "" {
-			return nil, &iamFault{400, code, message}
+			return nil, &fault{400, code, message}
 		}
 	}
 	sig, ok := readSignature(r)
 	if !ok {
-		return nil, &iamFault{403, "MissingAuthenticationToken", "Request is missing Authentication Token"}
+		return nil, &fault{403, "MissingAuthenticationToken", "Request is missing Authentication Token"}
 	}
 	key := f.keys[sig.key]
 	if key == nil {
@@ -261,7 +245,7 @@ func (f *IAM) serve(r *http.Request, body []byte, now time.Time) (any, *iamFault
 		return nil, notValid
 	}
 	if !sig.madeWith(r, body, key.secret, now) {
-		return nil, &iamFault{
+		return nil, &fault{
 			403, "SignatureDoesNotMatch",
 			"The request signature we calculated does not match the signature you provided. Check your AWS " +
 				"Secret Access Key and signing method. Consult the service documentation for details.",
@@ -272,11 +256,11 @@ func (f *IAM) serve(r *http.Request, body []byte, now time.Time) (any, *iamFault
 		return f.sts(key, action)
 	case "iam":
 		if sig.region != "us-east-1" {
-			return nil, &iamFault{403, "SignatureDoesNotMatch", "Credential should be scoped to a valid region. "}
+			return nil, &fault{403, "SignatureDoesNotMatch", "Credential should be scoped to a valid region. "}
 		}
 		return f.iam(key, action, form, now)
 	}
-	return nil, &iamFault{403, "SignatureDoesNotMatch", "Credential should be scoped to correct service. "}
+	return nil, &fault{403, "SignatureDoesNotMatch", "Credential should be scoped to correct service. "}
 }
 
 // owner returns a key's account and user.
@@ -304,20 +288,17 @@ type iamMember struct {
 	Value           string `xml:"Value,omitempty"`
 }
 
-type iamAnswer struct {
-	XMLName   xml.Name
-	Result    any
-	RequestID string `xml:"ResponseMetadata>RequestId"`
-}
-
-func answer(action, namespace string, result any) iamAnswer {
-	return iamAnswer{XMLName: xml.Name{Space: namespace, Local: action + "Response"}, Result: result,
-		RequestID: uuid.NewString()}
+// iamResult has what an action returns. The lists always fit in one answer.
+type iamResult struct {
+	XMLName xml.Name
+	Keys    []iamMember `xml:"AccessKeyMetadata>member"`
+	Tags    []iamMember `xml:"Tags>member"`
+	Key     *iamMember  `xml:"AccessKey"`
+	More    bool        `xml:"IsTruncated"`
 }
 
 // iam performs an action of IAM.
-func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time) (any, *iamFault) {
-	const namespace = "https://iam.amazonaws.com/doc/2010-05-08/"
+func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time) (any, *fault) {
 	name := cmp.Or(form.Get("UserName"), caller.user)
 	owner := caller.account + "/" + name
 	u := f.users[owner]
@@ -327,98 +308,85 @@ func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time)
 	}
 	permitted := slices.Contains(allowed, "iam:"+action)
 	if own := f.users[caller.owner()]; own != nil && own.policy != nil {
-		var keys []string
-		for i := 1; form.Has(fmt.Sprintf("Tags.member.%d.Key", i)); i++ {
-			keys = append(keys, form.Get(fmt.Sprintf("Tags.member.%d.Key", i)))
-		}
 		permitted = own.policy.Permits("iam:"+action, "arn:aws:iam::"+caller.account+":user/"+f.opts.Path+name,
-			map[string][]string{"aws:TagKeys": keys})
+			map[string][]string{"aws:TagKeys": members(form, "Tags.member.%d.Key")})
 	}
 	if !permitted {
-		return nil, &iamFault{403, "AccessDenied", fmt.Sprintf("User: %s is not authorized to perform: iam:%s on "+
+		return nil, &fault{403, "AccessDenied", fmt.Sprintf("User: %s is not authorized to perform: iam:%s on "+
 			"resource: user %s because no identity-based policy allows the iam:%s action",
 			f.arn(caller), action, name, action)}
 	}
 	if u == nil {
-		return nil, &iamFault{404, "NoSuchEntity", "The user with name " + name + " cannot be found."}
+		return nil, &fault{404, "NoSuchEntity", "The user with name " + name + " cannot be found."}
 	}
 	key := f.keys[form.Get("AccessKeyId")]
 	if action == "UpdateAccessKey" || action == "DeleteAccessKey" {
 		if key == nil || key.owner() != owner || key.status.last() == keyDeleted {
-			return nil, &iamFault{404, "NoSuchEntity",
+			return nil, &fault{404, "NoSuchEntity",
 				"The Access Key with id " + form.Get("AccessKeyId") + " cannot be found."}
 		}
 	}
 	seen := now.Add(-f.opts.ListDelay)
+	result := iamResult{XMLName: xml.Name{Local: action + "Result"}}
 	switch action {
 	case "ListAccessKeys":
-		var list struct {
-			XMLName xml.Name    `xml:"ListAccessKeysResult"`
-			Keys    []iamMember `xml:"AccessKeyMetadata>member"`
-			More    bool        `xml:"IsTruncated"`
-		}
 		for _, k := range f.keys {
 			if state, ok := k.status.get(seen); ok && k.owner() == owner && state != keyDeleted {
-				list.Keys = append(list.Keys, iamMember{UserName: name, AccessKeyID: k.id, Status: state,
+				result.Keys = append(result.Keys, iamMember{UserName: name, AccessKeyID: k.id, Status: state,
 					CreateDate: stamp(k.created)})
 			}
 		}
-		return answer(action, namespace, list), nil
 	case "ListUserTags":
-		var list struct {
-			XMLName xml.Name    `xml:"ListUserTagsResult"`
-			Tags    []iamMember `xml:"Tags>member"`
-			More    bool        `xml:"IsTruncated"`
-		}
 		tags, _ := u.tags.get(seen)
 		for k, v := range tags {
-			list.Tags = append(list.Tags, iamMember{Key: k, Value: v})
+			result.Tags = append(result.Tags, iamMember{Key: k, Value: v})
 		}
-		return answer(action, namespace, list), nil
 	case "TagUser":
 		tags := make(map[string]string)
-		for k, v := range u.tags.last() {
-			tags[k] = v
-		}
-		for i := 1; form.Has(fmt.Sprintf("Tags.member.%d.Key", i)); i++ {
-			k, v := form.Get(fmt.Sprintf("Tags.member.%d.Key", i)), form.Get(fmt.Sprintf("Tags.member.%d.Value", i))
+		maps.Copy(tags, u.tags.last())
+		for i, k := range members(form, "Tags.member.%d.Key") {
+			v := form.Get(fmt.Sprintf("Tags.member.%d.Value", i+1))
 			if k == "" || len(k) > 128 || len(v) > 256 || !tagForm.MatchString(k) || !tagForm.MatchString(v) {
-				return nil, &iamFault{400, "ValidationError", "a tag is not valid"}
+				return nil, &fault{400, "ValidationError", "a tag is not valid"}
 			}
 			tags[k] = v
 		}
 		u.tags.set(now, tags)
-		return answer(action, namespace, nil), nil
 	case "CreateAccessKey":
-		n := 0
-		for _, k := range f.keys {
-			if k.owner() == owner && k.status.last() != keyDeleted {
-				n++
-			}
-		}
-		if n >= 2 {
-			return nil, &iamFault{409, "LimitExceeded", "Cannot exceed quota for AccessKeysPerUser: 2"}
+		if len(f.keysOf(owner)) >= 2 {
+			return nil, &fault{409, "LimitExceeded", "Cannot exceed quota for AccessKeysPerUser: 2"}
 		}
 		k := f.newKey(caller.account, name, now)
-		return answer(action, namespace, struct {
-			XMLName xml.Name  `xml:"CreateAccessKeyResult"`
-			Key     iamMember `xml:"AccessKey"`
-		}{Key: iamMember{UserName: name, AccessKeyID: k.id, Status: keyActive, SecretAccessKey: k.secret,
-			CreateDate: stamp(k.created)}}), nil
+		result.Key = &iamMember{UserName: name, AccessKeyID: k.id, Status: keyActive, SecretAccessKey: k.secret,
+			CreateDate: stamp(k.created)}
 	case "UpdateAccessKey":
 		status := form.Get("Status")
 		if status != keyActive && status != keyInactive {
-			return nil, &iamFault{400, "ValidationError",
+			return nil, &fault{400, "ValidationError",
 				"1 validation error detected: Value at 'status' failed to satisfy constraint"}
 		}
 		key.status.set(now, status)
-		return answer(action, namespace, nil), nil
 	case "DeleteAccessKey":
 		key.status.set(now, keyDeleted)
-		return answer(action, namespace, nil), nil
+	default:
+		return nil, &fault{400, "InvalidAction", "Could not find operation " + action + " for version 2010-05-08"}
 	}
-	return nil, &iamFault{400, "InvalidAction", "Could not find operation " + action + " for version 2010-05-08"}
+	return answer(action, "https://iam.amazonaws.com/doc/2010-05-08/", result), nil
 }
 
 // stamp formats a time as IAM does, in whole seconds.
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
+
+// sts performs an action of STS. GetCallerIdentity needs no permission.
+// Source: https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
+func (f *IAM) sts(caller *iamKey, action string) (any, *fault) {
+	if action != "GetCallerIdentity" {
+		return nil, &fault{400, "InvalidAction", "Could not find operation " + action + " for version 2011-06-15"}
+	}
+	return answer(action, "https://sts.amazonaws.com/doc/2011-06-15/", struct {
+		XMLName xml.Name `xml:"GetCallerIdentityResult"`
+		Arn     string
+		UserID  string `xml:"UserId"`
+		Account string
+	}{Arn: f.arn(caller), UserID: "AIDAFAKE" + caller.user, Account: caller.account}), nil
+}

@@ -1,25 +1,13 @@
 package awsfake
 
-import (
-	"encoding/json"
-	"io"
-	"net/http"
-	"sync"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-
-	"example.com/rotator/sim/iampolicy"
-)
+import "net/http"
 
 // Timestream is a fake of GetDbInstance of Timestream for InfluxDB. It checks signatures and is
 // safe for concurrent use.
 // Source: https://docs.aws.amazon.com/ts-influxdb/latest/ts-influxdb-api/API_GetDbInstance.html
 type Timestream struct {
-	credentials aws.Credentials
-
-	mu        sync.Mutex
+	service
 	instances map[string]Instance
-	allow     *iampolicy.Policy // of the caller; nil allows everything
 }
 
 // Instance is an instance of the fake.
@@ -33,11 +21,8 @@ type Instance struct {
 
 // NewTimestream returns a fake without instances.
 func NewTimestream() *Timestream {
-	return &Timestream{instances: map[string]Instance{}, credentials: newCredentials()}
+	return &Timestream{service: service{credentials: newCredentials()}, instances: map[string]Instance{}}
 }
-
-// Credentials returns the credentials that the fake accepts.
-func (f *Timestream) Credentials() aws.Credentials { return f.credentials }
 
 // Put adds or replaces an instance.
 func (f *Timestream) Put(id string, i Instance) {
@@ -46,61 +31,34 @@ func (f *Timestream) Put(id string, i Instance) {
 	f.instances[id] = i
 }
 
-// PutPolicy sets the caller's only identity policy. Without one it may do everything.
-func (f *Timestream) PutPolicy(document string) error {
-	p, err := iampolicy.Parse(document)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.allow = p
-	return err
-}
-
 // Handler answers calls.
 func (f *Timestream) Handler() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			return // the client is gone
-		}
-		status, answer := f.answer(r, body)
-		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
-		w.WriteHeader(status)
-		_ = json.NewEncoder(w).Encode(answer) // as above
-	})
+	return jsonHandler(&f.service, "timestream-influxdb", "AmazonTimestreamInfluxDB.", f.serve)
 }
 
-func (f *Timestream) answer(r *http.Request, body []byte) (int, map[string]any) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	fault := func(code, message string) (int, map[string]any) {
-		return http.StatusBadRequest,
-			map[string]any{"__type": "com.amazonaws.timestreaminfluxdb#" + code, "message": message}
+func (f *Timestream) serve(action string, in struct{ Identifier string }) (any, *fault) {
+	if fault := f.record(action); fault != nil {
+		return nil, fault
 	}
-	if s, ok := signedWith(f.credentials, r, body); !ok || s.service != "timestream-influxdb" {
-		return fault("UnrecognizedClientException", "The security token included in the request is invalid.")
+	if action != "GetDbInstance" {
+		return nil, &fault{code: "UnknownOperationException"}
 	}
-	if r.Header.Get("X-Amz-Target") != "AmazonTimestreamInfluxDB.GetDbInstance" {
-		return fault("UnknownOperationException", "")
+	if len(in.Identifier) < 3 {
+		return nil, &fault{code: "ValidationException", message: "identifier is not valid"}
 	}
-	var in struct {
-		Identifier string `json:"identifier"`
-	}
-	if err := json.Unmarshal(body, &in); err != nil || len(in.Identifier) < 3 {
-		return fault("ValidationException", "identifier is not valid")
-	}
-	resource := "arn:aws:timestream-influxdb:us-east-1:123456789012:db-instance/" + in.Identifier
-	if f.allow != nil && !f.allow.Permits("timestream-influxdb:GetDbInstance", resource, nil) {
-		return fault("AccessDeniedException",
-			"User is not authorized to perform: timestream-influxdb:GetDbInstance on resource: "+resource)
+	resource := "arn:aws:timestream-influxdb:" + region + ":" + account + ":db-instance/" + in.Identifier
+	if message := f.denied("timestream-influxdb:GetDbInstance", resource, nil); message != "" {
+		return nil, &fault{code: "AccessDeniedException", message: message}
 	}
 	i, ok := f.instances[in.Identifier]
 	if !ok {
-		return fault("ResourceNotFoundException", "DbInstance with id "+in.Identifier+" not found")
+		return nil, &fault{code: "ResourceNotFoundException",
+			message: "DbInstance with id " + in.Identifier + " not found"}
 	}
 	out := map[string]any{"id": in.Identifier, "name": in.Identifier, "arn": resource,
 		"status": "CREATING", "vpcSubnetIds": []string{}, "influxAuthParametersSecretArn": i.SecretARN}
 	if i.Endpoint != "" {
 		out["status"], out["endpoint"], out["port"] = "AVAILABLE", i.Endpoint, i.Port
 	}
-	return http.StatusOK, out
+	return out, nil
 }

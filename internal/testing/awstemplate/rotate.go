@@ -3,11 +3,10 @@ package awstemplate
 import (
 	"cmp"
 	"net"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"testing"
 
+	"example.com/rotator/internal/testing/built"
 	"example.com/rotator/internal/testing/world"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
@@ -49,7 +48,11 @@ func Rotate(t *testing.T, template string, h enginetest.Harness, ca []byte) {
 	rotate := w.Rotate
 	if ca != nil {
 		w.Env["CA_BUNDLE"] = string(ca)
-		f, err := lambdasim.New(Binary(t), lambdasim.Options{Env: environment(w), Log: t.Output()})
+		env := []string{"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + w.URL}
+		for name, value := range w.Env {
+			env = append(env, name+"="+value)
+		}
+		f, err := lambdasim.New(built.Function(t), lambdasim.Options{Env: env, Log: t.Output()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -72,24 +75,4 @@ func Rotate(t *testing.T, template string, h enginetest.Harness, ca []byte) {
 	if err := h.Open(t.Context(), now); err != nil {
 		t.Error(err)
 	}
-}
-
-// Binary builds the function and returns its path.
-func Binary(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "bootstrap")
-	if out, err := exec.Command("go", "build", "-tags", "lambda.norpc", "-o", path,
-		"example.com/rotator/cmd/rotator").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return path
-}
-
-// environment returns the environment of the function's process.
-func environment(w *world.World) []string {
-	env := []string{"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + w.URL}
-	for name, value := range w.Env {
-		env = append(env, name+"="+value)
-	}
-	return env
 }

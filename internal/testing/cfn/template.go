@@ -82,22 +82,35 @@ func Read(path string, values map[string]string) (map[string]Resource, error) {
 		}
 		t.values[name] = v
 	}
-	out := make(map[string]Resource)
-	for name, fields := range t.Resources {
-		if condition, ok := fields["Condition"]; ok {
-			if met, err := t.condition(condition.Value); err != nil {
-				return nil, fmt.Errorf("resource %s: %w", name, err)
-			} else if !met {
-				continue
+	return t.resources()
+}
+
+// failure is an error of the evaluation. The functions that evaluate panic with one, and resources returns it.
+type failure struct{ error }
+
+func fail(n *yaml.Node, format string, args ...any) {
+	panic(failure{fmt.Errorf("line %d: "+format, append([]any{n.Line}, args...)...)})
+}
+
+// resources evaluates the resources whose condition is met.
+func (t *template) resources() (out map[string]Resource, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			f, ok := p.(failure)
+			if !ok {
+				panic(p)
 			}
+			out, err = nil, f.error
 		}
-		kind, properties := fields["Type"], fields["Properties"]
-		v, err := t.eval(&properties)
-		if err != nil {
-			return nil, fmt.Errorf("resource %s: %w", name, err)
+	}()
+	out = make(map[string]Resource)
+	for name, fields := range t.Resources {
+		kind, properties, condition := fields["Type"], fields["Properties"], fields["Condition"]
+		if condition.Value != "" && !t.condition(&condition) {
+			continue
 		}
 		r := Resource{Type: kind.Value}
-		r.Properties, _ = v.(map[string]any)
+		r.Properties, _ = t.eval(&properties).(map[string]any)
 		out[name] = r
 	}
 	return out, nil
@@ -135,131 +148,111 @@ func (p parameter) value(v string) (any, error) {
 	return nil, fmt.Errorf("type %s is not known", p.Type)
 }
 
-func (t *template) condition(name string) (bool, error) {
-	node, ok := t.Conditions[name]
+// condition evaluates the condition that a node names.
+func (t *template) condition(n *yaml.Node) bool {
+	node, ok := t.Conditions[n.Value]
 	if !ok {
-		return false, fmt.Errorf("there is no condition %s", name)
+		fail(n, "there is no condition %s", n.Value)
 	}
-	v, err := t.eval(&node)
-	if err != nil {
-		return false, err
-	}
-	met, ok := v.(bool)
+	met, ok := t.eval(&node).(bool)
 	if !ok {
-		return false, fmt.Errorf("condition %s is %v", name, v)
+		fail(n, "condition %s is neither true nor false", n.Value)
 	}
-	return met, nil
+	return met
 }
 
 // eval evaluates the functions in a part of the template.
-func (t *template) eval(n *yaml.Node) (any, error) {
+func (t *template) eval(n *yaml.Node) any {
 	if strings.HasPrefix(n.Tag, "!") && !strings.HasPrefix(n.Tag, "!!") {
 		return t.call(n)
 	}
 	switch n.Kind {
 	case yaml.MappingNode:
 		if len(n.Content) == 2 && n.Content[0].Value == "Condition" && n.Content[1].Kind == yaml.ScalarNode {
-			return t.condition(n.Content[1].Value)
+			return t.condition(n.Content[1])
 		}
 		out := make(map[string]any)
 		for i := 0; i < len(n.Content); i += 2 {
 			name := n.Content[i].Value
 			if name == "Ref" || strings.HasPrefix(name, "Fn::") {
-				return nil, fmt.Errorf("%s is not known in its long form", name)
+				fail(n, "%s is not known in its long form", name)
 			}
-			v, err := t.eval(n.Content[i+1])
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", name, err)
-			}
-			if v != (any)(absent{}) {
+			if v := t.eval(n.Content[i+1]); v != (any)(absent{}) {
 				out[name] = v
 			}
 		}
-		return out, nil
+		return out
 	case yaml.SequenceNode:
-		out := []any{}
-		for _, c := range n.Content {
-			v, err := t.eval(c)
-			if err != nil {
-				return nil, err
-			}
-			if v != (any)(absent{}) {
-				out = append(out, v)
-			}
-		}
-		return out, nil
+		return slices.DeleteFunc(t.all(n.Content), func(v any) bool { return v == (any)(absent{}) })
 	case yaml.ScalarNode:
 		var v any
-		err := n.Decode(&v)
-		return v, err
+		if err := n.Decode(&v); err != nil {
+			fail(n, "%w", err)
+		}
+		return v
 	case 0: // a resource without properties
-		return nil, nil
+		return nil
 	}
-	return nil, fmt.Errorf("line %d is not understood", n.Line)
+	fail(n, "this is not understood")
+	return nil
+}
+
+func (t *template) all(nodes []*yaml.Node) []any {
+	out := []any{}
+	for _, n := range nodes {
+		out = append(out, t.eval(n))
+	}
+	return out
 }
 
 var placeholder = regexp.MustCompile(`\$\{([^}!]+)\}`)
 
 // call evaluates one function.
-func (t *template) call(n *yaml.Node) (any, error) {
+func (t *template) call(n *yaml.Node) any {
 	switch n.Tag {
 	case "!Ref", "!GetAtt":
-		return t.lookup(n.Value)
+		return t.lookup(n, n.Value)
 	case "!Condition":
-		return t.condition(n.Value)
+		return t.condition(n)
 	case "!Sub":
-		var failed error
-		text := placeholder.ReplaceAllStringFunc(n.Value, func(m string) string {
-			v, err := t.lookup(placeholder.FindStringSubmatch(m)[1])
-			failed = errors.Join(failed, err)
-			return fmt.Sprint(v)
+		return placeholder.ReplaceAllStringFunc(n.Value, func(m string) string {
+			return fmt.Sprint(t.lookup(n, placeholder.FindStringSubmatch(m)[1]))
 		})
-		return text, failed
 	case "!If":
-		met, err := t.condition(n.Content[0].Value)
-		if err != nil {
-			return nil, err
-		}
-		if met {
+		if t.condition(n.Content[0]) {
 			return t.eval(n.Content[1])
 		}
 		return t.eval(n.Content[2])
 	}
-	var args []any
-	for _, c := range n.Content {
-		v, err := t.eval(c)
-		if err != nil {
-			return nil, err
-		}
-		args = append(args, v)
-	}
+	args := t.all(n.Content)
 	switch n.Tag {
 	case "!Equals":
-		return args[0] == args[1], nil
+		return args[0] == args[1]
 	case "!Not":
-		return args[0] == false, nil
+		return args[0] == false
 	case "!And":
-		return !slices.Contains(args, any(false)), nil
+		return !slices.Contains(args, any(false))
 	case "!Or":
-		return slices.Contains(args, any(true)), nil
+		return slices.Contains(args, any(true))
 	case "!Join":
-		return strings.Join(words(args[1]), fmt.Sprint(args[0])), nil
+		return strings.Join(words(args[1]), fmt.Sprint(args[0]))
 	case "!Split":
 		out := []any{}
 		for part := range strings.SplitSeq(fmt.Sprint(args[1]), fmt.Sprint(args[0])) {
 			out = append(out, part)
 		}
-		return out, nil
+		return out
 	}
-	return nil, fmt.Errorf("%s is not known", n.Tag)
+	fail(n, "%s is not known", n.Tag)
+	return nil
 }
 
-func (t *template) lookup(name string) (any, error) {
+func (t *template) lookup(n *yaml.Node, name string) any {
 	v, ok := t.values[name]
 	if !ok {
-		return nil, fmt.Errorf("nothing is known of %s", name)
+		fail(n, "nothing is known of %s", name)
 	}
-	return v, nil
+	return v
 }
 
 func words(list any) []string {

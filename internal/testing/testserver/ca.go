@@ -101,15 +101,10 @@ func (ca *CA) sign(template *x509.Certificate, public *ecdsa.PublicKey) ([]byte,
 	return x509.CreateCertificate(rand.Reader, template, ca.cert, public, ca.key)
 }
 
-// Pool returns a certificate pool with only this CA.
-func (ca *CA) Pool() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(ca.cert)
-	return pool
-}
-
 // ClientTLS returns a client configuration that trusts only this CA and expects the server name
 // serverName ("localhost" for every server in this package).
 func (ca *CA) ClientTLS(serverName string) *tls.Config {
-	return &tls.Config{RootCAs: ca.Pool(), ServerName: serverName, MinVersion: tls.VersionTLS12}
+	pool := x509.NewCertPool()
+	pool.AddCert(ca.cert)
+	return &tls.Config{RootCAs: pool, ServerName: serverName, MinVersion: tls.VersionTLS12}
 }

@@ -14,32 +14,7 @@ import (
 // never answers. It returns the port.
 func Blackhole(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("testserver: %v", err)
-	}
-	var mu sync.Mutex
-	var held []net.Conn // garbage collection would close them
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			held = append(held, conn)
-			mu.Unlock()
-		}
-	}()
-	t.Cleanup(func() {
-		l.Close()
-		mu.Lock()
-		defer mu.Unlock()
-		for _, conn := range held {
-			conn.Close()
-		}
-	})
-	return l.Addr().(*net.TCPAddr).Port
+	return Hostile(t, nil, func(net.Conn) { <-t.Context().Done() })
 }
 
 // Chunk is a piece of data on a proxied connection.
@@ -94,9 +69,6 @@ func Proxy(t testing.TB, target string) *FaultProxy {
 // Addr returns localhost:port.
 func (p *FaultProxy) Addr() string { return fmt.Sprintf("localhost:%d", p.Port) }
 
-// Connections returns how many connections were accepted so far.
-func (p *FaultProxy) Connections() int { return int(p.accepted.Load()) }
-
 // Cut resets all current connections. New ones are accepted.
 func (p *FaultProxy) Cut() {
 	p.mu.Lock()
@@ -109,13 +81,7 @@ func (p *FaultProxy) Cut() {
 // Filter installs a filter that is called before each chunk is forwarded. If it returns false, the
 // connection is reset. A filter can wait to slow a direction down, or forward a statement and then
 // refuse the first chunk from the server to lose its answer. nil forwards everything.
-func (p *FaultProxy) Filter(filter func(Chunk) bool) {
-	if filter == nil {
-		p.filter.Store(nil)
-		return
-	}
-	p.filter.Store(&filter)
-}
+func (p *FaultProxy) Filter(filter func(Chunk) bool) { p.filter.Store(&filter) }
 
 // Answer lets a function answer clients instead of the server, until it returns.
 func (p *FaultProxy) Answer(answer func(net.Conn)) { p.answer.Store(&answer) }
@@ -152,7 +118,7 @@ func (p *FaultProxy) forward(to, from net.Conn, number int, fromServer bool) {
 	for {
 		n, err := from.Read(buffer)
 		if n > 0 {
-			if f := p.filter.Load(); f != nil && !(*f)(Chunk{number, fromServer, buffer[:n]}) {
+			if f := p.filter.Load(); f != nil && *f != nil && !(*f)(Chunk{number, fromServer, buffer[:n]}) {
 				reset(to)
 				reset(from)
 				return

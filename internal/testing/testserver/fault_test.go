@@ -62,7 +62,7 @@ func TestProxyForwardsCountsAndCuts(t *testing.T) {
 	if _, err := plain.Read(answer); err != nil || answer[0] != 'N' {
 		t.Errorf("forwarding: %q, %v, want N for a server without TLS", answer, err)
 	}
-	if n := proxy.Connections(); n != 1 {
+	if n := proxy.accepted.Load(); n != 1 {
 		t.Errorf("%d connections, want 1", n)
 	}
 	proxy.Cut()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"testing"
 	"time"
 
@@ -28,25 +27,20 @@ type FerretDBOptions struct {
 // administrator is in the database "admin".
 type FerretDBServer struct {
 	Server
-	NoTLS bool
 }
 
 // StartFerretDB starts the FerretDB that scripts/deps.sh builds. Measured on two cores: 0.1 s.
 func StartFerretDB(ctx context.Context, o FerretDBOptions) (*FerretDBServer, error) {
-	path, ok := cached("ferretdb-2/ferretdb")
-	if !ok {
-		return nil, missing("ferretdb", "deps")
-	}
-	server, err := prepare("ferretdb", o.CA, o.Cert)
+	path, err := cached("ferretdb-2/ferretdb", "deps")
 	if err != nil {
-		return nil, fmt.Errorf("ferretdb: %w", err)
+		return nil, err
 	}
-	s := &FerretDBServer{Server: *server, NoTLS: o.NoTLS}
-	if _, err := s.mkdir("data"); err != nil {
-		os.RemoveAll(s.Dir)
-		return nil, fmt.Errorf("ferretdb: %w", err)
+	server, err := prepare("ferretdb", o.NoTLS, o.CA, o.Cert)
+	if err != nil {
+		return nil, err
 	}
-	err = s.start(ctx, launch{
+	s := &FerretDBServer{*server}
+	return s, s.start(ctx, launch{
 		command: func(port int) []string {
 			command := []string{path, "--handler=sqlite", "--sqlite-url=file:" + s.path("data") + "/",
 				"--state-dir=" + s.Dir,
@@ -74,17 +68,10 @@ func StartFerretDB(ctx context.Context, o FerretDBOptions) (*FerretDBServer, err
 			return errors.Join(loggedIn(ctx, client), client.Disconnect(ctx))
 		},
 	})
-	if err != nil {
-		return nil, fmt.Errorf("ferretdb: %w", err)
-	}
-	return s, nil
 }
 
 // FerretDB starts a FerretDB that ends with the test.
-func FerretDB(t testing.TB, o FerretDBOptions) *FerretDBServer {
-	t.Helper()
-	return during(t, StartFerretDB, o)
-}
+var FerretDB = during(StartFerretDB)
 
 // URL returns the server's address, without credentials.
 func (s *FerretDBServer) URL() string { return "mongodb://" + s.Addr() + "/" }
@@ -92,12 +79,8 @@ func (s *FerretDBServer) URL() string { return "mongodb://" + s.Addr() + "/" }
 // Options returns a client's options for a user of a database, with TLS verified against the
 // server's CA if the server has TLS.
 func (s *FerretDBServer) Options(user, password, database string) *options.ClientOptions {
-	o := options.Client().ApplyURI(s.URL()).SetServerSelectionTimeout(5 * time.Second).
+	return options.Client().ApplyURI(s.URL()).SetServerSelectionTimeout(5 * time.Second).SetTLSConfig(s.clientTLS()).
 		SetAuth(options.Credential{Username: user, Password: password, AuthSource: database})
-	if !s.NoTLS {
-		o.SetTLSConfig(s.CA.ClientTLS(s.Host))
-	}
-	return o
 }
 
 // Connect logs the administrator in until the test's end.

@@ -12,8 +12,6 @@ import (
 // web is a Server with an HTTP API.
 type web struct {
 	Server
-	// NoTLS means that it serves HTTP instead of HTTPS.
-	NoTLS bool
 }
 
 // URL returns the server's address, without path or credentials.
@@ -24,31 +22,18 @@ func (s *web) URL() string {
 	return "https://" + s.Addr()
 }
 
-// question is one HTTP request.
-type question struct {
-	method, path string
-	kind         string // the Content-Type, or "" for none
-	body         []byte
-	authorize    func(*http.Request)
-	// anyName accepts a certificate for another name, which the test itself refuses.
-	anyName bool
-}
-
-// ask sends a request and returns the status and the body of the response.
-func (s *web) ask(ctx context.Context, q question) (int, []byte, error) {
+// ask sends a request, to which authorize adds headers, and returns the status and the body of the
+// response.
+func (s *web) ask(ctx context.Context, method, path string, body []byte, authorize func(*http.Request)) (
+	int, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, q.method, s.URL()+q.path, bytes.NewReader(q.body))
+	request, err := http.NewRequestWithContext(ctx, method, s.URL()+path, bytes.NewReader(body))
 	if err != nil {
 		return 0, nil, err
 	}
-	if q.kind != "" {
-		request.Header.Set("Content-Type", q.kind)
-	}
-	q.authorize(request)
-	config := s.CA.ClientTLS(s.Host)
-	config.InsecureSkipVerify = q.anyName
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
+	authorize(request)
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: s.clientTLS(), DisableKeepAlives: true}}
 	response, err := client.Do(request)
 	if err != nil {
 		return 0, nil, err

@@ -6,26 +6,18 @@ import (
 )
 
 func TestInfluxDB2(t *testing.T) {
-	for _, o := range []InfluxDB2Options{{}, {NoTLS: true}} {
-		s, err := StartInfluxDB2(t.Context(), o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = s.Stop() })
-		if status, err := s.SignIn(t.Context(), s.User, s.Password); status != http.StatusNoContent {
-			t.Errorf("the password: %d, %v", status, err)
-		}
-		if status, err := s.SignIn(t.Context(), s.User, "wrong"); status != http.StatusUnauthorized {
-			t.Errorf("a wrong password: %d, %v", status, err)
-		}
-		for token, want := range map[string]int{s.Token: http.StatusOK, "wrong": http.StatusUnauthorized} {
-			if status, body, err := s.Call(t.Context(), token, http.MethodGet, "/api/v2/orgs", nil); status != want {
-				t.Errorf("orgs: %d, %v: %s", status, err, body)
-			}
-		}
-		if !o.NoTLS {
-			refusesOtherCA(t, s.Addr(), s.CA)
-		}
-		checkStop(t, s, s.Dir)
+	s := during(startInfluxDB2)(t, struct{}{})
+	if status, err := s.SignIn(t.Context(), s.User, s.Password); status != http.StatusNoContent {
+		t.Errorf("the password: %d, %v", status, err)
 	}
+	if status, err := s.SignIn(t.Context(), s.User, "wrong"); status != http.StatusUnauthorized {
+		t.Errorf("a wrong password: %d, %v", status, err)
+	}
+	for token, want := range map[string]int{s.Token: http.StatusOK, "wrong": http.StatusUnauthorized} {
+		if status, body, err := s.Call(t.Context(), token, http.MethodGet, "/api/v2/orgs", nil); status != want {
+			t.Errorf("orgs: %d, %v: %s", status, err, body)
+		}
+	}
+	refusesOtherCA(t, s.Addr(), s.CA)
+	checkStop(t, s, s.Dir)
 }

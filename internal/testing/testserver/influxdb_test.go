@@ -7,22 +7,18 @@ import (
 )
 
 func TestInfluxDB(t *testing.T) {
-	for _, o := range []InfluxDBOptions{{}, {NoTLS: true}} {
-		s := InfluxDB(t, o)
-		app := Unique("app")
-		if status, body := s.Query(t, s.User, s.Password,
-			"CREATE USER "+app+" WITH PASSWORD 'fixture'"); status != http.StatusOK || strings.Contains(body, "error") {
-			t.Errorf("create a user: %d %s", status, body)
-		}
-		if status, _ := s.Query(t, app, "fixture", "SHOW DATABASES"); status != http.StatusOK {
-			t.Errorf("the password: %d", status)
-		}
-		if status, _ := s.Query(t, app, "wrong", "SHOW DATABASES"); status != http.StatusUnauthorized {
-			t.Errorf("a wrong password: %d", status)
-		}
-		if !o.NoTLS {
-			refusesOtherCA(t, s.Addr(), s.CA)
-		}
-		checkStop(t, s, s.Dir)
+	s := during(startInfluxDB)(t, struct{}{})
+	app := Unique("app")
+	if status, body := s.Query(t, s.User, s.Password,
+		"CREATE USER "+app+" WITH PASSWORD 'fixture'"); status != http.StatusOK || strings.Contains(body, "error") {
+		t.Errorf("create a user: %d %s", status, body)
 	}
+	if status, _ := s.Query(t, app, "fixture", "SHOW DATABASES"); status != http.StatusOK {
+		t.Errorf("the password: %d", status)
+	}
+	if status, _ := s.Query(t, app, "wrong", "SHOW DATABASES"); status != http.StatusUnauthorized {
+		t.Errorf("a wrong password: %d", status)
+	}
+	refusesOtherCA(t, s.Addr(), s.CA)
+	checkStop(t, s, s.Dir)
 }

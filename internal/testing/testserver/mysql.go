@@ -4,8 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,17 +21,12 @@ type MySQLOptions struct {
 	// Config is appended to the server's section of its option file, such as
 	// "plugin_load_add = simple_password_check".
 	Config string
-	// CA issues the certificate; nil makes a new CA.
-	CA *CA
-	// Cert is the server's certificate; nil is one for localhost and 127.0.0.1.
-	Cert *Certificate
 }
 
 // MySQLServer is a running MariaDB or MySQL. Its administrator is admin@'%' with
 // all privileges and GRANT OPTION.
 type MySQLServer struct {
 	Server
-	NoTLS bool
 	// GeneralLog holds every statement that the server received, and SlowLog every one that it ran.
 	// Tests search them for passwords.
 	GeneralLog, SlowLog string
@@ -40,11 +35,11 @@ type MySQLServer struct {
 // StartMariaDB starts the machine's MariaDB with the plugin auth_ed25519. Measured on two cores:
 // 1.1 s, mostly mariadb-install-db.
 func StartMariaDB(ctx context.Context, o MySQLOptions) (*MySQLServer, error) {
-	server, err := program("mariadbd", "deps")
+	server, err := program("mariadbd")
 	if err != nil {
 		return nil, err
 	}
-	install, err := program("mariadb-install-db", "deps")
+	install, err := program("mariadb-install-db")
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +49,7 @@ func StartMariaDB(ctx context.Context, o MySQLOptions) (*MySQLServer, error) {
 	basedir := release() + "/usr"
 	config := fmt.Sprintf("basedir = %s\nplugin_dir = %[1]s/lib/mysql/plugin\nplugin_load_add = auth_ed25519\n",
 		basedir)
-	return startMySQL(ctx, "mariadb", o, server, config+o.Config, func(s *MySQLServer) error {
+	return startMySQL(ctx, "mariadb", o, server, config+o.Config, func(ctx context.Context, s *MySQLServer) error {
 		return s.run(ctx, nil, install, "--no-defaults", "--basedir="+basedir, "--datadir="+s.path("data"),
 			"--auth-root-authentication-method=normal", "--skip-test-db")
 	})
@@ -63,15 +58,16 @@ func StartMariaDB(ctx context.Context, o MySQLOptions) (*MySQLServer, error) {
 // StartMySQL starts the MySQL that `make deps-mysql` fetches, the newest in Debian unstable.
 // Measured on two cores: 3 s idle, 6 s loaded, mostly --initialize; Stop takes 1.6 s.
 func StartMySQL(ctx context.Context, o MySQLOptions) (*MySQLServer, error) {
-	path, root, err := unpacked("sid-1", "usr/sbin/mysqld", "deps-mysql")
+	path, err := cached("sid-1/usr/sbin/mysqld", "deps-mysql")
 	if err != nil {
 		return nil, err
 	}
+	root := strings.TrimSuffix(path, "/usr/sbin/mysqld")
 	if o.NoTLS {
 		o.Config = "tls_version =\n" + o.Config
 	}
 	config := fmt.Sprintf("basedir = %s/usr\nsecure_file_priv = NULL\nmysqlx = OFF\n", root)
-	return startMySQL(ctx, "mysql", o, path, config+o.Config, func(s *MySQLServer) error {
+	return startMySQL(ctx, "mysql", o, path, config+o.Config, func(ctx context.Context, s *MySQLServer) error {
 		return s.run(ctx, nil, path, "--no-defaults", "--initialize-insecure",
 			"--basedir="+root+"/usr", "--datadir="+s.path("data"))
 	})
@@ -79,12 +75,12 @@ func StartMySQL(ctx context.Context, o MySQLOptions) (*MySQLServer, error) {
 
 // startMySQL starts a mariadbd or mysqld after initialize has filled its data directory.
 func startMySQL(ctx context.Context, name string, o MySQLOptions, path string, config string,
-	initialize func(*MySQLServer) error) (*MySQLServer, error) {
-	server, err := prepare(name, o.CA, o.Cert)
+	initialize func(context.Context, *MySQLServer) error) (*MySQLServer, error) {
+	server, err := prepare(name, o.NoTLS, nil, nil)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, err
 	}
-	s := &MySQLServer{Server: *server, NoTLS: o.NoTLS, GeneralLog: server.path("general.log"),
+	s := &MySQLServer{Server: *server, GeneralLog: server.path("general.log"),
 		SlowLog: server.path("slow.log")}
 	config = fmt.Sprintf(`[mysqld]
 datadir = %s
@@ -108,75 +104,35 @@ innodb_flush_log_at_trx_commit = 0
 			require = " REQUIRE SSL"
 		}
 	}
-	err = s.write("my.cnf", config)
-	if err == nil {
-		_, err = s.mkdir("data")
-	}
-	if err == nil {
-		// The server runs the file at every start.
-		err = s.write("init.sql", fmt.Sprintf("CREATE USER IF NOT EXISTS admin@'%%' IDENTIFIED BY '%s'%s;\n"+
-			"GRANT ALL ON *.* TO admin@'%%' WITH GRANT OPTION;\n", s.Password, require))
-	}
-	if err == nil {
-		err = initialize(s)
-	}
-	if err != nil {
-		os.RemoveAll(s.Dir)
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	err = s.start(ctx, launch{
+	// The server runs the file at every start.
+	statements := fmt.Sprintf("CREATE USER IF NOT EXISTS admin@'%%' IDENTIFIED BY '%s'%s;\n"+
+		"GRANT ALL ON *.* TO admin@'%%' WITH GRANT OPTION;\n", s.Password, require)
+	return s, s.start(ctx, launch{
+		setup: func(ctx context.Context) error { return initialize(ctx, s) },
+		files: func(int) map[string]string { return map[string]string{"my.cnf": config, "init.sql": statements} },
 		command: func(port int) []string {
 			return []string{path, "--defaults-file=" + s.path("my.cnf"), "--port=" + strconv.Itoa(port)}
 		},
 		ready: func(ctx context.Context) error {
-			config := s.Config(s.User, s.Password, "")
-			if o.Cert != nil {
-				// The test itself refuses a certificate for another name.
-				config.TLS.InsecureSkipVerify = true
-			}
-			connector, err := mysql.NewConnector(config)
+			db, err := s.open("")
 			if err != nil {
 				return err
 			}
-			db := sql.OpenDB(connector)
 			defer db.Close()
 			return db.PingContext(ctx)
 		},
 	})
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return s, nil
 }
 
 // MariaDB starts a MariaDB that ends with the test.
-func MariaDB(t testing.TB, o MySQLOptions) *MySQLServer {
-	t.Helper()
-	return during(t, StartMariaDB, o)
-}
-
-var sharedMariaDB pool[MySQLOptions, *MySQLServer]
+var MariaDB = during(StartMariaDB)
 
 // SharedMariaDB returns this test binary's MariaDB with these options. Tests share its users: use
 // Unique for names.
-func SharedMariaDB(t testing.TB, o MySQLOptions) *MySQLServer {
-	t.Helper()
-	return sharedMariaDB.get(t, StartMariaDB, o)
-}
-
-// MySQL starts a MySQL that ends with the test.
-func MySQL(t testing.TB, o MySQLOptions) *MySQLServer {
-	t.Helper()
-	return during(t, StartMySQL, o)
-}
-
-var sharedMySQL pool[MySQLOptions, *MySQLServer]
+var SharedMariaDB = shared(StartMariaDB)
 
 // SharedMySQL is SharedMariaDB for MySQL.
-func SharedMySQL(t testing.TB, o MySQLOptions) *MySQLServer {
-	t.Helper()
-	return sharedMySQL.get(t, StartMySQL, o)
-}
+var SharedMySQL = shared(StartMySQL)
 
 // Config returns a client's configuration for a user, with TLS verified against the server's CA if
 // the server has TLS.
@@ -187,20 +143,26 @@ func (s *MySQLServer) Config(user, password, database string) *mysql.Config {
 	config.Timeout = 10 * time.Second
 	// Tests expect refused logins: keep them off standard error.
 	config.Logger = &mysql.NopLogger{}
-	if !s.NoTLS {
-		config.TLS = s.CA.ClientTLS(s.Host)
-	}
+	config.TLS = s.clientTLS()
 	return config
+}
+
+// open returns a database handle of the administrator.
+func (s *MySQLServer) open(database string) (*sql.DB, error) {
+	connector, err := mysql.NewConnector(s.Config(s.User, s.Password, database))
+	if err != nil {
+		return nil, err
+	}
+	return sql.OpenDB(connector), nil
 }
 
 // Connect opens the administrator's database handle until the test's end.
 func (s *MySQLServer) Connect(t testing.TB, database string) *sql.DB {
 	t.Helper()
-	connector, err := mysql.NewConnector(s.Config(s.User, s.Password, database))
+	db, err := s.open(database)
 	if err != nil {
 		t.Fatalf("testserver: %v", err)
 	}
-	db := sql.OpenDB(connector)
 	t.Cleanup(func() { db.Close() })
 	if err := db.Ping(); err != nil {
 		t.Fatalf("testserver: log in as the administrator: %v", err)

@@ -3,9 +3,8 @@ package testserver
 import (
 	"cmp"
 	"context"
-	"errors"
+	"crypto/tls"
 	"fmt"
-	"os"
 	"testing"
 	"time"
 
@@ -20,10 +19,8 @@ const (
 	LDAPAdministrators = "cn=administrators," + LDAPBase
 )
 
-// OpenLDAPOptions configures OpenLDAP. The zero value refuses simple binds without TLS.
+// OpenLDAPOptions configures OpenLDAP, which refuses simple binds without TLS.
 type OpenLDAPOptions struct {
-	// AllowPlaintext also accepts simple binds without TLS.
-	AllowPlaintext bool
 	// Access replaces the access rules for userPassword, such as "by self =wx by anonymous auth".
 	Access string
 	// Hash is the server's own password hash, such as "{ARGON2}"; the default is "{SSHA}".
@@ -31,10 +28,6 @@ type OpenLDAPOptions struct {
 	// Config is appended to slapd.conf, in the section of the directory's
 	// database, such as "overlay ppolicy" (the module is loaded).
 	Config string
-	// CA issues the certificate; nil makes a new CA.
-	CA *CA
-	// Cert is the server's certificate; nil is one for localhost and 127.0.0.1.
-	Cert *Certificate
 }
 
 // OpenLDAPServer is a running slapd. User is the administrator's DN (the rootdn, which access rules
@@ -48,20 +41,16 @@ type OpenLDAPServer struct {
 // StartOpenLDAP starts the machine's slapd with an empty unit for people. Users
 // may change their own passwords. Measured on two cores: 0.05 s.
 func StartOpenLDAP(ctx context.Context, o OpenLDAPOptions) (*OpenLDAPServer, error) {
-	slapd, err := program("slapd", "deps")
+	slapd, err := program("slapd")
 	if err != nil {
 		return nil, err
 	}
-	server, err := prepare("openldap", o.CA, o.Cert)
+	server, err := prepare("openldap", false, nil, nil)
 	if err != nil {
-		return nil, fmt.Errorf("openldap: %w", err)
+		return nil, err
 	}
 	s := &OpenLDAPServer{Server: *server}
 	s.User = "cn=admin," + LDAPBase
-	security := "security simple_bind=128"
-	if o.AllowPlaintext {
-		security = ""
-	}
 	access := cmp.Or(o.Access, fmt.Sprintf("by group.exact=%q manage by self write by anonymous auth by * none",
 		LDAPAdministrators))
 	// Use full module names; otherwise the path in a module's .la file counts.
@@ -78,7 +67,7 @@ password-hash %[2]s
 TLSCACertificateFile %s
 TLSCertificateFile %s
 TLSCertificateKeyFile %s
-%s
+security simple_bind=128
 database mdb
 suffix "%s"
 directory %s
@@ -87,43 +76,29 @@ rootpw %s
 access to attrs=userPassword %s
 access to * by self read by users read by * none
 %s
-`, s.CAFile, s.path("server.crt"), s.path("server.key"), security,
+`, s.CAFile, s.path("server.crt"), s.path("server.key"),
 		LDAPBase, s.path("data"), s.User, s.Password, access, o.Config)
-	_, err = s.mkdir("data")
-	if err == nil {
-		s.PlainPort, err = FreePort()
-	}
-	if err = errors.Join(err, s.write("slapd.conf", config)); err != nil {
-		os.RemoveAll(s.Dir)
-		return nil, fmt.Errorf("openldap: %w", err)
-	}
-	err = s.start(ctx, launch{
+	return s, s.start(ctx, launch{
+		files: func(int) map[string]string {
+			s.PlainPort, _ = FreePort() // without one, the server does not start
+			return map[string]string{"slapd.conf": config}
+		},
 		command: func(port int) []string {
 			urls := fmt.Sprintf("ldaps://127.0.0.1:%d/ ldap://127.0.0.1:%d/", port, s.PlainPort)
 			// -d keeps it in the foreground; 256 logs every operation.
 			return []string{slapd, "-f", s.path("slapd.conf"), "-h", urls, "-d", "256"}
 		},
-		ready: func(context.Context) error { return s.populate(o.Cert != nil) },
+		ready: func(context.Context) error { return s.populate() },
 	})
-	if err != nil {
-		return nil, fmt.Errorf("openldap: %w", err)
-	}
-	return s, nil
 }
 
 // populate adds the parents of all other entries.
-func (s *OpenLDAPServer) populate(anyName bool) error {
-	config := s.CA.ClientTLS(s.Host)
-	// The test itself refuses a certificate for another name.
-	config.InsecureSkipVerify = anyName
-	conn, err := ldap.DialURL(s.URL(), ldap.DialWithTLSConfig(config))
+func (s *OpenLDAPServer) populate() error {
+	conn, err := s.bind()
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	if err := conn.Bind(s.User, s.Password); err != nil {
-		return err
-	}
 	base := ldap.NewAddRequest(LDAPBase, nil)
 	base.Attribute("objectClass", []string{"dcObject", "organization"})
 	base.Attribute("o", []string{"example"})
@@ -139,10 +114,7 @@ func (s *OpenLDAPServer) populate(anyName bool) error {
 }
 
 // OpenLDAP starts an OpenLDAP that ends with the test.
-func OpenLDAP(t testing.TB, o OpenLDAPOptions) *OpenLDAPServer {
-	t.Helper()
-	return during(t, StartOpenLDAP, o)
-}
+var OpenLDAP = during(StartOpenLDAP)
 
 // URL returns the server's LDAPS address.
 func (s *OpenLDAPServer) URL() string { return "ldaps://" + s.Addr() }
@@ -150,16 +122,30 @@ func (s *OpenLDAPServer) URL() string { return "ldaps://" + s.Addr() }
 // Connect binds as the administrator until the test's end.
 func (s *OpenLDAPServer) Connect(t testing.TB) *ldap.Conn {
 	t.Helper()
-	conn, err := ldap.DialURL(s.URL(), ldap.DialWithTLSConfig(s.CA.ClientTLS(s.Host)))
+	conn, err := s.bind()
 	if err != nil {
-		t.Fatalf("testserver: %v", err)
-	}
-	conn.SetTimeout(10 * time.Second)
-	t.Cleanup(func() { conn.Close() })
-	if err := conn.Bind(s.User, s.Password); err != nil {
 		t.Fatalf("testserver: bind as the administrator: %v", err)
 	}
+	t.Cleanup(func() { conn.Close() })
 	return conn
+}
+
+func (s *OpenLDAPServer) bind() (*ldap.Conn, error) {
+	return bind(s.URL(), s.clientTLS(), s.User, s.Password)
+}
+
+// bind connects and binds. The error is the server's.
+func bind(url string, config *tls.Config, user, password string) (*ldap.Conn, error) {
+	conn, err := ldap.DialURL(url, ldap.DialWithTLSConfig(config))
+	if err != nil {
+		return nil, err
+	}
+	conn.SetTimeout(20 * time.Second)
+	if err := conn.Bind(user, password); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
 }
 
 // Person adds an account with a password and returns its DN.

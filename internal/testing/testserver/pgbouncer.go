@@ -2,9 +2,7 @@ package testserver
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"testing"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -22,26 +20,23 @@ type PgBouncerOptions struct {
 // server as clients see it through the pooler, with the pooler's certificate. Measured on two
 // cores: 0.2 s.
 func StartPgBouncer(ctx context.Context, o PgBouncerOptions) (*PostgresServer, error) {
-	path, _, err := unpacked(trixie, "usr/sbin/pgbouncer", "deps-next")
+	path, err := cached(trixie+"/usr/sbin/pgbouncer", "deps-next")
 	if err != nil {
 		return nil, err
 	}
-	server, err := prepare("pgbouncer", o.Server.CA, nil)
+	server, err := prepare("pgbouncer", false, o.Server.CA, nil)
 	if err != nil {
-		return nil, fmt.Errorf("pgbouncer: %w", err)
+		return nil, err
 	}
 	s := *o.Server
 	s.Server = *server
 	s.User, s.Password = o.Server.User, o.Server.Password
 	lookup, password := Unique("lookup_"), Unique("lookup-")
-	if err := o.Server.lookup(ctx, lookup, password); err != nil {
-		return nil, fmt.Errorf("pgbouncer: %w", errors.Join(err, s.Stop()))
-	}
-	err = s.start(ctx, launch{
-		command: func(port int) []string {
-			// If a write fails, the pooler does not start.
-			_ = s.write("users", fmt.Sprintf("%q %q\n%s\n", lookup, password, o.Users))
-			_ = s.write("pgbouncer.ini", fmt.Sprintf(`[databases]
+	return &s, s.start(ctx, launch{
+		setup: func(ctx context.Context) error { return o.Server.lookup(ctx, lookup, password) },
+		files: func(port int) map[string]string {
+			return map[string]string{"users": fmt.Sprintf("%q %q\n%s\n", lookup, password, o.Users),
+				"pgbouncer.ini": fmt.Sprintf(`[databases]
 * = host=127.0.0.1 port=%d
 [pgbouncer]
 listen_addr = 127.0.0.1
@@ -59,9 +54,9 @@ auth_file = %s
 auth_user = %s
 auth_dbname = postgres
 auth_query = SELECT name, verifier FROM public.%[8]s($1)
-`, o.Server.Port, port, o.Mode, s.path("server.crt"), s.path("server.key"), s.CAFile, s.path("users"), lookup))
-			return []string{path, s.path("pgbouncer.ini")}
+`, o.Server.Port, port, o.Mode, s.path("server.crt"), s.path("server.key"), s.CAFile, s.path("users"), lookup)}
 		},
+		command: func(int) []string { return []string{path, s.path("pgbouncer.ini")} },
 		ready: func(ctx context.Context) error {
 			conn, err := pgx.Connect(ctx, s.URL("postgres"))
 			if err != nil {
@@ -70,10 +65,6 @@ auth_query = SELECT name, verifier FROM public.%[8]s($1)
 			return conn.Close(ctx)
 		},
 	})
-	if err != nil {
-		return nil, fmt.Errorf("pgbouncer: %w", err)
-	}
-	return &s, nil
 }
 
 // lookup creates a role that may only read one user's verifier at a time. An unknown user yields no
@@ -95,7 +86,4 @@ GRANT EXECUTE ON FUNCTION public.%[1]s(text) TO %[1]s`, role, password))
 }
 
 // PgBouncer starts a pooler that ends with the test.
-func PgBouncer(t testing.TB, o PgBouncerOptions) *PostgresServer {
-	t.Helper()
-	return during(t, StartPgBouncer, o)
-}
+var PgBouncer = during(StartPgBouncer)

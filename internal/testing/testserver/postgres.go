@@ -1,14 +1,15 @@
 package testserver
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sort"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,8 +21,6 @@ import (
 type PostgresOptions struct {
 	// Major is a major version such as 18; 0 is the newest that is installed.
 	Major int
-	// Bin is the directory of initdb and postgres. If it is set, Major is ignored.
-	Bin string
 	// NoTLS starts a server without TLS, for tests of "ssl": false.
 	NoTLS bool
 	// HBA replaces the lines of pg_hba.conf. By default they admit all users with scram-sha-256
@@ -40,82 +39,58 @@ type PostgresOptions struct {
 type PostgresServer struct {
 	Server
 	Major int
-	NoTLS bool
-
-	bin string
 }
 
 // StartPostgres creates and starts a new cluster. Measured on two idle cores: 1.0 s for 15 from
 // Debian and for 18 from npm, mostly initdb; Stop takes 0.05 s.
 func StartPostgres(ctx context.Context, o PostgresOptions) (*PostgresServer, error) {
-	bin, major, err := postgresBin(o.Major, o.Bin)
+	bin, major, err := postgresBin(o.Major)
 	if err != nil {
 		return nil, err
 	}
-	server, err := prepare("postgres", o.CA, o.Cert)
+	server, err := prepare("postgres", o.NoTLS, o.CA, o.Cert)
 	if err != nil {
-		return nil, fmt.Errorf("postgres: %w", err)
+		return nil, err
 	}
-	s := &PostgresServer{Server: *server, Major: major, NoTLS: o.NoTLS, bin: bin}
-	if err := s.initialize(ctx, o); err != nil {
-		os.RemoveAll(s.Dir)
-		return nil, fmt.Errorf("postgres %d: %w", major, err)
+	s := &PostgresServer{*server, major}
+	config := fmt.Sprintf(`include 'data/postgresql.conf'
+hba_file = '%s'
+listen_addresses = '127.0.0.1'
+unix_socket_directories = ''
+fsync = off
+max_connections = 60
+`, s.path("pg_hba.conf"))
+	hba := "host all all 127.0.0.1/32 scram-sha-256"
+	if !o.NoTLS {
+		config += fmt.Sprintf("ssl = on\nssl_cert_file = '%s'\nssl_key_file = '%s'\n",
+			s.path("server.crt"), s.path("server.key"))
+		hba = "hostssl all all 127.0.0.1/32 scram-sha-256"
 	}
-	// With these options the administrator may be unable to log in.
-	if err := s.serve(ctx, o.HBA == "" && o.Cert == nil); err != nil {
-		return nil, fmt.Errorf("postgres %d: %w", major, err)
-	}
-	return s, nil
-}
-
-// StartStandby starts a hot standby, which follows a running primary and refuses writes. The
-// administrator and the certificate are the primary's. It needs pg_basebackup, which Debian's
-// packages have and npm's do not. Measured on two idle cores: 0.6 s.
-func StartStandby(ctx context.Context, primary *PostgresServer) (*PostgresServer, error) {
-	certPEM, err := os.ReadFile(primary.path("server.crt"))
-	if err != nil {
-		return nil, fmt.Errorf("postgres standby: %w", err)
-	}
-	keyPEM, err := os.ReadFile(primary.path("server.key"))
-	if err != nil {
-		return nil, fmt.Errorf("postgres standby: %w", err)
-	}
-	server, err := prepare("postgres", primary.CA, &Certificate{certPEM, keyPEM})
-	if err != nil {
-		return nil, fmt.Errorf("postgres standby: %w", err)
-	}
-	s := &PostgresServer{Server: *server, Major: primary.Major, NoTLS: primary.NoTLS, bin: primary.bin}
-	s.Password = primary.Password
-	source, err := url.Parse(primary.URL(""))
-	if err == nil {
-		source.User = url.User(primary.User)
-		err = s.run(ctx, []string{"PGPASSWORD=" + primary.Password}, filepath.Join(s.bin, "pg_basebackup"),
-			"--pgdata="+s.path("data"), "--write-recovery-conf", "--wal-method=stream",
-			"--checkpoint=fast", "--no-sync",
-			"--dbname="+source.String())
-	}
-	if err != nil {
-		os.RemoveAll(s.Dir)
-		return nil, fmt.Errorf("postgres standby: %w", err)
-	}
-	if err := s.serve(ctx, true); err != nil {
-		return nil, fmt.Errorf("postgres standby: %w", err)
-	}
-	return s, nil
-}
-
-// serve starts the server with the data in its directory and waits until it accepts connections
-// and, if login is set, the administrator's login.
-func (s *PostgresServer) serve(ctx context.Context, login bool) error {
-	return s.start(ctx, launch{
+	files := map[string]string{"postgresql.conf": config + o.Config + "\n", "pg_hba.conf": cmp.Or(o.HBA, hba) + "\n"}
+	return s, s.start(ctx, launch{
+		setup: func(ctx context.Context) error {
+			if err := s.write("password", s.Password+"\n"); err != nil {
+				return err
+			}
+			return s.run(ctx, nil, filepath.Join(bin, "initdb"), "-D", s.path("data"), "-U", s.User,
+				"--pwfile="+s.path("password"), "-A", "scram-sha-256", "--no-sync", "-E", "UTF8", "--locale=C")
+		},
+		files: func(int) map[string]string { return files },
 		command: func(port int) []string {
-			return []string{filepath.Join(s.bin, "postgres"), "-D", s.path("data"), "-p", strconv.Itoa(port)}
+			return []string{filepath.Join(bin, "postgres"), "-D", s.path("data"), "-p", strconv.Itoa(port),
+				"-c", "config_file=" + s.path("postgresql.conf")}
 		},
 		// SIGINT is PostgreSQL's fast shutdown: clients are disconnected.
 		// https://www.postgresql.org/docs/current/server-shutdown.html
 		signal: "INT",
 		ready: func(ctx context.Context) error {
-			if err := s.readyFile(); err != nil || !login {
+			// The last line is "ready" once the server accepts connections, as pg_ctl checks.
+			pid, err := os.ReadFile(s.path("data/postmaster.pid"))
+			if err == nil && !strings.HasSuffix(strings.TrimSpace(string(pid)), "ready") {
+				err = fmt.Errorf("postmaster.pid is %q", pid)
+			}
+			// With these options the administrator may be unable to log in.
+			if err != nil || o.HBA != "" || o.Cert != nil {
 				return err
 			}
 			conn, err := pgx.Connect(ctx, s.URL("postgres"))
@@ -127,73 +102,12 @@ func (s *PostgresServer) serve(ctx context.Context, login bool) error {
 	})
 }
 
-// Standby starts a hot standby of s that ends with the test.
-func (s *PostgresServer) Standby(t testing.TB) *PostgresServer {
-	t.Helper()
-	return during(t, StartStandby, s)
-}
-
 // Postgres starts a PostgreSQL that ends with the test.
-func Postgres(t testing.TB, o PostgresOptions) *PostgresServer {
-	t.Helper()
-	return during(t, StartPostgres, o)
-}
-
-var sharedPostgres pool[PostgresOptions, *PostgresServer]
+var Postgres = during(StartPostgres)
 
 // SharedPostgres returns this test binary's PostgreSQL with these options. Tests share its roles:
 // use Unique for names.
-func SharedPostgres(t testing.TB, o PostgresOptions) *PostgresServer {
-	t.Helper()
-	return sharedPostgres.get(t, StartPostgres, o)
-}
-
-func (s *PostgresServer) initialize(ctx context.Context, o PostgresOptions) error {
-	if err := s.write("password", s.Password+"\n"); err != nil {
-		return err
-	}
-	data := s.path("data")
-	err := s.run(ctx, nil, filepath.Join(s.bin, "initdb"), "-D", data, "-U", s.User, "--pwfile="+s.path("password"),
-		"-A", "scram-sha-256", "--no-sync", "-E", "UTF8", "--locale=C")
-	if err != nil {
-		return err
-	}
-	config := "listen_addresses = '127.0.0.1'\nunix_socket_directories = ''\nfsync = off\nmax_connections = 60\n"
-	hba := o.HBA
-	if o.NoTLS {
-		if hba == "" {
-			hba = "host all all 127.0.0.1/32 scram-sha-256"
-		}
-	} else {
-		config += "ssl = on\nssl_cert_file = '../server.crt'\nssl_key_file = '../server.key'\n"
-		if hba == "" {
-			hba = "hostssl all all 127.0.0.1/32 scram-sha-256\nhostssl replication all 127.0.0.1/32 scram-sha-256"
-		}
-	}
-	f, err := os.OpenFile(filepath.Join(data, "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if _, err := f.WriteString("\n" + config + o.Config + "\n"); err != nil {
-		return err
-	}
-	return s.write("data/pg_hba.conf", hba+"\n")
-}
-
-// readyFile checks the last line of postmaster.pid, which is "ready" once the server accepts
-// connections, as pg_ctl does.
-func (s *PostgresServer) readyFile() error {
-	b, err := os.ReadFile(s.path("data/postmaster.pid"))
-	if err != nil {
-		return err
-	}
-	lines := splitLines(string(b))
-	if last := lines[len(lines)-1]; last != "ready" && last != "standby" {
-		return fmt.Errorf("postmaster.pid says %q", last)
-	}
-	return nil
-}
+var SharedPostgres = shared(StartPostgres)
 
 // URL returns the administrator's connection string for a database, with TLS verified against the
 // server's CA.
@@ -245,49 +159,33 @@ func (s *PostgresServer) Database(t testing.TB) string {
 
 // postgresBin finds the directory with initdb and postgres of a major version, or of the newest if
 // major is 0: among Debian's and Ubuntu's, then in PATH and, for a given major, among those from
-// scripts/deps.sh. If bin is set, it returns bin and its major version.
-func postgresBin(major int, bin string) (string, int, error) {
-	if bin != "" {
-		major, err := postgresMajor(filepath.Join(bin, "postgres"))
-		if err != nil {
-			return "", 0, fmt.Errorf("postgres in %s: %w", bin, err)
-		}
-		return bin, major, nil
-	}
-	found := map[int]string{}
+// scripts/deps.sh. It also returns the major version.
+func postgresBin(major int) (string, int, error) {
+	files, _ := filepath.Glob(release() + "/usr/lib/postgresql/*/bin/initdb")
 	if path, err := exec.LookPath("initdb"); err == nil && !next {
 		if real, err := filepath.EvalSymlinks(path); err == nil {
-			if m, err := postgresMajor(filepath.Join(filepath.Dir(real), "postgres")); err == nil {
-				found[m] = filepath.Dir(real)
-			}
+			files = append(files, real)
 		}
 	}
-	debian, _ := filepath.Glob(release() + "/usr/lib/postgresql/*/bin/initdb")
-	for _, path := range debian {
-		if m, err := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(path)))); err == nil {
-			found[m] = filepath.Dir(path)
-		}
-	}
+	what := "postgres"
 	if major != 0 {
-		npm, ok := cached(fmt.Sprintf("postgres-%d/native/bin/initdb", major))
-		if ok && found[major] == "" {
-			found[major] = filepath.Dir(npm)
+		what += fmt.Sprintf(" %d", major)
+		if npm, err := cached(fmt.Sprintf("postgres-%d/native/bin/initdb", major), "deps"); err == nil {
+			files = append(files, npm)
 		}
-		if found[major] == "" {
-			return "", 0, missing(fmt.Sprintf("postgres %d", major), "deps")
+	}
+	bin, newest := "", 0
+	for _, file := range files {
+		dir := filepath.Dir(file)
+		m, err := postgresMajor(filepath.Join(dir, "postgres"))
+		if err == nil && m > newest && (major == 0 || m == major) {
+			bin, newest = dir, m
 		}
-		return found[major], major, nil
 	}
-	majors := make([]int, 0, len(found))
-	for m := range found {
-		majors = append(majors, m)
+	if bin == "" {
+		return "", 0, missing(what, "deps")
 	}
-	if len(majors) == 0 {
-		return "", 0, missing("postgres", "deps")
-	}
-	sort.Ints(majors)
-	newest := majors[len(majors)-1]
-	return found[newest], newest, nil
+	return bin, newest, nil
 }
 
 // postgresMajor returns a postgres program's major version, from "postgres (PostgreSQL) 15.18 …".

@@ -16,12 +16,6 @@ import (
 type RabbitMQOptions struct {
 	// NoTLS serves the management API over HTTP instead.
 	NoTLS bool
-	// Config is appended to rabbitmq.conf.
-	Config string
-	// CA issues the certificate; nil makes a new CA.
-	CA *CA
-	// Cert is the server's certificate; nil is one for localhost and 127.0.0.1.
-	Cert *Certificate
 }
 
 // RabbitMQServer is a running RabbitMQ. Port serves the management API.
@@ -40,15 +34,11 @@ func StartRabbitMQ(ctx context.Context, o RabbitMQOptions) (*RabbitMQServer, err
 	if _, err := os.Stat(script); err != nil {
 		return nil, missing("rabbitmq-server", "deps")
 	}
-	server, err := prepare("rabbitmq", o.CA, o.Cert)
+	server, err := prepare("rabbitmq", o.NoTLS, nil, nil)
 	if err != nil {
-		return nil, fmt.Errorf("rabbitmq: %w", err)
+		return nil, err
 	}
-	s := &RabbitMQServer{web: web{*server, o.NoTLS}}
-	if err = s.write("plugins", "[rabbitmq_management].\n"); err != nil {
-		os.RemoveAll(s.Dir)
-		return nil, fmt.Errorf("rabbitmq: %w", err)
-	}
+	s := &RabbitMQServer{web: web{*server}}
 	env := []string{
 		"RABBITMQ_NODENAME=" + Unique("rotator") + "@localhost",
 		"RABBITMQ_CONF_ENV_FILE=/dev/null",
@@ -67,30 +57,28 @@ func StartRabbitMQ(ctx context.Context, o RabbitMQOptions) (*RabbitMQServer, err
 		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-noinput",
 		"ERL_EPMD_ADDRESS=127.0.0.1",
 	}
-	var ports [4]int // management API, AMQP, Erlang distribution, epmd
-	err = s.start(ctx, launch{
-		command: func(port int) []string {
-			// Another attempt uses other ports. If one is missing, or the file, the server does not start.
-			if port != ports[0] {
-				ports[0] = port
-				for i := range ports[1:] {
-					ports[i+1], _ = FreePort()
-				}
-				s.AMQPPort = ports[1]
+	var distribution, mapper int // ports
+	return s, s.start(ctx, launch{
+		files: func(port int) map[string]string {
+			// If a port is missing, the server does not start.
+			for _, other := range []*int{&s.AMQPPort, &distribution, &mapper} {
+				*other, _ = FreePort()
 			}
-			_ = s.write("rabbitmq.conf", s.config(port, o))
+			return map[string]string{"plugins": "[rabbitmq_management].\n", "rabbitmq.conf": s.config(port)}
+		},
+		command: func(int) []string {
 			// Erlang would start its port mapper as a daemon that outlives the node. It uses a running
 			// one instead, which is the guard's child.
 			return []string{"sh", "-c",
 				`PATH=$1:$PATH; export RABBITMQ_DIST_PORT=$2 ERL_EPMD_PORT=$3; epmd & mapper=$!
 				until epmd -names >/dev/null; do kill -0 $mapper || exit 1; sleep 0.05; done; exec "$0"`,
-				script, release() + "/usr/lib/erlang/bin", strconv.Itoa(ports[2]), strconv.Itoa(ports[3])}
+				script, release() + "/usr/lib/erlang/bin", strconv.Itoa(distribution), strconv.Itoa(mapper)}
 		},
 		env: env,
 		// See StartRabbitMQ.
 		signal: "KILL",
 		ready: func(ctx context.Context) error {
-			status, _, err := s.call(ctx, o.Cert != nil, http.MethodGet, "/api/whoami", nil)
+			status, _, err := s.call(ctx, http.MethodGet, "/api/whoami", nil)
 			if err == nil && status != http.StatusOK {
 				err = fmt.Errorf("whoami: status %d", status)
 			}
@@ -106,57 +94,43 @@ func StartRabbitMQ(ctx context.Context, o RabbitMQOptions) (*RabbitMQServer, err
 			return conn.Close()
 		},
 	})
-	if err != nil {
-		return nil, fmt.Errorf("rabbitmq: %w", err)
-	}
-	return s, nil
 }
 
-func (s *RabbitMQServer) config(port int, o RabbitMQOptions) string {
+func (s *RabbitMQServer) config(port int) string {
 	config := fmt.Sprintf("default_user = %s\ndefault_pass = %s\nloopback_users = none\nlog.console.level = info\n",
 		s.User, s.Password)
-	if o.NoTLS {
-		config += fmt.Sprintf("listeners.tcp.1 = 127.0.0.1:%d\n"+
+	if s.NoTLS {
+		return config + fmt.Sprintf("listeners.tcp.1 = 127.0.0.1:%d\n"+
 			"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = %d\n", s.AMQPPort, port)
-	} else {
-		config += fmt.Sprintf("listeners.tcp = none\nlisteners.ssl.1 = 127.0.0.1:%d\n"+
-			"management.ssl.ip = 127.0.0.1\nmanagement.ssl.port = %d\n", s.AMQPPort, port)
-		for _, section := range []string{"ssl_options", "management.ssl"} {
-			config += fmt.Sprintf("%[1]s.cacertfile = %[2]s\n%[1]s.certfile = %[3]s\n%[1]s.keyfile = %[4]s\n",
-				section, s.CAFile, s.path("server.crt"), s.path("server.key"))
-		}
-		config += "ssl_options.verify = verify_none\nssl_options.fail_if_no_peer_cert = false\n"
 	}
-	return config + o.Config + "\n"
+	config += fmt.Sprintf("listeners.tcp = none\nlisteners.ssl.1 = 127.0.0.1:%d\n"+
+		"management.ssl.ip = 127.0.0.1\nmanagement.ssl.port = %d\n", s.AMQPPort, port)
+	for _, section := range []string{"ssl_options", "management.ssl"} {
+		config += fmt.Sprintf("%[1]s.cacertfile = %[2]s\n%[1]s.certfile = %[3]s\n%[1]s.keyfile = %[4]s\n",
+			section, s.CAFile, s.path("server.crt"), s.path("server.key"))
+	}
+	return config + "ssl_options.verify = verify_none\nssl_options.fail_if_no_peer_cert = false\n"
 }
 
 // RabbitMQ starts a RabbitMQ that ends with the test.
-func RabbitMQ(t testing.TB, o RabbitMQOptions) *RabbitMQServer {
-	t.Helper()
-	return during(t, StartRabbitMQ, o)
-}
-
-var sharedRabbitMQ pool[RabbitMQOptions, *RabbitMQServer]
+var RabbitMQ = during(StartRabbitMQ)
 
 // SharedRabbitMQ returns this test binary's RabbitMQ with these options. Tests share its users: use
 // Unique for names.
-func SharedRabbitMQ(t testing.TB, o RabbitMQOptions) *RabbitMQServer {
-	t.Helper()
-	return sharedRabbitMQ.get(t, StartRabbitMQ, o)
-}
+var SharedRabbitMQ = shared(StartRabbitMQ)
 
 // Call calls the management API as the administrator, such as PUT "/api/users/app", sends body as
 // JSON, and returns the status and the body of the response.
 func (s *RabbitMQServer) Call(t testing.TB, method, path string, body any) (int, string) {
 	t.Helper()
-	status, answer, err := s.call(context.Background(), false, method, path, body)
+	status, answer, err := s.call(context.Background(), method, path, body)
 	if err != nil {
 		t.Fatalf("testserver: rabbitmq: %v", err)
 	}
 	return status, answer
 }
 
-func (s *RabbitMQServer) call(ctx context.Context, anyName bool, method, path string, body any) (int, string, error) {
+func (s *RabbitMQServer) call(ctx context.Context, method, path string, body any) (int, string, error) {
 	var content []byte
 	if body != nil {
 		var err error
@@ -164,7 +138,6 @@ func (s *RabbitMQServer) call(ctx context.Context, anyName bool, method, path st
 			return 0, "", err
 		}
 	}
-	status, answer, err := s.ask(ctx,
-		question{method: method, path: path, body: content, authorize: basic(s.User, s.Password), anyName: anyName})
+	status, answer, err := s.ask(ctx, method, path, content, basic(s.User, s.Password))
 	return status, strings.TrimSpace(string(answer)), err
 }

@@ -43,39 +43,13 @@ type SambaServer struct {
 // SambaServer.Policy. Samba's ports are fixed, so it needs root and a loopback address that nobody
 // else uses. Measured on two cores: 4 s.
 func StartSamba(ctx context.Context, o SambaOptions) (*SambaServer, error) {
-	samba, err := program("samba", "deps")
+	samba, err := program("samba")
 	if err != nil {
 		return nil, err
 	}
-	s, err := newSamba()
-	if err != nil {
-		return nil, fmt.Errorf("samba: %w", err)
-	}
-	if err = s.provision(ctx, o); err == nil {
-		s.launch = launch{
-			command: func(int) []string {
-				config := "--configfile=" + s.path("smb.conf")
-				return []string{samba, "--foreground", "--no-process-group", "--debug-stdout", "--model=single", config}
-			},
-			env: sambaEnv, address: s.Host, ready: s.settle,
-		}
-		err = s.startOnce(ctx)
-	}
-	if err != nil {
-		log, _ := s.Logs() // there may be none yet
-		return nil, errors.Join(fmt.Errorf("samba: %w\n%s", err, tail(log)), s.Stop())
-	}
-	return s, nil
-}
-
-// sambaEnv keeps its databases from waiting for the disk.
-var sambaEnv = []string{"TDB_NO_FSYNC=1"}
-
-// newSamba makes a server's directory and finds an address for it.
-func newSamba() (*SambaServer, error) {
 	address, err := ownAddress()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("samba: %w", err)
 	}
 	ca, err := NewCA()
 	if err != nil {
@@ -85,15 +59,26 @@ func newSamba() (*SambaServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	server, err := prepare("samba", ca, cert)
+	server, err := prepare("samba", false, ca, cert)
 	if err != nil {
 		return nil, err
 	}
 	s := &SambaServer{Server: *server}
-	s.root, s.Host, s.Port = true, address, 636
+	s.credential, s.Host = nil, address // it runs as root
 	s.User, s.Password = "Administrator@"+strings.ToLower(ADRealm), Unique("Admin-Passw0rd-")
-	return s, nil
+	return s, s.start(ctx, launch{
+		port:  636,
+		setup: func(ctx context.Context) error { return s.provision(ctx, o) },
+		command: func(int) []string {
+			return []string{samba, "--foreground", "--no-process-group", "--debug-stdout", "--model=single",
+				"--configfile=" + s.path("smb.conf")}
+		},
+		env: sambaEnv, ready: s.settle,
+	})
 }
+
+// sambaEnv keeps its databases from waiting for the disk.
+var sambaEnv = []string{"TDB_NO_FSYNC=1"}
 
 // ownAddress returns a loopback address on whose LDAPS port nobody listens. All of 127.0.0.0/8 are the
 // machine's on Linux, so tests that run at the same time hardly ever choose the same.
@@ -141,12 +126,20 @@ ldb:nosync = yes
 		config += "[" + share + "]\npath = " + s.path(share) + "\n"
 		err = errors.Join(err, os.Mkdir(s.path(share), 0o755))
 	}
-	tool, perr := program("samba-tool", "deps")
-	if err = errors.Join(err, perr, os.WriteFile(s.path("smb.conf"), []byte(config), 0o600)); err != nil {
+	if err = errors.Join(err, s.write("smb.conf", config)); err != nil {
 		return err
 	}
-	return s.run(ctx, sambaEnv, tool, "domain", "provision", "--configfile="+s.path("smb.conf"),
-		"--realm="+ADRealm, "--domain=CORP", "--server-role=dc", "--dns-backend=NONE", "--host-name=dc", "--host-ip="+s.Host, "--adminpass="+s.Password)
+	return s.tool(ctx, "domain", "provision", "--realm="+ADRealm, "--domain=CORP", "--server-role=dc",
+		"--dns-backend=NONE", "--host-name=dc", "--host-ip="+s.Host, "--adminpass="+s.Password)
+}
+
+// tool runs samba-tool.
+func (s *SambaServer) tool(ctx context.Context, args ...string) error {
+	tool, err := program("samba-tool")
+	if err != nil {
+		return err
+	}
+	return s.run(ctx, sambaEnv, tool, append(args, "--configfile="+s.path("smb.conf"))...)
 }
 
 // settle makes the domain fit for tests: see StartSamba.
@@ -175,31 +168,11 @@ func (s *SambaServer) settle(context.Context) error {
 
 // Dial binds as a user. The error is the server's.
 func (s *SambaServer) Dial(user, password string) (*ldap.Conn, error) {
-	conn, err := ldap.DialURL("ldaps://"+s.Addr(), ldap.DialWithTLSConfig(s.CA.ClientTLS(s.Host)))
-	if err != nil {
-		return nil, err
-	}
-	conn.SetTimeout(20 * time.Second)
-	if err := conn.Bind(user, password); err != nil {
-		conn.Close()
-		return nil, err
-	}
-	return conn, nil
+	return bind("ldaps://"+s.Addr(), s.clientTLS(), user, password)
 }
-
-// Samba starts a Samba that ends with the test.
-func Samba(t testing.TB, o SambaOptions) *SambaServer {
-	t.Helper()
-	return during(t, StartSamba, o)
-}
-
-var sambas pool[SambaOptions, *SambaServer]
 
 // SharedSamba starts a Samba for the whole test binary.
-func SharedSamba(t testing.TB, o SambaOptions) *SambaServer {
-	t.Helper()
-	return sambas.get(t, StartSamba, o)
-}
+var SharedSamba = shared(StartSamba)
 
 // Admin is bound as the domain's administrator.
 func (s *SambaServer) Admin() *ldap.Conn { return s.admin }
@@ -343,12 +316,8 @@ func (s *SambaServer) Access(t testing.TB, object, entry, whom string) {
 	for part := []byte(raw[8:]); len(part) >= 4; part = part[4:] {
 		sid += fmt.Sprintf("-%d", binary.LittleEndian.Uint32(part))
 	}
-	tool, err := program("samba-tool", "deps")
-	if err == nil {
-		err = s.run(t.Context(), sambaEnv, tool, "dsacl", "set", "--configfile="+s.path("smb.conf"),
-			"-H", s.path("private/sam.ldb"), "--objectdn="+object, "--sddl="+fmt.Sprintf(entry, sid))
-	}
-	if err != nil {
+	if err := s.tool(t.Context(), "dsacl", "set", "-H", s.path("private/sam.ldb"), "--objectdn="+object,
+		"--sddl="+fmt.Sprintf(entry, sid)); err != nil {
 		t.Fatalf("testserver: access of %s: %v", whom, err)
 	}
 }

@@ -8,7 +8,7 @@ import (
 )
 
 func TestSamba(t *testing.T) {
-	s := Samba(t, SambaOptions{})
+	s := during(StartSamba)(t, SambaOptions{})
 	name := Unique("app")
 	dn := s.Person(t, name, "First-Passw0rd")
 	upn := name + "@" + strings.ToLower(ADRealm)

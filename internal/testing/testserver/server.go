@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	_ "embed"
 	"encoding/hex"
 	"errors"
@@ -14,7 +15,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -44,6 +44,8 @@ type Server struct {
 	Port int
 	// User and Password are the administrator's.
 	User, Password string
+	// NoTLS means that it accepts only connections without TLS.
+	NoTLS bool
 	// CA issued the server's certificate; CAFile is the path of its PEM file.
 	CA     *CA
 	CAFile string
@@ -52,13 +54,22 @@ type Server struct {
 	// LogFile holds the server's output.
 	LogFile string
 
-	launch  launch
-	process *process
-	root    bool // runs as root
+	name       string
+	launch     launch
+	process    *process
+	credential *syscall.Credential // of the user that it runs as; nil is ours
 }
 
 // Addr returns host:port.
 func (s *Server) Addr() string { return net.JoinHostPort(s.Host, strconv.Itoa(s.Port)) }
+
+// clientTLS returns the configuration of the server's clients, or nil without TLS.
+func (s *Server) clientTLS() *tls.Config {
+	if s.NoTLS {
+		return nil
+	}
+	return s.CA.ClientTLS(s.Host)
+}
 
 // Logs returns the content of LogFile.
 func (s *Server) Logs() (string, error) {
@@ -84,16 +95,15 @@ func (s *Server) Halt() error {
 	return os.Remove(s.path("keep"))
 }
 
-// Resume starts a halted server again, on the same port with the same data.
-func (s *Server) Resume(ctx context.Context) error {
-	return s.startOnce(ctx)
-}
-
-// prepare creates the server's directory with the certificates of the CA and the server (ca.crt,
-// server.crt, server.key), owned by the user that the server will run as. If ca or cert is nil, it
-// creates a new one.
-func prepare(name string, ca *CA, cert *Certificate) (*Server, error) {
-	var err error
+// prepare creates the server's directory, with an empty folder data and the certificates of the CA
+// and the server (ca.crt, server.crt, server.key), owned by the user that the server will run as. If
+// ca or cert is nil, it creates a new one.
+func prepare(name string, noTLS bool, ca *CA, cert *Certificate) (_ *Server, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%s: %w", name, err)
+		}
+	}()
 	if ca == nil {
 		if ca, err = NewCA(); err != nil {
 			return nil, err
@@ -110,15 +120,20 @@ func prepare(name string, ca *CA, cert *Certificate) (*Server, error) {
 		return nil, fmt.Errorf("create the server's directory: %w", err)
 	}
 	s := &Server{
-		Host: "localhost", User: "admin", Password: Unique("admin-"),
+		Host: "localhost", User: "admin", Password: Unique("admin-"), NoTLS: noTLS,
 		CA: ca, CAFile: filepath.Join(dir, "ca.crt"),
-		Dir: dir, LogFile: filepath.Join(dir, "server.log"),
+		Dir: dir, LogFile: filepath.Join(dir, "server.log"), name: name,
+	}
+	if os.Geteuid() == 0 {
+		// PostgreSQL refuses to run as root, and no server but Samba needs it. This is nobody on Linux.
+		s.credential = &syscall.Credential{Uid: 65534, Gid: 65534}
 	}
 	err = errors.Join(
+		os.Mkdir(s.path("data"), 0o700),
 		s.write("ca.crt", string(ca.PEM)),
 		s.write("server.crt", string(cert.CertPEM)),
 		s.write("server.key", string(cert.KeyPEM)),
-		own(dir),
+		s.own(s.path("data")), s.own(dir),
 	)
 	if err != nil {
 		os.RemoveAll(dir)
@@ -135,15 +150,7 @@ func (s *Server) write(name, content string) error {
 	if err := os.WriteFile(s.path(name), []byte(content), 0o600); err != nil {
 		return err
 	}
-	return own(s.path(name))
-}
-
-// mkdir creates a directory in the server's directory and returns its path.
-func (s *Server) mkdir(name string) (string, error) {
-	if err := os.MkdirAll(s.path(name), 0o700); err != nil {
-		return "", err
-	}
-	return s.path(name), own(s.path(name))
+	return s.own(s.path(name))
 }
 
 // run runs a program as the server's user and waits for it, for preparations such as initdb. Only
@@ -152,7 +159,7 @@ func (s *Server) run(ctx context.Context, env []string, name string, args ...str
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = s.Dir
 	cmd.Env = environment(s.Dir, env)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.credential()}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.credential}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", filepath.Base(name), err, out)
 	}
@@ -161,13 +168,18 @@ func (s *Server) run(ctx context.Context, env []string, name string, args ...str
 
 // launch says how to start a server on a port and how to detect that it is ready.
 type launch struct {
+	// port is the server's port if it is fixed.
+	port int
+	// setup, if not nil, fills the server's directory.
+	setup func(ctx context.Context) error
+	// files, if not nil, returns the content of files in the server's directory. A server that is
+	// resumed finds them as it left them.
+	files func(port int) map[string]string
 	// command returns the program and its arguments for the port.
 	command func(port int) []string
 	env     []string
 	// signal asks the program to end quickly; TERM where empty.
 	signal string
-	// address is where the server listens; "" means 127.0.0.1.
-	address string
 	// ready returns nil when the server answers its administrator.
 	ready func(ctx context.Context) error
 }
@@ -177,29 +189,47 @@ var portTaken = regexp.MustCompile(`(?i)already in use|eaddrinuse|could not bind
 // start launches the server on a free port and waits until it is ready. If another process takes
 // the port before the server binds it, start tries another. If start fails, the server is stopped
 // and its directory removed.
-func (s *Server) start(ctx context.Context, l launch) error {
-	s.launch = l
-	var err error
-	for range 3 {
-		if s.Port, err = FreePort(); err != nil {
-			break
+func (s *Server) start(ctx context.Context, l launch) (err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("%s: %w", s.name, err), s.Stop())
 		}
-		if err = s.startOnce(ctx); err == nil {
+	}()
+	s.launch = l
+	if l.setup != nil {
+		if err := l.setup(ctx); err != nil {
+			return err
+		}
+	}
+	for range 3 {
+		if s.Port = l.port; s.Port == 0 {
+			if s.Port, err = FreePort(); err != nil {
+				return err
+			}
+		}
+		if l.files != nil {
+			for name, content := range l.files(s.Port) {
+				if err := s.write(name, content); err != nil {
+					return err
+				}
+			}
+		}
+		if err = s.Resume(ctx); err == nil {
 			return nil
 		}
 		log, _ := s.Logs()
 		if !portTaken.MatchString(log) {
-			err = fmt.Errorf("%w\n%s", err, tail(log))
-			break
+			return fmt.Errorf("%w\n%s", err, tail(log))
 		}
-		if err = errors.Join(s.Halt(), os.Remove(s.LogFile)); err != nil {
-			break
+		if err := errors.Join(s.Halt(), os.Remove(s.LogFile)); err != nil {
+			return err
 		}
 	}
-	return errors.Join(err, s.Stop())
+	return err
 }
 
-func (s *Server) startOnce(ctx context.Context) error {
+// Resume starts a halted server again, on the same port with the same data.
+func (s *Server) Resume(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	p, err := s.spawn(s.launch.command(s.Port))
@@ -210,8 +240,7 @@ func (s *Server) startOnce(ctx context.Context) error {
 	for {
 		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
 		// First a bare connection: some drivers wait half a second before they retry.
-		address := net.JoinHostPort(cmp.Or(s.launch.address, "127.0.0.1"), strconv.Itoa(s.Port))
-		conn, err := (&net.Dialer{}).DialContext(attempt, "tcp", address)
+		conn, err := (&net.Dialer{}).DialContext(attempt, "tcp", s.Addr())
 		if err == nil {
 			conn.Close()
 			err = s.launch.ready(attempt)
@@ -252,7 +281,7 @@ func (s *Server) spawn(command []string) (*process, error) {
 	cmd.Env = environment(dir, s.launch.env)
 	cmd.ExtraFiles = []*os.File{read}
 	// A separate session keeps Ctrl-C in the terminal from ending the guard.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: s.credential()}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: s.credential}
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -300,39 +329,12 @@ func Unique(prefix string) string {
 	return prefix + hex.EncodeToString(b)
 }
 
-// credential returns the user that the server runs as.
-func (s *Server) credential() *syscall.Credential {
-	if s.root {
+// own changes the owner of path to the user that the server runs as.
+func (s *Server) own(path string) error {
+	if s.credential == nil {
 		return nil
 	}
-	return credential()
-}
-
-// credential returns the user that servers run as: nil for our own, or nobody if we are root,
-// because PostgreSQL refuses to run as root and no server but Samba needs it.
-func credential() *syscall.Credential {
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	// Debian, Fedora, Alpine and macOS all have it; 65534 is its number on Linux.
-	c := &syscall.Credential{Uid: 65534, Gid: 65534}
-	if u, err := user.Lookup("nobody"); err == nil {
-		if uid, err := strconv.ParseUint(u.Uid, 10, 32); err == nil {
-			c.Uid = uint32(uid)
-		}
-		if gid, err := strconv.ParseUint(u.Gid, 10, 32); err == nil {
-			c.Gid = uint32(gid)
-		}
-	}
-	return c
-}
-
-// own changes the owner of path to the user that servers run as.
-func own(path string) error {
-	if c := credential(); c != nil {
-		return os.Chown(path, int(c.Uid), int(c.Gid))
-	}
-	return nil
+	return os.Chown(path, int(s.credential.Uid), int(s.credential.Gid))
 }
 
 // environment returns a server's environment: our PATH, a separate home, and neither our locale nor
@@ -344,8 +346,8 @@ func environment(dir string, extra []string) []string {
 
 // program finds an executable in PATH or in /usr/sbin, where Debian installs servers. With the
 // build tag next, it finds only that release's.
-func program(name, target string) (string, error) {
-	files := []string{name, "/usr/sbin/" + name}
+func program(name string) (string, error) {
+	files, target := []string{name, "/usr/sbin/" + name}, "deps"
 	if next {
 		files, target = []string{release() + "/usr/bin/" + name, release() + "/usr/sbin/" + name}, "deps-next"
 	}
@@ -363,27 +365,44 @@ func missing(name, target string) error {
 
 // cached finds a program that scripts/deps.sh installed in a cache: root's cache is for everybody,
 // a developer's is in the home directory.
-func cached(program string) (string, bool) {
-	home := os.Getenv("XDG_CACHE_HOME")
-	if home == "" {
-		home = filepath.Join(os.Getenv("HOME"), ".cache")
-	}
+func cached(program, target string) (string, error) {
 	dirs := []string{"/var/cache/rotator-testserver"}
 	if os.Geteuid() != 0 {
+		home := cmp.Or(os.Getenv("XDG_CACHE_HOME"), filepath.Join(os.Getenv("HOME"), ".cache"))
 		dirs = append(dirs, filepath.Join(home, "rotator-testserver"))
 	}
 	for _, dir := range dirs {
 		path := filepath.Join(dir, program)
 		if _, err := os.Stat(path); err == nil {
-			return path, true
+			return path, nil
 		}
 	}
-	return "", false
+	return "", missing(filepath.Base(program), target)
 }
 
-// splitLines splits text into lines and drops trailing blank ones.
-func splitLines(s string) []string {
-	return strings.Split(strings.TrimRight(s, " \n"), "\n")
+// Python returns a Python interpreter that has boto3, the AWS CLI and pytest.
+func Python() (string, error) {
+	python, err := cached("python-1/bin/python3", "deps")
+	if err != nil {
+		python = "python3"
+	}
+	if exec.Command(python, "-c", "import awscli, boto3, pytest").Run() != nil {
+		return "", missing("Python with boto3, the AWS CLI and pytest", "deps")
+	}
+	return python, nil
+}
+
+// trixie is the tree of Debian 13's packages in the cache, created by `make deps-next`.
+const trixie = "trixie-1"
+
+// release is the root directory of the servers that tests start: the machine's or, with the build
+// tag next, the tree of Debian 13.
+func release() string {
+	if !next {
+		return ""
+	}
+	root, _ := cached(trixie, "deps-next")
+	return root
 }
 
 func tail(log string) string {
@@ -397,43 +416,35 @@ func tail(log string) string {
 // stopper is any server.
 type stopper interface{ Stop() error }
 
-// during starts a server for the duration of a test.
-func during[O any, S stopper](t testing.TB, start func(context.Context, O) (S, error), options O) S {
-	t.Helper()
-	s, err := start(context.Background(), options)
-	if err != nil {
-		t.Fatalf("testserver: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Errorf("testserver: stop: %v", err)
+// during returns a function that starts a server for the duration of a test.
+func during[O any, S stopper](start func(context.Context, O) (S, error)) func(testing.TB, O) S {
+	return func(t testing.TB, options O) S {
+		t.Helper()
+		s, err := start(context.Background(), options)
+		if err != nil {
+			t.Fatalf("testserver: %v", err)
 		}
-	})
-	return s
+		t.Cleanup(func() {
+			if err := s.Stop(); err != nil {
+				t.Errorf("testserver: stop: %v", err)
+			}
+		})
+		return s
+	}
 }
 
-// pool holds the servers that the tests of one binary share, by their options. The guard stops them
-// when the process ends.
-type pool[O comparable, S stopper] struct {
-	mu      sync.Mutex
-	servers map[O]func() (S, error)
-}
-
-func (p *pool[O, S]) get(t testing.TB, start func(context.Context, O) (S, error), options O) S {
-	t.Helper()
-	p.mu.Lock()
-	if p.servers == nil {
-		p.servers = map[O]func() (S, error){}
+// shared returns a function that starts one server with the same options for all tests of a binary.
+// The guard stops it when the process ends.
+func shared[O comparable, S stopper](start func(context.Context, O) (S, error)) func(testing.TB, O) S {
+	var servers sync.Map
+	return func(t testing.TB, options O) S {
+		t.Helper()
+		once, _ := servers.LoadOrStore(options,
+			sync.OnceValues(func() (S, error) { return start(context.Background(), options) }))
+		s, err := once.(func() (S, error))()
+		if err != nil {
+			t.Fatalf("testserver: %v", err)
+		}
+		return s
 	}
-	once, ok := p.servers[options]
-	if !ok {
-		once = sync.OnceValues(func() (S, error) { return start(context.Background(), options) })
-		p.servers[options] = once
-	}
-	p.mu.Unlock()
-	s, err := once()
-	if err != nil {
-		t.Fatalf("testserver: %v", err)
-	}
-	return s
 }

@@ -3,6 +3,7 @@
 package world
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -85,9 +86,7 @@ func Stored(v engine.Value) (text *string, binary []byte) {
 // Put stores a version under an id as a writer of the secret does; "" means a new id.
 func (w *World) Put(arn string, v engine.Value, id string, labels ...string) {
 	w.t.Helper()
-	if id == "" {
-		id = uuid.NewString()
-	}
+	id = cmp.Or(id, uuid.NewString())
 	in := &secretsmanager.PutSecretValueInput{SecretId: &arn, VersionStages: labels, ClientRequestToken: &id}
 	in.SecretString, in.SecretBinary = Stored(v)
 	if _, err := w.Client.PutSecretValue(w.t.Context(), in); err != nil {
