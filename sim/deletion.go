@@ -6,13 +6,13 @@ import (
 )
 
 type deleteInput struct {
-	SecretId                   string `required:"true" min:"1" max:"2048"`
+	idInput
 	RecoveryWindowInDays       *int
 	ForceDeleteWithoutRecovery bool
 }
 
 // deleteSecret deletes immediately if forced; AWS deletes a little later.
-func (s *Sim) deleteSecret(c *caller, in deleteInput) (any, *fault) {
+func (s *Sim) deleteSecret(c *caller, in deleteInput) (answer, *fault) {
 	days := 30
 	if in.RecoveryWindowInDays != nil {
 		days = *in.RecoveryWindowInDays
@@ -55,7 +55,7 @@ func (s *Sim) deleteSecret(c *caller, in deleteInput) (any, *fault) {
 	if in.ForceDeleteWithoutRecovery {
 		sec.Deleted = now
 		s.erase(sec)
-		return answer{"ARN": sec.ARN, "Name": sec.Name, "DeletionDate": stamp(now)}, nil
+		return sec.answer("DeletionDate", stamp(now)), nil
 	}
 	if !sec.Deleted.IsZero() {
 		return nil, markedForDeletion()
@@ -65,7 +65,7 @@ func (s *Sim) deleteSecret(c *caller, in deleteInput) (any, *fault) {
 	s.bury(sec)
 	s.stir(sec)
 	s.announce(sec, "StartSecretVersionDelete", "", "")
-	return answer{"ARN": sec.ARN, "Name": sec.Name, "DeletionDate": stamp(sec.Deleted)}, nil
+	return sec.answer("DeletionDate", stamp(sec.Deleted)), nil
 }
 
 // bury schedules a secret's erasure at the end of its recovery window.
@@ -91,12 +91,8 @@ func (s *Sim) erase(sec *secret) {
 	s.announce(sec, "EndSecretVersionDelete", "", "")
 }
 
-func (s *Sim) restoreSecret(c *caller, in idInput) (any, *fault) {
-	sec, f := s.find(c, in.SecretId)
-	if f == nil {
-		f = sec.onReplica()
-	}
-	if f != nil {
+func (s *Sim) restoreSecret(_ *caller, sec *secret, _ idInput) (answer, *fault) {
+	if f := sec.onReplica(); f != nil {
 		return nil, f
 	}
 	if !sec.Deleted.IsZero() {
@@ -106,5 +102,5 @@ func (s *Sim) restoreSecret(c *caller, in idInput) (any, *fault) {
 		s.rearm(sec)
 		s.announce(sec, "CancelSecretVersionDelete", "", "")
 	}
-	return answer{"ARN": sec.ARN, "Name": sec.Name}, nil
+	return sec.answer(), nil
 }

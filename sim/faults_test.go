@@ -170,7 +170,7 @@ func TestQuotasCountAnAccountsCallsPerSecond(t *testing.T) {
 	b := newBench(t, Options{Quotas: true})
 	b.create("db")
 	put := func(s *Sim, account string) string {
-		_, f := operations["PutSecretValue"].do(s,
+		_, f := operations["PutSecretValue"](s,
 			&caller{account: account, region: "us-east-1", operation: "PutSecretValue"},
 			[]byte(`{"SecretId":"db","ClientRequestToken":"`+id(1)+`","SecretString":"one"}`))
 		if f == nil {

@@ -32,8 +32,8 @@ func (f *fleet) drawn() float64 {
 }
 
 // apiCall makes an API call, with the SDK's three attempts and pauses.
-func apiCall[In any](ctx context.Context, f *fleet, group string, do func(*Sim, *caller, In) (any, *fault),
-	in In) (any, error) {
+func apiCall[In interface{ id() string }](ctx context.Context, f *fleet, group string,
+	do func(*Sim, *caller, *secret, In) (answer, *fault), in In) (answer, error) {
 	const account = "123456789012"
 	c := &caller{account: account, region: "us-east-1", arn: "arn:aws:iam::" + account + ":root"}
 	for try := 0; ; try++ {
@@ -41,10 +41,14 @@ func apiCall[In any](ctx context.Context, f *fleet, group string, do func(*Sim, 
 			return nil, err
 		}
 		f.Sim.mu.Lock()
-		var out any
+		var out answer
+		var sec *secret
 		bad := f.spend(&caller{account: account}, group)
 		if bad == nil {
-			out, bad = do(f.Sim, c, in)
+			sec, bad = f.live(c, in.id())
+		}
+		if bad == nil {
+			out, bad = do(f.Sim, c, sec, in)
 		}
 		f.Sim.mu.Unlock()
 		if bad == nil {
@@ -68,28 +72,29 @@ func (f *fleet) Invoke(ctx context.Context, payload []byte) ([]byte, string, err
 	if f.down(f.clock.Now()) || f.drawn() < f.fails {
 		return nil, "", errors.New("the target does not answer")
 	}
-	d, err := apiCall(ctx, f, "read", (*Sim).describeSecret, idInput{r.SecretId})
+	on := idInput{r.SecretId}
+	d, err := apiCall(ctx, f, "read", (*Sim).describeSecret, on)
 	if err != nil {
 		return nil, "", err
 	}
 	switch r.Step {
 	case "createSecret":
-		if _, err = apiCall(ctx, f, "read", (*Sim).getSecretValue, getInput{SecretId: r.SecretId}); err != nil {
+		if _, err = apiCall(ctx, f, "read", (*Sim).getSecretValue, getInput{idInput: on}); err != nil {
 			return nil, "", err
 		}
 		value := "made for " + r.ClientRequestToken
 		_, err = apiCall(ctx, f, "write", (*Sim).putSecretValue, putInput{
-			SecretId: r.SecretId, ClientRequestToken: r.ClientRequestToken, SecretString: &value,
+			idInput: on, valueInput: valueInput{ClientRequestToken: r.ClientRequestToken, SecretString: &value},
 			VersionStages: []string{pending}, RotationToken: r.RotationToken,
 		})
 	case "setSecret", "testSecret":
 		err = f.clock.Sleep(ctx, 200*time.Millisecond)
 	case "finishSecret":
-		for v, labels := range d.(answer)["VersionIdsToStages"].(map[string][]string) {
+		for v, labels := range d["VersionIdsToStages"].(map[string][]string) {
 			for _, l := range labels {
 				if l == current && v != r.ClientRequestToken {
 					_, err = apiCall(ctx, f, "write", (*Sim).updateSecretVersionStage, stageInput{
-						SecretId: r.SecretId, VersionStage: current, MoveToVersionId: r.ClientRequestToken,
+						idInput: on, VersionStage: current, MoveToVersionId: r.ClientRequestToken,
 						RemoveFromVersionId: v,
 					})
 				}
@@ -120,7 +125,7 @@ func newFleet(tb testing.TB, n int, schedule func(i int) string) *fleet {
 }
 
 func (f *fleet) must(tb testing.TB, op, in string) {
-	if _, bad := operations[op].do(f.Sim, &caller{
+	if _, bad := operations[op](f.Sim, &caller{
 		account: "123456789012", region: "us-east-1", operation: op,
 	}, []byte(in)); bad != nil {
 		tb.Fatal(op, bad)

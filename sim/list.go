@@ -11,19 +11,9 @@ import (
 	"time"
 )
 
-// nextToken says where a list continues; "" is its end.
-type nextToken string
-
-// in adds the token to a response.
-func (t nextToken) in(a answer) answer {
-	if t != "" {
-		a["NextToken"] = string(t)
-	}
-	return a
-}
-
-// paginate returns one page of a list. Unknown: the text for a bad NextToken.
-func paginate[T any](all []T, token string, limit *int, most int) ([]T, nextToken, *fault) {
+// paginate returns one page of a list, and the token of the next page or "". Unknown: the text for a bad
+// NextToken.
+func paginate[T any](all []T, token string, limit *int, most int) (page []T, next string, f *fault) {
 	from := 0
 	if token != "" {
 		text, err := base64.RawURLEncoding.DecodeString(token)
@@ -39,9 +29,8 @@ func paginate[T any](all []T, token string, limit *int, most int) ([]T, nextToke
 		most = *limit
 	}
 	to := min(len(all), from+most)
-	var next nextToken
 	if to < len(all) {
-		next = nextToken(base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "page:%d", to)))
+		next = base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "page:%d", to))
 	}
 	return all[from:to], next, nil
 }
@@ -172,7 +161,7 @@ type listInput struct {
 // were never retrieved if it sorts by that date; in the simulator they come first.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_ListSecrets.html
 // for the date; moto's test_list_secrets.py for the direction
-func (s *Sim) listSecrets(c *caller, in listInput) (any, *fault) {
+func (s *Sim) listSecrets(c *caller, in listInput) (answer, *fault) {
 	if f := checkFilters(in.Filters); f != nil {
 		return nil, f
 	}
@@ -201,12 +190,10 @@ func (s *Sim) listSecrets(c *caller, in listInput) (any, *fault) {
 	list := []answer{}
 	for _, sec := range page {
 		e := s.describe(sec)
-		if len(sec.Labels) > 0 {
-			e["SecretVersionsToStages"] = sec.byVersion()
-		}
+		e["SecretVersionsToStages"] = sec.byVersion()
 		list = append(list, e)
 	}
-	return next.in(answer{"SecretList": list}), nil
+	return answer{"SecretList": list, "NextToken": next}, nil
 }
 
 func byName(a, b *secret) int { return strings.Compare(a.Name, b.Name) }
@@ -232,7 +219,7 @@ type batchInput struct {
 	NextToken    string   `min:"1" max:"4096"`
 }
 
-func (s *Sim) batchGetSecretValue(c *caller, in batchInput) (any, *fault) {
+func (s *Sim) batchGetSecretValue(c *caller, in batchInput) (answer, *fault) {
 	if (in.SecretIdList == nil) == (in.Filters == nil) {
 		return nil, invalidParameter("Either 'SecretIdList' or 'Filters' must be provided, but not both.")
 	}
@@ -243,7 +230,7 @@ func (s *Sim) batchGetSecretValue(c *caller, in batchInput) (any, *fault) {
 	if f := checkFilters(in.Filters); f != nil {
 		return nil, f
 	}
-	ids, next := in.SecretIdList, nextToken("")
+	ids, next := in.SecretIdList, ""
 	if in.Filters != nil {
 		all := s.filtered(c, in.Filters, false)
 		slices.SortFunc(all, byName)
@@ -256,16 +243,20 @@ func (s *Sim) batchGetSecretValue(c *caller, in batchInput) (any, *fault) {
 		}
 		next = n
 	}
-	values, failed := []any{}, []answer{}
+	values, failed := []answer{}, []answer{}
 	each := *c
 	each.operation = "GetSecretValue"
 	for _, id := range ids {
-		out, f := s.getSecretValue(&each, getInput{SecretId: id})
+		var out answer
+		sec, f := s.live(&each, id)
+		if f == nil {
+			out, f = s.getSecretValue(&each, sec, getInput{})
+		}
 		if f != nil {
 			failed = append(failed, answer{"SecretId": id, "ErrorCode": f.Code, "Message": f.Message})
 			continue
 		}
 		values = append(values, out)
 	}
-	return next.in(answer{"SecretValues": values, "Errors": failed}), nil
+	return answer{"SecretValues": values, "Errors": failed, "NextToken": next}, nil
 }

@@ -139,15 +139,11 @@ func askIn(s *Sim, region, name string, in map[string]any) (map[string]any, stri
 	if err != nil {
 		return nil, err.Error()
 	}
-	out, f := operations[name].do(s, &caller{
+	text, f := operations[name](s, &caller{
 		account: s.opts.Account, region: region, arn: "arn:aws:iam::" + s.opts.Account + ":root", operation: name,
 	}, body)
 	if f != nil {
 		return nil, f.Code
-	}
-	text, err := json.Marshal(out)
-	if err != nil {
-		return nil, err.Error()
 	}
 	var got map[string]any
 	if err := json.Unmarshal(text, &got); err != nil {

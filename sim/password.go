@@ -20,7 +20,7 @@ type randomInput struct {
 
 // getRandomPassword draws until the password meets every requirement, which makes all such
 // passwords equally likely.
-func (s *Sim) getRandomPassword(_ *caller, in randomInput) (any, *fault) {
+func (s *Sim) getRandomPassword(_ *caller, in randomInput) (answer, *fault) {
 	n := 32
 	if in.PasswordLength != nil {
 		n = *in.PasswordLength

@@ -199,7 +199,7 @@ func (s *Sim) admit(c *caller, sec *secret) *fault {
 }
 
 type putPolicyInput struct {
-	SecretId          string `required:"true" min:"1" max:"2048"`
+	idInput
 	ResourcePolicy    string `required:"true" min:"1" max:"20480"`
 	BlockPublicPolicy bool
 }
@@ -207,11 +207,7 @@ type putPolicyInput struct {
 // putResourcePolicy rejects a policy that locks out its caller. Unknown: AWS's exception.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_secret-policy.html
 // (of 2020)
-func (s *Sim) putResourcePolicy(c *caller, in putPolicyInput) (any, *fault) {
-	sec, f := s.writable(c, in.SecretId)
-	if f != nil {
-		return nil, f
-	}
+func (s *Sim) putResourcePolicy(c *caller, sec *secret, in putPolicyInput) (answer, *fault) {
 	p, f := s.checkedPolicy(in.ResourcePolicy)
 	if f != nil {
 		return nil, f
@@ -225,7 +221,7 @@ func (s *Sim) putResourcePolicy(c *caller, in putPolicyInput) (any, *fault) {
 	}
 	sec.Policy = in.ResourcePolicy
 	sec.touch(s.clock.Now())
-	return answer{"ARN": sec.ARN, "Name": sec.Name}, nil
+	return sec.answer(), nil
 }
 
 const lockedOut = "Your requested changes will not allow you to manage this secret in the future."
@@ -245,26 +241,14 @@ func (s *Sim) locksOut(c *caller, sec *secret, policy string) bool {
 	return s.admit(&again, &after) != nil
 }
 
-func (s *Sim) getResourcePolicy(c *caller, in idInput) (any, *fault) {
-	sec, f := s.find(c, in.SecretId)
-	if f != nil {
-		return nil, f
-	}
-	out := answer{"ARN": sec.ARN, "Name": sec.Name}
-	if sec.Policy != "" {
-		out["ResourcePolicy"] = sec.Policy
-	}
-	return out, nil
+func (s *Sim) getResourcePolicy(_ *caller, sec *secret, _ idInput) (answer, *fault) {
+	return sec.answer("ResourcePolicy", sec.Policy), nil
 }
 
-func (s *Sim) deleteResourcePolicy(c *caller, in idInput) (any, *fault) {
-	sec, f := s.writable(c, in.SecretId)
-	if f != nil {
-		return nil, f
-	}
+func (s *Sim) deleteResourcePolicy(_ *caller, sec *secret, _ idInput) (answer, *fault) {
 	sec.Policy = ""
 	sec.touch(s.clock.Now())
-	return answer{"ARN": sec.ARN, "Name": sec.Name}, nil
+	return sec.answer(), nil
 }
 
 type validatePolicyInput struct {
@@ -274,7 +258,7 @@ type validatePolicyInput struct {
 
 // validateResourcePolicy checks for a lockout only if it is given a secret.
 // Unknown: the names of AWS's checks.
-func (s *Sim) validateResourcePolicy(c *caller, in validatePolicyInput) (any, *fault) {
+func (s *Sim) validateResourcePolicy(c *caller, in validatePolicyInput) (answer, *fault) {
 	var sec *secret
 	if in.SecretId != "" {
 		var f *fault

@@ -87,14 +87,8 @@ func (sec *secret) accessed(day time.Time) {
 func (sec *secret) replicationStatus() []answer {
 	out := []answer{}
 	for _, r := range sec.Replicas {
-		e := answer{
-			"Region": r.Region, "KmsKeyId": cmp.Or(r.KmsKeyId, defaultKey), "Status": r.Status,
-			"StatusMessage": r.Message,
-		}
-		if !r.Accessed.IsZero() {
-			e["LastAccessedDate"] = stamp(r.Accessed)
-		}
-		out = append(out, e)
+		out = append(out, answer{"Region": r.Region, "KmsKeyId": cmp.Or(r.KmsKeyId, defaultKey), "Status": r.Status,
+			"StatusMessage": r.Message, "LastAccessedDate": stamp(r.Accessed)})
 	}
 	return out
 }
@@ -155,17 +149,13 @@ func (sec *secret) forget(regions ...string) {
 }
 
 type replicateInput struct {
-	SecretId                    string          `required:"true" min:"1" max:"2048"`
+	idInput
 	AddReplicaRegions           []replicaRegion `required:"true" min:"1"`
 	ForceOverwriteReplicaSecret bool
 }
 
-func (s *Sim) replicateSecretToRegions(c *caller, in replicateInput) (any, *fault) {
-	sec, f := s.writable(c, in.SecretId)
-	if f == nil {
-		f = checkReplicas(sec.region(), in.AddReplicaRegions)
-	}
-	if f != nil {
+func (s *Sim) replicateSecretToRegions(_ *caller, sec *secret, in replicateInput) (answer, *fault) {
+	if f := checkReplicas(sec.region(), in.AddReplicaRegions); f != nil {
 		return nil, f
 	}
 	s.replicate(sec, in.AddReplicaRegions, in.ForceOverwriteReplicaSecret)
@@ -174,17 +164,13 @@ func (s *Sim) replicateSecretToRegions(c *caller, in replicateInput) (any, *faul
 }
 
 type unreplicateInput struct {
-	SecretId             string   `required:"true" min:"1" max:"2048"`
+	idInput
 	RemoveReplicaRegions []string `required:"true" min:"1" each:"1-128" pattern:"^([a-z]+-)+\\d+$"`
 }
 
 // removeRegionsFromReplication deletes replicas. It ignores a region that has none.
 // Source: moto's test_secrets_duplication.py
-func (s *Sim) removeRegionsFromReplication(c *caller, in unreplicateInput) (any, *fault) {
-	sec, f := s.writable(c, in.SecretId)
-	if f != nil {
-		return nil, f
-	}
+func (s *Sim) removeRegionsFromReplication(_ *caller, sec *secret, in unreplicateInput) (answer, *fault) {
 	sec.forget(in.RemoveReplicaRegions...)
 	sec.touch(s.clock.Now())
 	return answer{"ARN": sec.ARN, "ReplicationStatus": sec.replicationStatus()}, nil
@@ -193,12 +179,8 @@ func (s *Sim) removeRegionsFromReplication(c *caller, in unreplicateInput) (any,
 // stopReplicationToReplica promotes a replica to a standalone secret, which is not configured
 // for rotation. Unknown: AWS's text for a secret that is not a replica.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/standalone-secret.html
-func (s *Sim) stopReplicationToReplica(c *caller, in idInput) (any, *fault) {
-	view, f := s.live(c, in.SecretId)
-	switch {
-	case f != nil:
-		return nil, f
-	case view.origin == nil:
+func (s *Sim) stopReplicationToReplica(_ *caller, view *secret, _ idInput) (answer, *fault) {
+	if view.origin == nil {
 		return nil, invalidRequest("You can only call this operation on a replica secret.")
 	}
 	sec := *view

@@ -49,7 +49,7 @@ func (r *rotation) configured() bool { return r.Function != "" || r.Role != "" }
 var steps = []string{"createSecret", "setSecret", "testSecret", "finishSecret"}
 
 type rotateInput struct {
-	SecretId           string `required:"true" min:"1" max:"2048"`
+	idInput
 	ClientRequestToken string `min:"32" max:"64"`
 	RotationLambdaARN  string `max:"2048"`
 	RotationRules      *rules
@@ -59,18 +59,19 @@ type rotateInput struct {
 	ExternalSecretRotationRoleArn  string `min:"20" max:"2048"`
 }
 
+// check implements checked.
+func (in rotateInput) check() *fault {
+	if in.ClientRequestToken == "" {
+		return invalidParameter(noToken)
+	}
+	return nil
+}
+
 // rotateSecret answers immediately; the rotation runs in the background. Unknown: the order of its
 // checks, and the answer to a replay with the pending version's token. The simulator gives the same
 // answer and starts no second rotation while one runs; a failed or canceled rotation is resumed. A
 // managed external secret has no function: its configuration is stored, and nothing is rotated.
-func (s *Sim) rotateSecret(c *caller, in rotateInput) (any, *fault) {
-	if in.ClientRequestToken == "" {
-		return nil, invalidParameter(noToken)
-	}
-	sec, f := s.writable(c, in.SecretId)
-	if f != nil {
-		return nil, f
-	}
+func (s *Sim) rotateSecret(_ *caller, sec *secret, in rotateInput) (answer, *fault) {
 	r := &sec.Rotation
 	var times *schedule
 	if new := in.RotationRules; new != nil {
@@ -92,7 +93,7 @@ func (s *Sim) rotateSecret(c *caller, in rotateInput) (any, *fault) {
 			r.Rules = in.RotationRules
 		}
 		sec.touch(s.clock.Now())
-		return answer{"ARN": sec.ARN, "Name": sec.Name}, nil
+		return sec.answer(), nil
 	}
 	if function == "" {
 		return nil, invalidRequest("No Lambda rotation function ARN is associated with this secret.")
@@ -105,7 +106,7 @@ func (s *Sim) rotateSecret(c *caller, in rotateInput) (any, *fault) {
 	p, unfinished := sec.unfinished()
 	switch {
 	case unfinished && p == in.ClientRequestToken && r.Running:
-		return answer{"ARN": sec.ARN, "Name": sec.Name, "VersionId": p}, nil
+		return sec.answer("VersionId", p), nil
 	case unfinished && (p != in.ClientRequestToken || test):
 		return nil, invalidRequest("A previous rotation isn't complete. That rotation will be reattempted.")
 	case !unfinished && sec.Versions[in.ClientRequestToken] != nil:
@@ -126,7 +127,7 @@ func (s *Sim) rotateSecret(c *caller, in rotateInput) (any, *fault) {
 	sec.touch(now)
 	s.plan(sec, now)
 	s.begin(sec, in.ClientRequestToken, test, now)
-	return answer{"ARN": sec.ARN, "Name": sec.Name, "VersionId": in.ClientRequestToken}, nil
+	return sec.answer("VersionId", in.ClientRequestToken), nil
 }
 
 // begin stages the version of a rotation and starts it. A test gets a copy of the current value,
@@ -420,11 +421,7 @@ func (s *Sim) WaitRotation(ctx context.Context, id string) error {
 	return sec.Rotation.err
 }
 
-func (s *Sim) cancelRotateSecret(c *caller, in idInput) (any, *fault) {
-	sec, f := s.writable(c, in.SecretId)
-	if f != nil {
-		return nil, f
-	}
+func (s *Sim) cancelRotateSecret(_ *caller, sec *secret, _ idInput) (answer, *fault) {
 	if !sec.Rotation.configured() {
 		// Unknown: AWS's text.
 		return nil, invalidRequest("No Lambda rotation function ARN is associated with this secret.")
@@ -433,9 +430,5 @@ func (s *Sim) cancelRotateSecret(c *caller, in idInput) (any, *fault) {
 	sec.touch(s.clock.Now())
 	s.plan(sec, time.Time{})
 	s.stir(sec)
-	out := answer{"ARN": sec.ARN, "Name": sec.Name}
-	if p, ok := sec.Labels[pending]; ok {
-		out["VersionId"] = p
-	}
-	return out, nil
+	return sec.answer("VersionId", sec.Labels[pending]), nil
 }

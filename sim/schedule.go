@@ -25,17 +25,11 @@ type rules struct {
 
 // shown returns the rules as DescribeSecret shows them.
 func (r *rules) shown() answer {
-	out := answer{}
-	if days := cmp.Or(r.Derived, valueOf(r.AutomaticallyAfterDays)); days != 0 {
-		out["AutomaticallyAfterDays"] = days
+	if r == nil {
+		return nil
 	}
-	if r.Duration != "" {
-		out["Duration"] = r.Duration
-	}
-	if r.ScheduleExpression != "" {
-		out["ScheduleExpression"] = r.ScheduleExpression
-	}
-	return out
+	return answer{"AutomaticallyAfterDays": cmp.Or(r.Derived, valueOf(r.AutomaticallyAfterDays)),
+		"Duration": r.Duration, "ScheduleExpression": r.ScheduleExpression}
 }
 
 func valueOf(n *int64) int64 {

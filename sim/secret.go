@@ -27,8 +27,7 @@ type secret struct {
 	Changed     time.Time
 	Accessed    time.Time
 	Deleted     time.Time // the end of the recovery window, or zero
-	Tags        []tag
-	EverTagged  bool
+	Tags        []tag     // nil if it never had any; DescribeSecret shows an empty list
 	Versions    map[string]*version
 	Labels      map[string]string // label to version
 	Policy      string
@@ -62,12 +61,12 @@ type version struct {
 
 func (v *version) filled() bool { return v.Text != nil || v.Binary != nil }
 
-// same reports whether a value equals the version's, in type and bytes.
-func (v *version) same(text *string, binary []byte) bool {
-	if v.Text == nil || text == nil {
-		return v.Text == nil && text == nil && bytes.Equal(v.Binary, binary)
+// same reports whether two versions have the same value, in type and bytes.
+func (v *version) same(w *version) bool {
+	if v.Text == nil || w.Text == nil {
+		return v.Text == w.Text && bytes.Equal(v.Binary, w.Binary)
 	}
-	return *v.Text == *text
+	return *v.Text == *w.Text
 }
 
 // stages returns the labels of a version, sorted. Unknown: AWS's order.
@@ -104,17 +103,7 @@ func (s *secret) touch(now time.Time) time.Time {
 }
 
 // suffix returns the six random characters at the end of an ARN.
-func suffix() string {
-	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-	out := make([]byte, 0, 6)
-	for b := make([]byte, 1); len(out) < cap(out); {
-		_, _ = rand.Read(b) // never fails, as crypto/rand documents
-		if int(b[0]) < 4*len(alphabet) {
-			out = append(out, alphabet[int(b[0])%len(alphabet)])
-		}
-	}
-	return string(out)
-}
+func suffix() string { return rand.Text()[:6] }
 
 var (
 	nameForm = regexp.MustCompile(`^[A-Za-z0-9/_+=.@!-]+$`)

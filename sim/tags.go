@@ -35,20 +35,15 @@ func (sec *secret) tag(tags []tag) *fault {
 		return invalidRequest("You can't have more than %d tags on a secret.", maxTags)
 	}
 	sec.Tags = all
-	sec.EverTagged = sec.EverTagged || len(tags) > 0
 	return nil
 }
 
 type tagInput struct {
-	SecretId string `required:"true" min:"1" max:"2048"`
-	Tags     []tag  `required:"true"`
+	idInput
+	Tags []tag `required:"true"`
 }
 
-func (s *Sim) tagResource(c *caller, in tagInput) (any, *fault) {
-	sec, f := s.writable(c, in.SecretId)
-	if f != nil {
-		return nil, f
-	}
+func (s *Sim) tagResource(_ *caller, sec *secret, in tagInput) (answer, *fault) {
 	if f := sec.tag(in.Tags); f != nil {
 		return nil, f
 	}
@@ -57,15 +52,11 @@ func (s *Sim) tagResource(c *caller, in tagInput) (any, *fault) {
 }
 
 type untagInput struct {
-	SecretId string   `required:"true" min:"1" max:"2048"`
-	TagKeys  []string `required:"true" each:"1-128"`
+	idInput
+	TagKeys []string `required:"true" each:"1-128"`
 }
 
-func (s *Sim) untagResource(c *caller, in untagInput) (any, *fault) {
-	sec, f := s.writable(c, in.SecretId)
-	if f != nil {
-		return nil, f
-	}
+func (s *Sim) untagResource(_ *caller, sec *secret, in untagInput) (answer, *fault) {
 	for _, k := range in.TagKeys {
 		if f := ofSystem(k); f != nil {
 			return nil, f

@@ -15,7 +15,7 @@ import (
 // length of a string or list, the value of a number), bytes (the maximum length of a value),
 // pattern (for the whole text, or each member of a list), enum (separated by spaces), each (the
 // length range of a list's members) and sensitive (the error omits the value). Unknown: how AWS
-// shows the value of a list of structures; the simulator omits it.
+// shows the value of a list of structures; the simulator omits it. Last, it calls the method of checked.
 func decode(body []byte, in any) *fault {
 	var raw map[string]json.RawMessage
 	if err := json.Unmarshal(body, &raw); err != nil {
@@ -27,6 +27,9 @@ func decode(body []byte, in any) *fault {
 	}
 	switch n := len(broken); n {
 	case 0:
+		if in, ok := in.(checked); ok {
+			return in.check()
+		}
 		return nil
 	case 1:
 		return validation("1 validation error detected: %s", broken[0])
@@ -35,11 +38,20 @@ func decode(body []byte, in any) *fault {
 	}
 }
 
+// checked is a request with rules beyond those of its fields.
+type checked interface{ check() *fault }
+
 // fill decodes the members of a struct and appends their violations to broken. A null member counts
 // as absent; an empty one does not.
 func fill(broken *[]string, path string, raw map[string]json.RawMessage, v reflect.Value) *fault {
 	for i := range v.NumField() {
 		field, value := v.Type().Field(i), v.Field(i)
+		if field.Anonymous {
+			if f := fill(broken, path, raw, value); f != nil {
+				return f
+			}
+			continue
+		}
 		at := path + strings.ToLower(field.Name[:1]) + field.Name[1:]
 		text, ok := raw[field.Name]
 		if !ok || string(text) == "null" {

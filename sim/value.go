@@ -7,44 +7,44 @@ import (
 	"time"
 )
 
-// answer is the body of a successful response. Members without a value are omitted, as AWS does.
-type answer map[string]any
-
 const noToken = "You must provide a ClientRequestToken value. We recommend a UUID-type value."
 
-// checkValue checks a request's SecretString and SecretBinary. decode has checked their size.
-func checkValue(text *string, binary []byte, required bool) *fault {
+// valueInput is a version in a request. decode checks the size of its value.
+type valueInput struct {
+	ClientRequestToken string  `min:"32" max:"64"`
+	SecretString       *string `min:"1" bytes:"65536" sensitive:"true"`
+	SecretBinary       []byte  `min:"1" bytes:"65536" sensitive:"true"`
+}
+
+// check implements checked. Unknown: whether AWS checks the value before it looks up the secret.
+func (in valueInput) check() *fault {
 	switch {
-	case text != nil && binary != nil:
+	case in.ClientRequestToken == "":
+		return invalidRequest(noToken)
+	case in.SecretString != nil && in.SecretBinary != nil:
 		return invalidParameter("You can't specify both a binary secret value and a string secret value in the same " +
 			"secret.")
-	case required && text == nil && binary == nil:
-		return invalidRequest("You must provide either SecretString or SecretBinary.")
 	}
 	return nil
 }
 
+func (in valueInput) version() *version {
+	return &version{ID: in.ClientRequestToken, Text: in.SecretString, Binary: in.SecretBinary}
+}
+
 type createInput struct {
-	Name                        string  `required:"true" min:"1" max:"512"`
-	ClientRequestToken          string  `min:"32" max:"64"`
-	Description                 string  `max:"2048"`
-	KmsKeyId                    string  `max:"2048"`
-	SecretString                *string `min:"1" bytes:"65536" sensitive:"true"`
-	SecretBinary                []byte  `min:"1" bytes:"65536" sensitive:"true"`
+	valueInput
+	Name                        string `required:"true" min:"1" max:"512"`
+	Description                 string `max:"2048"`
+	KmsKeyId                    string `max:"2048"`
 	Tags                        []tag
 	AddReplicaRegions           []replicaRegion `min:"1"`
 	ForceOverwriteReplicaSecret bool
 	Type                        string `max:"256"`
 }
 
-func (s *Sim) createSecret(c *caller, in createInput) (any, *fault) {
-	if in.ClientRequestToken == "" {
-		return nil, invalidRequest(noToken)
-	}
+func (s *Sim) createSecret(c *caller, in createInput) (answer, *fault) {
 	if f := checkName(in.Name); f != nil {
-		return nil, f
-	}
-	if f := checkValue(in.SecretString, in.SecretBinary, false); f != nil {
 		return nil, f
 	}
 	if f := checkReplicas(c.region, in.AddReplicaRegions); f != nil {
@@ -57,8 +57,8 @@ func (s *Sim) createSecret(c *caller, in createInput) (any, *fault) {
 		case !sec.Deleted.IsZero():
 			return nil, invalidRequest(
 				"You can't create this secret because a secret with this name is already scheduled for deletion.")
-		case v != nil && v.filled() && v.same(in.SecretString, in.SecretBinary):
-			return answer{"ARN": sec.ARN, "Name": sec.Name, "VersionId": v.ID}, nil
+		case v != nil && v.filled() && v.same(in.version()):
+			return sec.answer("VersionId", v.ID), nil
 		case v != nil:
 			return nil, tokenUsed(in.ClientRequestToken, sec.ARN)
 		}
@@ -74,14 +74,12 @@ func (s *Sim) createSecret(c *caller, in createInput) (any, *fault) {
 	if f := sec.tag(in.Tags); f != nil {
 		return nil, f
 	}
-	out := answer{"ARN": sec.ARN, "Name": sec.Name}
-	if in.SecretString != nil || in.SecretBinary != nil {
-		if f := s.store(sec, &version{
-			ID: in.ClientRequestToken, Text: in.SecretString, Binary: in.SecretBinary,
-		}, []string{current}); f != nil {
+	out := sec.answer()
+	if v := in.version(); v.filled() {
+		if f := s.store(sec, v, []string{current}); f != nil {
 			return nil, f
 		}
-		out["VersionId"] = in.ClientRequestToken
+		out["VersionId"] = v.ID
 	}
 	s.add(sec)
 	if len(in.AddReplicaRegions) > 0 {
@@ -154,21 +152,13 @@ func (s *Sim) seen(c *caller, sec *secret) *secret {
 }
 
 type getInput struct {
-	SecretId     string `required:"true" min:"1" max:"2048"`
+	idInput
 	VersionId    string `min:"32" max:"64"`
 	VersionStage string `min:"1" max:"256"`
 }
 
-func (s *Sim) getSecretValue(c *caller, in getInput) (any, *fault) {
-	sec, f := s.live(c, in.SecretId)
-	if f != nil {
-		return nil, f
-	}
-	return s.get(c, sec, in.VersionId, in.VersionStage)
-}
-
-// get answers for a secret that the caller may read.
-func (s *Sim) get(c *caller, sec *secret, version, label string) (answer, *fault) {
+func (s *Sim) getSecretValue(c *caller, sec *secret, in getInput) (answer, *fault) {
+	version, label := in.VersionId, in.VersionStage
 	if label == "" && version == "" {
 		label = current
 	}
@@ -176,73 +166,48 @@ func (s *Sim) get(c *caller, sec *secret, version, label string) (answer, *fault
 	id := cmp.Or(version, seen.Labels[label])
 	v := seen.Versions[id]
 	switch {
-	case v == nil && version != "":
-		return nil, notFound("secret value for VersionId: %s", version)
-	case v == nil:
-		return nil, notFound("secret value for staging label: %s", label)
-	case label != "" && seen.Labels[label] != id:
+	case v != nil && label != "" && seen.Labels[label] != id:
 		return nil, invalidRequest("You provided a VersionStage that is not associated to the provided VersionId.")
-	case !v.filled() && version != "":
+	case v != nil && v.filled():
+	case version != "":
 		return nil, notFound("secret value for VersionId: %s", version)
-	case !v.filled():
+	default:
 		return nil, notFound("secret value for staging label: %s", label)
 	}
 	day := s.clock.Now().UTC().Truncate(24 * time.Hour)
 	v.Accessed = day
 	sec.accessed(day)
-	out := answer{"ARN": sec.ARN, "Name": sec.Name, "VersionId": id, "CreatedDate": stamp(v.Created)}
-	if v.Text != nil {
-		out["SecretString"] = *v.Text
-	} else {
-		out["SecretBinary"] = v.Binary
-	}
-	if l := seen.stages(id); l != nil {
-		out["VersionStages"] = l
-	}
-	return out, nil
+	return sec.answer("VersionId", id, "CreatedDate", stamp(v.Created), "VersionStages", seen.stages(id),
+		"SecretString", v.Text, "SecretBinary", v.Binary), nil
 }
 
 type putInput struct {
-	SecretId           string   `required:"true" min:"1" max:"2048"`
-	ClientRequestToken string   `min:"32" max:"64"`
-	SecretString       *string  `min:"1" bytes:"65536" sensitive:"true"`
-	SecretBinary       []byte   `min:"1" bytes:"65536" sensitive:"true"`
-	VersionStages      []string `min:"1" max:"20" each:"1-256"`
-	RotationToken      string   `min:"36" max:"256" pattern:"^[a-zA-Z0-9\\-]+$" sensitive:"true"`
+	idInput
+	valueInput
+	VersionStages []string `min:"1" max:"20" each:"1-256"`
+	RotationToken string   `min:"36" max:"256" pattern:"^[a-zA-Z0-9\\-]+$" sensitive:"true"`
 }
 
-func (s *Sim) putSecretValue(c *caller, in putInput) (any, *fault) {
-	if in.ClientRequestToken == "" {
-		return nil, invalidRequest(noToken)
-	}
-	sec, f := s.writable(c, in.SecretId)
-	if f != nil {
-		return nil, f
-	}
-	// Unknown: whether AWS checks the value before it looks up the secret.
-	if f := checkValue(in.SecretString, in.SecretBinary, true); f != nil {
-		return nil, f
+func (s *Sim) putSecretValue(c *caller, sec *secret, in putInput) (answer, *fault) {
+	v := in.version()
+	if !v.filled() {
+		return nil, invalidRequest("You must provide either SecretString or SecretBinary.")
 	}
 	if in.VersionStages == nil {
 		in.VersionStages = []string{current}
 	}
-	v := &version{ID: in.ClientRequestToken, Text: in.SecretString, Binary: in.SecretBinary,
-		Unproved: (c.assumed || c.account != sec.Account) && !slices.Contains(sec.Rotation.Tokens, in.RotationToken)}
+	v.Unproved = (c.role != "" || c.account != sec.Account) && !slices.Contains(sec.Rotation.Tokens, in.RotationToken)
 	if f := s.put(sec, v, in.VersionStages); f != nil {
 		return nil, f
 	}
-	out := answer{"ARN": sec.ARN, "Name": sec.Name, "VersionId": v.ID}
-	if l := sec.stages(v.ID); l != nil { // the version of a replay may have lost its labels
-		out["VersionStages"] = l
-	}
-	return out, nil
+	return sec.answer("VersionId", v.ID, "VersionStages", sec.stages(v.ID)), nil
 }
 
 // put stores a version once: a replay with the same value does nothing, and one with another value
 // fails.
 func (s *Sim) put(sec *secret, v *version, stages []string) *fault {
 	if old := sec.Versions[v.ID]; old != nil && old.filled() {
-		if !old.same(v.Text, v.Binary) {
+		if !old.same(v) {
 			return tokenUsed(v.ID, sec.ARN)
 		}
 		return nil
@@ -251,81 +216,56 @@ func (s *Sim) put(sec *secret, v *version, stages []string) *fault {
 }
 
 type updateInput struct {
-	SecretId           string  `required:"true" min:"1" max:"2048"`
-	ClientRequestToken string  `min:"32" max:"64"`
-	Description        *string `max:"2048"`
-	KmsKeyId           *string `max:"2048"`
-	SecretString       *string `min:"1" bytes:"65536" sensitive:"true"`
-	SecretBinary       []byte  `min:"1" bytes:"65536" sensitive:"true"`
-	Type               *string `max:"256"`
+	idInput
+	valueInput
+	Description *string `max:"2048"`
+	KmsKeyId    *string `max:"2048"`
+	Type        *string `max:"256"`
 }
 
-// keyAlone reports whether a request changes only the key, which is possible on a replica.
+// updateSecret changes a secret or, on a replica, only its key.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/standalone-secret.html
-func (in *updateInput) keyAlone() bool {
-	return in.KmsKeyId != nil && in.Description == nil && in.Type == nil &&
-		in.SecretString == nil && in.SecretBinary == nil
-}
-
-func (s *Sim) updateSecret(c *caller, in updateInput) (any, *fault) {
-	if in.ClientRequestToken == "" {
-		return nil, invalidRequest(noToken)
-	}
-	sec, f := s.live(c, in.SecretId)
-	if f != nil {
-		return nil, f
-	}
-	if r := sec.primary().replica(c.region); sec.origin != nil && in.keyAlone() {
-		r.KmsKeyId = *in.KmsKeyId
-		return answer{"ARN": sec.ARN, "Name": sec.Name}, nil
+func (s *Sim) updateSecret(c *caller, sec *secret, in updateInput) (answer, *fault) {
+	v := in.version()
+	if sec.origin != nil && in.KmsKeyId != nil && in.Description == nil && in.Type == nil && !v.filled() {
+		sec.origin.replica(c.region).KmsKeyId = *in.KmsKeyId
+		return sec.answer(), nil
 	}
 	if f := sec.onReplica(); f != nil {
 		return nil, f
 	}
-	if f := checkValue(in.SecretString, in.SecretBinary, false); f != nil {
-		return nil, f
-	}
-	out := answer{"ARN": sec.ARN, "Name": sec.Name}
-	if in.SecretString != nil || in.SecretBinary != nil { // a replay changes nothing
-		if f := s.put(sec, &version{
-			ID: in.ClientRequestToken, Text: in.SecretString, Binary: in.SecretBinary,
-		}, []string{current}); f != nil {
+	out := sec.answer()
+	if v.filled() { // a replay changes nothing
+		if f := s.put(sec, v, []string{current}); f != nil {
 			return nil, f
 		}
-		out["VersionId"] = in.ClientRequestToken
+		out["VersionId"] = v.ID
 	}
-	if in.Description != nil {
-		sec.Description = *in.Description
+	set := func(field, text *string) {
+		if text != nil {
+			*field = *text
+			sec.touch(s.clock.Now())
+		}
 	}
-	if in.KmsKeyId != nil {
-		sec.Key = *in.KmsKeyId
-	}
-	if in.Type != nil {
-		sec.Type = *in.Type
-	}
-	if in.Description != nil || in.KmsKeyId != nil || in.Type != nil {
-		sec.touch(s.clock.Now())
-	}
+	set(&sec.Description, in.Description)
+	set(&sec.Key, in.KmsKeyId)
+	set(&sec.Type, in.Type)
 	return out, nil
 }
 
 type stageInput struct {
-	SecretId            string `required:"true" min:"1" max:"2048"`
+	idInput
 	VersionStage        string `required:"true" min:"1" max:"256"`
 	RemoveFromVersionId string `min:"32" max:"64"`
 	MoveToVersionId     string `min:"32" max:"64"`
 }
 
-func (s *Sim) updateSecretVersionStage(c *caller, in stageInput) (any, *fault) {
-	sec, f := s.writable(c, in.SecretId)
-	if f != nil {
-		return nil, f
-	}
+func (s *Sim) updateSecretVersionStage(_ *caller, sec *secret, in stageInput) (answer, *fault) {
 	s.remember(sec)
 	if f := sec.move(in.VersionStage, in.RemoveFromVersionId, in.MoveToVersionId); f != nil {
 		return nil, f
 	}
 	sec.touch(s.clock.Now())
 	s.stir(sec)
-	return answer{"ARN": sec.ARN, "Name": sec.Name}, nil
+	return sec.answer(), nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -24,17 +25,47 @@ func (t stamp) MarshalJSON() ([]byte, error) {
 	return fmt.Appendf(nil, "%d.%03d", ms/1000, ms%1000), nil
 }
 
-// operation is an API operation.
-type operation struct {
-	quota string
-	write bool
-	do    func(*Sim, *caller, []byte) (any, *fault)
+// answer is the body of a successful response.
+type answer map[string]any
+
+// MarshalJSON omits members without a value, as AWS does. False and an empty list are values; nil, a zero time and
+// an empty map are not.
+func (a answer) MarshalJSON() ([]byte, error) {
+	full := make(map[string]any)
+	for name, member := range a {
+		v := reflect.ValueOf(member)
+		switch v.Kind() {
+		case reflect.Bool:
+		case reflect.Map:
+			if v.Len() == 0 {
+				continue
+			}
+		default:
+			if v.IsZero() {
+				continue
+			}
+		}
+		full[name] = member
+	}
+	return json.Marshal(full)
 }
+
+// answer returns what most operations on a secret answer, with more members as names and values.
+func (sec *secret) answer(more ...any) answer {
+	out := answer{"ARN": sec.ARN, "Name": sec.Name}
+	for i := 0; i < len(more); i += 2 {
+		out[more[i].(string)] = more[i+1]
+	}
+	return out
+}
+
+// operation performs an API operation with the body of a request.
+type operation func(*Sim, *caller, []byte) (response []byte, _ *fault)
 
 // op turns a method into an operation. The method is called under the lock with a valid request.
 // The response is also encoded under the lock, because it may refer to the state.
-func op[In any](quota string, write bool, do func(*Sim, *caller, In) (any, *fault)) operation {
-	return operation{quota, write, func(s *Sim, c *caller, body []byte) (any, *fault) {
+func op[In any](quota string, write bool, do func(*Sim, *caller, In) (answer, *fault)) operation {
+	return func(s *Sim, c *caller, body []byte) ([]byte, *fault) {
 		var in In
 		if f := decode(body, &in); f != nil {
 			return nil, f
@@ -45,46 +76,55 @@ func op[In any](quota string, write bool, do func(*Sim, *caller, In) (any, *faul
 			return nil, f
 		}
 		out, f := do(s, c, in)
-		if write && f == nil {
-			if err := s.save(); err != nil {
-				return nil, &fault{"InternalServiceError", "the state file cannot be written"}
-			}
-		}
 		if f != nil {
 			return nil, f
 		}
-		text, err := json.Marshal(out)
-		if err != nil {
-			return nil, &fault{"InternalServiceError", "the answer cannot be written"}
+		if write && s.save() != nil {
+			return nil, &fault{"InternalServiceError", "the state file cannot be written"}
 		}
-		return json.RawMessage(text), nil
-	}}
+		text, _ := json.Marshal(out) // an answer has only types that can be encoded
+		return text, nil
+	}
+}
+
+// on is op for an operation on the secret that find returns.
+func on[In interface{ id() string }](
+	quota string, write bool, find func(*Sim, *caller, string) (*secret, *fault),
+	do func(*Sim, *caller, *secret, In) (answer, *fault),
+) operation {
+	return op(quota, write, func(s *Sim, c *caller, in In) (answer, *fault) {
+		sec, f := find(s, c, in.id())
+		if f != nil {
+			return nil, f
+		}
+		return do(s, c, sec, in)
+	})
 }
 
 // operations are all 23 operations.
 var operations = map[string]operation{
 	"BatchGetSecretValue":          op("batch", false, (*Sim).batchGetSecretValue),
-	"CancelRotateSecret":           op("rotate", true, (*Sim).cancelRotateSecret),
+	"CancelRotateSecret":           on("rotate", true, (*Sim).writable, (*Sim).cancelRotateSecret),
 	"CreateSecret":                 op("create", true, (*Sim).createSecret),
-	"DeleteResourcePolicy":         op("policy", true, (*Sim).deleteResourcePolicy),
+	"DeleteResourcePolicy":         on("policy", true, (*Sim).writable, (*Sim).deleteResourcePolicy),
 	"DeleteSecret":                 op("delete", true, (*Sim).deleteSecret),
-	"DescribeSecret":               op("read", false, (*Sim).describeSecret),
+	"DescribeSecret":               on("read", false, (*Sim).find, (*Sim).describeSecret),
 	"GetRandomPassword":            op("random", false, (*Sim).getRandomPassword),
-	"GetResourcePolicy":            op("policy", false, (*Sim).getResourcePolicy),
-	"GetSecretValue":               op("read", false, (*Sim).getSecretValue),
-	"ListSecretVersionIds":         op("versions", false, (*Sim).listSecretVersionIds),
+	"GetResourcePolicy":            on("policy", false, (*Sim).find, (*Sim).getResourcePolicy),
+	"GetSecretValue":               on("read", false, (*Sim).live, (*Sim).getSecretValue),
+	"ListSecretVersionIds":         on("versions", false, (*Sim).find, (*Sim).listSecretVersionIds),
 	"ListSecrets":                  op("list", false, (*Sim).listSecrets),
-	"PutResourcePolicy":            op("policy", true, (*Sim).putResourcePolicy),
-	"PutSecretValue":               op("write", true, (*Sim).putSecretValue),
-	"RemoveRegionsFromReplication": op("write", true, (*Sim).removeRegionsFromReplication),
-	"ReplicateSecretToRegions":     op("write", true, (*Sim).replicateSecretToRegions),
-	"RestoreSecret":                op("restore", true, (*Sim).restoreSecret),
-	"RotateSecret":                 op("rotate", true, (*Sim).rotateSecret),
-	"StopReplicationToReplica":     op("write", true, (*Sim).stopReplicationToReplica),
-	"TagResource":                  op("tag", true, (*Sim).tagResource),
-	"UntagResource":                op("tag", true, (*Sim).untagResource),
-	"UpdateSecret":                 op("write", true, (*Sim).updateSecret),
-	"UpdateSecretVersionStage":     op("write", true, (*Sim).updateSecretVersionStage),
+	"PutResourcePolicy":            on("policy", true, (*Sim).writable, (*Sim).putResourcePolicy),
+	"PutSecretValue":               on("write", true, (*Sim).writable, (*Sim).putSecretValue),
+	"RemoveRegionsFromReplication": on("write", true, (*Sim).writable, (*Sim).removeRegionsFromReplication),
+	"ReplicateSecretToRegions":     on("write", true, (*Sim).writable, (*Sim).replicateSecretToRegions),
+	"RestoreSecret":                on("restore", true, (*Sim).find, (*Sim).restoreSecret),
+	"RotateSecret":                 on("rotate", true, (*Sim).writable, (*Sim).rotateSecret),
+	"StopReplicationToReplica":     on("write", true, (*Sim).live, (*Sim).stopReplicationToReplica),
+	"TagResource":                  on("tag", true, (*Sim).writable, (*Sim).tagResource),
+	"UntagResource":                on("tag", true, (*Sim).writable, (*Sim).untagResource),
+	"UpdateSecret":                 on("write", true, (*Sim).live, (*Sim).updateSecret),
+	"UpdateSecretVersionStage":     on("write", true, (*Sim).writable, (*Sim).updateSecretVersionStage),
 	"ValidateResourcePolicy":       op("policy", false, (*Sim).validateResourcePolicy),
 }
 
@@ -112,14 +152,14 @@ func (s *Sim) Handler() http.Handler {
 		case strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded"):
 			s.sts(w, r, body)
 		default:
-			out, f := s.serve(w, r, body)
+			out, f := s.serve(r, body)
 			respond(w, out, f)
 		}
 	})
 }
 
 // serve answers one call, with faults on the wire.
-func (s *Sim) serve(w http.ResponseWriter, r *http.Request, body []byte) (any, *fault) {
+func (s *Sim) serve(r *http.Request, body []byte) ([]byte, *fault) {
 	name, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), "secretsmanager.")
 	do, known := operations[name]
 	if !ok || !known || r.Method != http.MethodPost {
@@ -144,7 +184,7 @@ func (s *Sim) serve(w http.ResponseWriter, r *http.Request, body []byte) (any, *
 		}
 	}
 	c.stale = faults.hit(StaleRead)
-	out, f := do.do(s, c, body)
+	out, f := do(s, c, body)
 	if faults.hit(LostAnswer) {
 		panic(http.ErrAbortHandler) // cuts the connection
 	}
@@ -158,26 +198,21 @@ var unmodeled = []string{"ValidationException", "AccessDeniedException", "Thrott
 	"ExpiredTokenException", "InvalidSignatureException", "MissingAuthenticationTokenException",
 	"IncompleteSignatureException"}
 
-func respond(w http.ResponseWriter, out any, f *fault) {
+func respond(w http.ResponseWriter, text []byte, f *fault) {
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 	w.Header().Set("X-Amzn-RequestId", uuid.NewString())
-	if f == nil {
-		text, err := json.Marshal(out)
-		if err == nil {
-			_, _ = w.Write(text)
-			return
+	if f != nil {
+		member, status := "Message", http.StatusBadRequest
+		if slices.Contains(unmodeled, f.Code) {
+			member = "message"
 		}
-		f = &fault{"InternalServiceError", "the answer cannot be written"}
+		if f.Code == "InternalServiceError" {
+			status = http.StatusInternalServerError
+		}
+		w.WriteHeader(status)
+		code, _ := json.Marshal(f.Code)
+		message, _ := json.Marshal(f.Message) // encoding a string cannot fail
+		text = fmt.Appendf(nil, `{"__type":%s,"%s":%s}`, code, member, message)
 	}
-	member, status := "Message", http.StatusBadRequest
-	if slices.Contains(unmodeled, f.Code) {
-		member = "message"
-	}
-	if f.Code == "InternalServiceError" {
-		status = http.StatusInternalServerError
-	}
-	w.WriteHeader(status)
-	code, _ := json.Marshal(f.Code)
-	text, _ := json.Marshal(f.Message) // encoding a string cannot fail
-	fmt.Fprintf(w, `{"__type":%s,"%s":%s}`, code, member, text)
+	_, _ = w.Write(text)
 }
