@@ -21,7 +21,7 @@ import (
 )
 
 // record returns what happened after begin, oldest first. Secrets Manager does not show it.
-type record func(ctx context.Context, begin time.Time) ([]sim.Happened, error)
+type record func(ctx context.Context, begin time.Time) ([]sim.Progress, error)
 
 // recordOf returns the record of a secret: the simulator's or, on AWS, the function's log group.
 func recordOf(
@@ -38,7 +38,7 @@ func recordOf(
 
 // simulatorRecord reads the history that `rotatorctl sim` serves.
 func simulatorRecord(base, secret string) record {
-	return func(ctx context.Context, _ time.Time) (history []sim.Happened, err error) {
+	return func(ctx context.Context, _ time.Time) (history []sim.Progress, err error) {
 		address := strings.TrimSuffix(base, "/") + "/history/" + url.PathEscape(secret)
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 		if err != nil {
@@ -65,7 +65,7 @@ func logRecord(cfg aws.Config, secret, function, group string) record {
 	}
 	group = cmp.Or(group, "/aws/lambda/"+fleet.FunctionName(function))
 	client := cloudwatchlogs.NewFromConfig(cfg)
-	return func(ctx context.Context, begin time.Time) (steps []sim.Happened, err error) {
+	return func(ctx context.Context, begin time.Time) (steps []sim.Progress, err error) {
 		in := &cloudwatchlogs.FilterLogEventsInput{LogGroupName: &group, StartTime: aws.Int64(begin.UnixMilli()),
 			FilterPattern: aws.String(fmt.Sprintf(`{ $.secret = %q && $.message = "step *" }`, secret))}
 		for pages := cloudwatchlogs.NewFilterLogEventsPaginator(client, in); pages.HasMorePages(); {
@@ -76,7 +76,7 @@ func logRecord(cfg aws.Config, secret, function, group string) record {
 			for _, e := range page.Events {
 				var line struct{ Version, Step, Cause, Error string }
 				if json.Unmarshal([]byte(aws.ToString(e.Message)), &line) == nil {
-					steps = append(steps, sim.Happened{
+					steps = append(steps, sim.Progress{
 						Version: line.Version, Step: line.Step, Cause: line.Cause, Message: line.Error,
 					})
 				}

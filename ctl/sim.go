@@ -204,12 +204,14 @@ func printProgress(w io.Writer, p sim.Progress) {
 	what := p.Event
 	if what == "" {
 		what = fmt.Sprintf("%s, attempt %d", p.Step, p.Attempt)
-		if p.Err == "" {
+		if p.Message == "" {
 			what += ": ok"
 		}
 	}
-	if p.Err != "" {
-		what += ": " + strings.ReplaceAll(p.Err, "\n", " ")
+	for _, text := range []string{p.Cause, p.Message} {
+		if text != "" {
+			what += ": " + strings.ReplaceAll(text, "\n", " ")
+		}
 	}
 	labels := make([]string, 0, len(p.Labels))
 	for _, l := range slices.Sorted(maps.Keys(p.Labels)) {

@@ -1,8 +1,8 @@
 package sim
 
 import (
-	"container/heap"
-	"context"
+	"cmp"
+	"slices"
 	"sync"
 	"time"
 )
@@ -13,12 +13,10 @@ type Clock interface {
 	// Wall is the clients' time, for request quotas and stale reads: the machine's, unless the
 	// clock is moved by hand.
 	Wall() time.Time
-	// At calls f at t, or immediately if t has passed. stop cancels it.
-	At(t time.Time, f func()) (stop func())
+	// At calls f at t, or immediately if t has passed. stop reports whether it prevented that.
+	At(t time.Time, f func()) (stop func() bool)
 	// Go runs f concurrently. A clock that is moved by hand waits for it.
 	Go(f func())
-	// Sleep waits for d or until ctx is done. Only functions run by Go may call it.
-	Sleep(ctx context.Context, d time.Duration) error
 }
 
 type realClock struct {
@@ -52,27 +50,11 @@ func (c *realClock) notBefore(t time.Time) {
 	}
 }
 
-func (c *realClock) shrink(d time.Duration) time.Duration {
-	return time.Duration(float64(d) / c.speed)
-}
-
-func (c *realClock) At(t time.Time, f func()) func() {
-	timer := time.AfterFunc(c.shrink(t.Sub(c.Now())), f)
-	return func() { timer.Stop() }
+func (c *realClock) At(t time.Time, f func()) func() bool {
+	return time.AfterFunc(time.Duration(float64(t.Sub(c.Now()))/c.speed), f).Stop
 }
 
 func (c *realClock) Go(f func()) { go f() }
-
-func (c *realClock) Sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(c.shrink(d))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
 
 // ManualClock moves only when Advance is called. A test, or a benchmark of a whole year, runs as
 // fast as the machine can.
@@ -80,9 +62,13 @@ type ManualClock struct {
 	mu   sync.Mutex
 	idle *sync.Cond
 	now  time.Time
-	due  agenda
+	due  []*entry // earliest first
 	busy int
-	seq  int
+}
+
+type entry struct {
+	t time.Time
+	f func()
 }
 
 // NewManualClock returns a clock that is stopped at now.
@@ -103,24 +89,23 @@ func (c *ManualClock) Now() time.Time {
 func (c *ManualClock) Wall() time.Time { return c.Now() }
 
 // At calls f when the clock reaches t.
-func (c *ManualClock) At(t time.Time, f func()) func() {
+func (c *ManualClock) At(t time.Time, f func()) func() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := c.at(t, f)
-	return func() {
+	e := &entry{t, f}
+	i, _ := slices.BinarySearchFunc(c.due, e, func(have, e *entry) int {
+		return cmp.Or(have.t.Compare(e.t), -1) // after those of the same time
+	})
+	c.due = slices.Insert(c.due, i, e)
+	return func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if e.index >= 0 {
-			heap.Remove(&c.due, e.index)
+		i := slices.Index(c.due, e)
+		if i >= 0 {
+			c.due = slices.Delete(c.due, i, i+1)
 		}
+		return i >= 0
 	}
-}
-
-func (c *ManualClock) at(t time.Time, f func()) *entry {
-	c.seq++
-	e := &entry{t: t, seq: c.seq, f: f}
-	heap.Push(&c.due, e)
-	return e
 }
 
 // Go runs f concurrently; Advance waits for it.
@@ -142,36 +127,6 @@ func (c *ManualClock) rest(n int) {
 	}
 }
 
-// Sleep waits until the clock has moved by d.
-func (c *ManualClock) Sleep(ctx context.Context, d time.Duration) error {
-	woken := make(chan struct{})
-	c.mu.Lock()
-	// Count a woken sleeper as busy before it runs, or the clock could move in between.
-	e := c.at(c.now.Add(d), func() {
-		c.rest(1)
-		close(woken)
-	})
-	if c.busy--; c.busy == 0 {
-		c.idle.Broadcast()
-	}
-	c.mu.Unlock()
-	select {
-	case <-woken:
-		return nil
-	case <-ctx.Done():
-	}
-	c.mu.Lock()
-	if e.index < 0 { // it is just being woken
-		c.mu.Unlock()
-		<-woken
-		return nil
-	}
-	heap.Remove(&c.due, e.index)
-	c.busy++
-	c.mu.Unlock()
-	return ctx.Err()
-}
-
 // Advance moves the clock by d and runs, in order, everything that falls due on the way.
 func (c *ManualClock) Advance(d time.Duration) {
 	c.mu.Lock()
@@ -185,7 +140,8 @@ func (c *ManualClock) Advance(d time.Duration) {
 			c.now = end
 			return
 		}
-		e := heap.Pop(&c.due).(*entry)
+		e := c.due[0]
+		c.due = c.due[1:]
 		if e.t.After(c.now) {
 			c.now = e.t
 		}
@@ -193,38 +149,4 @@ func (c *ManualClock) Advance(d time.Duration) {
 		e.f()
 		c.mu.Lock()
 	}
-}
-
-type entry struct {
-	t          time.Time
-	seq, index int
-	f          func()
-}
-
-// agenda is a heap of entries, earliest first.
-type agenda []*entry
-
-func (a agenda) Len() int { return len(a) }
-func (a agenda) Less(i, j int) bool {
-	if a[i].t.Equal(a[j].t) {
-		return a[i].seq < a[j].seq
-	}
-	return a[i].t.Before(a[j].t)
-}
-func (a agenda) Swap(i, j int) {
-	a[i], a[j] = a[j], a[i]
-	a[i].index, a[j].index = i, j
-}
-func (a *agenda) Push(x any) {
-	e := x.(*entry)
-	e.index = len(*a)
-	*a = append(*a, e)
-}
-func (a *agenda) Pop() any {
-	old := *a
-	e := old[len(old)-1]
-	old[len(old)-1] = nil
-	*a = old[:len(old)-1]
-	e.index = -1
-	return e
 }

@@ -53,7 +53,6 @@ func (s *Sim) deleteSecret(c *caller, in deleteInput) (answer, *fault) {
 			sec.ARN, strings.Join(regions, ", "))
 	}
 	if in.ForceDeleteWithoutRecovery {
-		sec.Deleted = now
 		s.erase(sec)
 		return sec.answer("DeletionDate", stamp(now)), nil
 	}
@@ -64,7 +63,7 @@ func (s *Sim) deleteSecret(c *caller, in deleteInput) (answer, *fault) {
 	sec.touch(now)
 	s.bury(sec)
 	s.stir(sec)
-	s.announce(sec, "StartSecretVersionDelete", "", "")
+	s.announce(sec, "StartSecretVersionDelete", "", nil)
 	return sec.answer("DeletionDate", stamp(sec.Deleted)), nil
 }
 
@@ -82,13 +81,14 @@ func (s *Sim) bury(sec *secret) {
 
 // erase removes a secret permanently. A rotation in progress notices and ends.
 func (s *Sim) erase(sec *secret) {
+	sec.Deleted = s.clock.Now()
 	s.unplan(sec)
 	s.stir(sec)
 	if sec.undead != nil {
 		sec.undead()
 	}
 	delete(s.accounts[sec.Account], sec.place())
-	s.announce(sec, "EndSecretVersionDelete", "", "")
+	s.announce(sec, "EndSecretVersionDelete", "", nil)
 }
 
 func (s *Sim) restoreSecret(_ *caller, sec *secret, _ idInput) (answer, *fault) {
@@ -99,8 +99,13 @@ func (s *Sim) restoreSecret(_ *caller, sec *secret, _ idInput) (answer, *fault) 
 		sec.Deleted = time.Time{}
 		sec.touch(s.clock.Now())
 		sec.undead()
-		s.rearm(sec)
-		s.announce(sec, "CancelSecretVersionDelete", "", "")
+		r, now := &sec.Rotation, s.clock.Now()
+		if _, unfinished := sec.unfinished(); unfinished || now.After(r.Next) {
+			s.rearm(sec)
+		} else {
+			s.arm(sec, r.Open, r.Next, now)
+		}
+		s.announce(sec, "CancelSecretVersionDelete", "", nil)
 	}
 	return sec.answer(), nil
 }

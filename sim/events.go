@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -9,19 +10,23 @@ import (
 	"github.com/google/uuid"
 )
 
-// Progress is a completed step of a rotation, or an event.
+// Progress is a completed step of a rotation, or an event. It never contains a value of the secret.
 type Progress struct {
-	Time time.Time
+	Time time.Time `json:"time"`
 	// Secret is the ARN.
-	Secret, Name, Version string
+	Secret  string `json:"secret"`
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Step    string `json:"step,omitempty"`
 	// Attempt counts from 1.
-	Attempt int
-	Step    string
+	Attempt int `json:"attempt,omitempty"`
 	// Event is the name of the event sent to EventBridge, or "" for a step.
-	Event string
-	// Err is the step's error, or "". It never contains a value of the secret.
-	Err    string
-	Labels map[string]string // the version that each label is on
+	Event string `json:"event,omitempty"`
+	// Cause and Message say why a step failed: the function's errorType and errorMessage, as far as it
+	// has them. An event has a message if no step explains it.
+	Cause   string            `json:"cause,omitempty"`
+	Message string            `json:"message,omitempty"`
+	Labels  map[string]string `json:"labels"` // the version that each label is on
 }
 
 // Stats counts what happened since the start.
@@ -44,7 +49,7 @@ func (s *Sim) Stats() Stats {
 func (s *Sim) History(id string) ([]Progress, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sec, f := s.find(s.owner(id), id)
+	sec, f := s.own(id)
 	if f != nil {
 		return nil, f
 	}
@@ -62,12 +67,19 @@ func (s *Sim) note(sec *secret, p Progress) {
 	sec.history = append(sec.history, p)
 }
 
-// announce sends an event to EventBridge.
+// announce sends an event to EventBridge; err is the error of a failure.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/retrieve-ct-entries.html
-func (s *Sim) announce(sec *secret, name, token, message string) {
+func (s *Sim) announce(sec *secret, name, token string, err error) {
 	now := s.clock.Now().UTC()
-	s.note(sec, Progress{Time: now, Secret: sec.ARN, Name: sec.Name, Version: token, Event: name, Err: message,
-		Labels: maps.Clone(sec.Labels)})
+	p := Progress{Time: now, Secret: sec.ARN, Name: sec.Name, Version: token, Event: name, Labels: maps.Clone(sec.Labels)}
+	message := ""
+	if step, ok := errors.AsType[*stepError](err); ok {
+		message = step.message
+	} else if err != nil {
+		message = err.Error()
+		p.Message = message
+	}
+	s.note(sec, p)
 	if s.opts.Events == nil {
 		return
 	}

@@ -31,15 +31,24 @@ func (f *fleet) drawn() float64 {
 	return f.chance.Float64()
 }
 
+// sleep waits until the clock has moved by d, in a function run by Go.
+func (c *ManualClock) sleep(d time.Duration) {
+	woken := make(chan struct{})
+	c.At(c.Now().Add(d), func() {
+		c.rest(1) // before it runs, or the clock could move in between
+		close(woken)
+	})
+	c.rest(-1)
+	<-woken
+}
+
 // apiCall makes an API call, with the SDK's three attempts and pauses.
-func apiCall[In interface{ id() string }](ctx context.Context, f *fleet, group string,
+func apiCall[In interface{ id() string }](f *fleet, group string,
 	do func(*Sim, *caller, *secret, In) (answer, *fault), in In) (answer, error) {
 	const account = "123456789012"
 	c := &caller{account: account, region: "us-east-1", arn: "arn:aws:iam::" + account + ":root"}
 	for try := 0; ; try++ {
-		if err := f.clock.Sleep(ctx, 20*time.Millisecond); err != nil {
-			return nil, err
-		}
+		f.clock.sleep(20 * time.Millisecond)
 		f.Sim.mu.Lock()
 		var out answer
 		var sec *secret
@@ -57,14 +66,12 @@ func apiCall[In interface{ id() string }](ctx context.Context, f *fleet, group s
 		if bad.Code != "ThrottlingException" || try == 2 {
 			return nil, bad
 		}
-		if err := f.clock.Sleep(ctx, time.Duration(f.drawn()*float64(time.Second)*float64(int(1)<<try))); err != nil {
-			return nil, err
-		}
+		f.clock.sleep(time.Duration(f.drawn() * float64(time.Second) * float64(int(1)<<try)))
 	}
 }
 
 // Invoke makes the rotation function's calls, seven in a rotation.
-func (f *fleet) Invoke(ctx context.Context, payload []byte) ([]byte, string, error) {
+func (f *fleet) Invoke(_ context.Context, payload []byte) ([]byte, string, error) {
 	var r request
 	if err := json.Unmarshal(payload, &r); err != nil {
 		return nil, "", err
@@ -73,27 +80,27 @@ func (f *fleet) Invoke(ctx context.Context, payload []byte) ([]byte, string, err
 		return nil, "", errors.New("the target does not answer")
 	}
 	on := idInput{r.SecretId}
-	d, err := apiCall(ctx, f, "read", (*Sim).describeSecret, on)
+	d, err := apiCall(f, "read", (*Sim).describeSecret, on)
 	if err != nil {
 		return nil, "", err
 	}
 	switch r.Step {
 	case "createSecret":
-		if _, err = apiCall(ctx, f, "read", (*Sim).getSecretValue, getInput{idInput: on}); err != nil {
+		if _, err = apiCall(f, "read", (*Sim).getSecretValue, getInput{idInput: on}); err != nil {
 			return nil, "", err
 		}
 		value := "made for " + r.ClientRequestToken
-		_, err = apiCall(ctx, f, "write", (*Sim).putSecretValue, putInput{
+		_, err = apiCall(f, "write", (*Sim).putSecretValue, putInput{
 			idInput: on, valueInput: valueInput{ClientRequestToken: r.ClientRequestToken, SecretString: &value},
 			VersionStages: []string{pending}, RotationToken: r.RotationToken,
 		})
 	case "setSecret", "testSecret":
-		err = f.clock.Sleep(ctx, 200*time.Millisecond)
+		f.clock.sleep(200 * time.Millisecond)
 	case "finishSecret":
 		for v, labels := range d["VersionIdsToStages"].(map[string][]string) {
 			for _, l := range labels {
 				if l == current && v != r.ClientRequestToken {
-					_, err = apiCall(ctx, f, "write", (*Sim).updateSecretVersionStage, stageInput{
+					_, err = apiCall(f, "write", (*Sim).updateSecretVersionStage, stageInput{
 						idInput: on, VersionStage: current, MoveToVersionId: r.ClientRequestToken,
 						RemoveFromVersionId: v,
 					})

@@ -28,7 +28,7 @@ func TestHistoryIsServed(t *testing.T) {
 	}
 	_ = b.WaitRotation(ctx, "shop/db")
 	text, header := b.fetchPage("history/shop/db")
-	var history []Happened
+	var history []Progress
 	if err := json.Unmarshal([]byte(text), &history); err != nil || header.Get("Content-Type") != "application/json" {
 		t.Fatalf("%v: %s", err, text)
 	}

@@ -21,9 +21,7 @@ type caller struct {
 	account, arn string
 	// region is the region that the call was signed for.
 	region string
-	// assumed means that the credentials belong to an assumed role.
-	assumed bool
-	// role is the ARN of that role, else "".
+	// role is the ARN of the role that was assumed, or "".
 	role      string
 	operation string
 	// stale means that the call may miss the last write.
@@ -37,16 +35,6 @@ type session struct {
 	role          string // the role's own ARN
 	id            string // the role's id and the session's name
 	expires       time.Time
-}
-
-// owner is the identity of the program itself, in the account and region of an ARN, or in the
-// default ones.
-func (s *Sim) owner(id string) *caller {
-	account, region := s.opts.Account, s.opts.Region
-	if parts := strings.SplitN(id, ":", 7); len(parts) == 7 {
-		account, region = parts[4], parts[3]
-	}
-	return &caller{account: account, region: region, arn: "arn:aws:iam::" + account + ":root"}
 }
 
 var (
@@ -125,7 +113,7 @@ func (s *Sim) identify(r *http.Request, body []byte, service string) (*caller, *
 				"Secret Access Key and signing method. Consult the service documentation for details.",
 		}
 	}
-	return &caller{account: have.account, region: m[3], arn: have.arn, assumed: true, role: have.role}, nil
+	return &caller{account: have.account, region: m[3], arn: have.arn, role: have.role}, nil
 }
 
 // signed checks a signature by computing it again.

@@ -29,16 +29,11 @@ type Configured interface {
 
 const functionsPath = "/2015-03-31/functions"
 
-// isLambda reports whether a request is one of Lambda's API.
-func isLambda(r *http.Request) bool {
-	return r.URL.Path == functionsPath || strings.HasPrefix(r.URL.Path, functionsPath+"/")
-}
-
 // lambda answers GetFunctionConfiguration and ListFunctions, which say what rotates a secret.
 // Source: https://docs.aws.amazon.com/lambda/latest/api/API_GetFunctionConfiguration.html,
 // https://docs.aws.amazon.com/lambda/latest/api/API_ListFunctions.html
-func (s *Sim) lambda(w http.ResponseWriter, r *http.Request, body []byte) {
-	out, f := s.askLambda(r, body)
+func (s *Sim) lambda(w http.ResponseWriter, r *http.Request) {
+	out, f := s.askLambda(r)
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Amzn-RequestId", uuid.NewString())
 	if f != nil {
@@ -56,8 +51,8 @@ func (s *Sim) lambda(w http.ResponseWriter, r *http.Request, body []byte) {
 	_ = json.NewEncoder(w).Encode(out) // to a client that has gone
 }
 
-func (s *Sim) askLambda(r *http.Request, body []byte) (answer, *fault) {
-	c, f := s.identify(r, body, "lambda")
+func (s *Sim) askLambda(r *http.Request) (answer, *fault) {
+	c, f := s.identify(r, nil, "lambda") // these operations have no body
 	if f != nil {
 		return nil, f
 	}
@@ -102,11 +97,7 @@ func (s *Sim) listFunctions(c *caller, q url.Values) (answer, *fault) {
 	for _, arn := range page {
 		list = append(list, s.describeFunction(arn))
 	}
-	out := answer{"Functions": list}
-	if next != "" {
-		out["NextMarker"] = string(next)
-	}
-	return out, nil
+	return answer{"Functions": list, "NextMarker": next}, nil
 }
 
 // getFunctionConfiguration finds a function by its name, its partial ARN or its ARN. Functions have
@@ -157,16 +148,8 @@ func (s *Sim) describeFunction(arn string) answer {
 		return out
 	}
 	config := f.Configuration()
-	for name, text := range map[string]string{
-		"Runtime": config.Runtime, "Handler": config.Handler, "Description": config.Description,
-	} {
-		if text != "" {
-			out[name] = text
-		}
-	}
-	if config.Timeout > 0 {
-		out["Timeout"] = int(config.Timeout.Seconds())
-	}
+	out["Runtime"], out["Handler"], out["Description"] = config.Runtime, config.Handler, config.Description
+	out["Timeout"] = int(config.Timeout.Seconds())
 	if len(config.Environment) > 0 {
 		out["Environment"] = answer{"Variables": config.Environment}
 	}

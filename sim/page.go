@@ -12,7 +12,6 @@ import (
 	"html/template"
 	"maps"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -77,16 +76,9 @@ type pageRow struct {
 	Key, Name  string
 	Place      string // its region and account, unless both are the simulator's
 	Late       bool
-	Again      bool // it failed, and its rotation still runs
-	Failure    *pageFailure
+	Again      bool      // it failed, and its rotation still runs
+	Failure    *Progress // what went wrong in the last attempt of a rotation
 	Last, Next time.Time
-}
-
-// pageFailure is what went wrong in the last attempt of a rotation.
-type pageFailure struct {
-	Step           string
-	Attempt        int
-	Cause, Message string
 }
 
 type pageDetail struct {
@@ -96,7 +88,7 @@ type pageDetail struct {
 	Deleted                 time.Time
 	Replicas                []replica
 	Versions                []pageVersion
-	Timeline                []pageStep
+	Timeline                []Progress // newest first
 }
 
 type pageVersion struct {
@@ -104,23 +96,6 @@ type pageVersion struct {
 	Created time.Time
 	Empty   bool
 	Labels  []string
-}
-
-type pageStep struct {
-	Progress
-	Failure *pageFailure
-	Marks   []pageMark
-}
-
-// pageMark is a label and its version.
-type pageMark struct{ Label, Version string }
-
-// pagePath matches the overview and the page of one secret, by its key.
-var pagePath = regexp.MustCompile(`^/([A-Za-z0-9]{6}(-[a-z0-9-]+)?)?$`)
-
-// isPage reports whether a request comes from a browser.
-func isPage(r *http.Request) bool {
-	return r.Method == http.MethodGet && r.URL.RawQuery == "" && pagePath.MatchString(r.URL.Path)
 }
 
 // page shows all secrets, or the versions, the labels and the timeline of one.
@@ -145,36 +120,15 @@ func (s *Sim) page(w http.ResponseWriter, r *http.Request) {
 	_ = z.Close()
 }
 
-// historyPath is where the history of a secret is, by its ARN or name.
-const historyPath = "/history/"
-
-// Happened is an entry of a secret's history as GET /history/SECRET serves it: a step that ended, or
-// an event.
-type Happened struct {
-	Time    time.Time `json:"time"`
-	Version string    `json:"version"`
-	Step    string    `json:"step,omitempty"`
-	Attempt int       `json:"attempt,omitempty"`
-	Event   string    `json:"event,omitempty"`
-	// Cause and Message are the function's errorType and errorMessage, as far as it has them.
-	Cause   string `json:"cause,omitempty"`
-	Message string `json:"message,omitempty"`
-}
-
-// serveHistory answers with a secret's history, the oldest first. It holds no value.
+// serveHistory answers with a secret's history, the oldest first.
 func (s *Sim) serveHistory(w http.ResponseWriter, r *http.Request) {
-	history, err := s.History(strings.TrimPrefix(r.URL.Path, historyPath))
+	history, err := s.History(r.PathValue("secret"))
 	if err != nil {
 		http.NotFound(w, r)
 		return
 	}
-	out := []Happened{}
-	for _, p := range history {
-		f := failureOf(p)
-		out = append(out, Happened{p.Time, p.Version, p.Step, p.Attempt, p.Event, f.Cause, f.Message})
-	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(out) // a reader that went away
+	_ = json.NewEncoder(w).Encode(history) // a reader that went away
 }
 
 // pageData collects the data under the lock, to render it without the lock.
@@ -183,7 +137,7 @@ func (s *Sim) pageData(r *http.Request) *pageData {
 	defer s.mu.Unlock()
 	now := s.clock.Now()
 	d := &pageData{Host: r.Host, Region: s.opts.Region, Faults: s.opts.Faults.String(), Now: now, Stats: s.stats}
-	key := r.URL.Path[1:]
+	key := r.PathValue("key")
 	d.Missing = key != ""
 	groups := []*pageGroup{
 		{ID: "failing", Title: "Failing"}, {ID: "late", Title: "Late"}, {ID: "running", Title: "Running"},
@@ -276,38 +230,20 @@ func (sec *secret) row(now time.Time) (state string, row pageRow) {
 
 // failure returns what went wrong in the last attempt of a rotation, or nil if it succeeded or was
 // abandoned.
-func (sec *secret) failure() *pageFailure {
-	for i, h := range slices.Backward(sec.history) {
-		switch h.Event {
-		case "RotationFailed", "TestRotationFailed":
-			if i > 0 && sec.history[i-1].Err != "" {
-				h = sec.history[i-1] // the step; the event has only the beginning of its error
-			}
-			return failureOf(h)
-		case "RotationSucceeded", "TestRotationSucceeded", "RotationAbandoned":
+func (sec *secret) failure() *Progress {
+	for _, h := range slices.Backward(sec.history) {
+		switch {
+		case h.Message != "":
+			return &h
+		case slices.Contains([]string{"RotationSucceeded", "TestRotationSucceeded", "RotationAbandoned"}, h.Event):
 			return nil
 		}
 	}
 	// A restart loses the timeline, but not the labels.
 	if _, unfinished := sec.unfinished(); unfinished && sec.Rotation.Enabled && !sec.Rotation.Running {
-		return &pageFailure{Message: "The last rotation did not complete. AWSPENDING is on its version."}
+		return &Progress{Message: "The last rotation did not complete. AWSPENDING is on its version."}
 	}
 	return nil
-}
-
-// failureOf parses a function's error response. Any other text stays as it is.
-func failureOf(p Progress) *pageFailure {
-	f := &pageFailure{Step: p.Step, Attempt: p.Attempt, Message: p.Err}
-	_, answer, ok := strings.Cut(p.Err, " step: ")
-	if !ok {
-		return f
-	}
-	f.Message = answer
-	var told struct{ ErrorType, ErrorMessage string }
-	if json.Unmarshal([]byte(answer), &told) == nil && told.ErrorType+told.ErrorMessage != "" {
-		f.Cause, f.Message = told.ErrorType, told.ErrorMessage
-	}
-	return f
 }
 
 // detail returns everything that the page shows of a secret.
@@ -317,8 +253,10 @@ func (sec *secret) detail(state string, row pageRow) *pageDetail {
 		Function: r.Function, Deleted: sec.Deleted,
 		Replicas: slices.Clone(sec.Replicas)}
 	if r.Rules != nil {
-		d.Schedule = cmp.Or(r.Rules.ScheduleExpression,
-			fmt.Sprintf("every %d days", valueOf(r.Rules.AutomaticallyAfterDays)))
+		d.Schedule = r.Rules.ScheduleExpression
+		if n := r.Rules.AutomaticallyAfterDays; n != nil {
+			d.Schedule = fmt.Sprintf("every %d days", *n)
+		}
 		if r.Rules.Duration != "" {
 			d.Schedule += " for " + r.Rules.Duration
 		}
@@ -336,16 +274,7 @@ func (sec *secret) detail(state string, row pageRow) *pageDetail {
 		return cmp.Or(b.Created.Compare(a.Created), strings.Compare(a.ID, b.ID))
 	})
 	d.Versions = d.Versions[:min(max(8, len(sec.byVersion())), len(d.Versions))]
-	for i, h := range slices.Backward(sec.history) {
-		step := pageStep{Progress: h}
-		// The step before an event has the longer version of the same text.
-		if h.Err != "" && (h.Event == "" || i == 0 || !strings.HasPrefix(sec.history[i-1].Err, h.Err)) {
-			step.Failure = failureOf(h)
-		}
-		for _, l := range slices.Sorted(maps.Keys(h.Labels)) {
-			step.Marks = append(step.Marks, pageMark{l, h.Labels[l]})
-		}
-		d.Timeline = append(d.Timeline, step)
-	}
+	d.Timeline = slices.Clone(sec.history)
+	slices.Reverse(d.Timeline)
 	return d
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"context"
 	"path/filepath"
 	"testing"
 	"time"
@@ -312,6 +313,30 @@ func TestReplicationFailsWhereTheNameIsTaken(t *testing.T) {
 		t.Errorf("%+v, %v", out, err)
 	}
 	b.wantValue(there, regional(arn, ireland), "one")
+}
+
+func TestAnOverwrittenSecretIsNoLongerRotated(t *testing.T) {
+	b := newBench(t, Options{})
+	b.create("db")
+	there, calls := b.at(ireland), 0
+	b.RegisterFunction(lambda, InvokerFunc(func(context.Context, []byte) ([]byte, string, error) {
+		calls++
+		return nil, "Unhandled", nil
+	}))
+	if _, err := there.CreateSecret(ctx, &sm.CreateSecretInput{Name: aws.String("db")}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := there.RotateSecret(ctx, &sm.RotateSecretInput{
+		SecretId: aws.String("db"), RotationLambdaARN: aws.String(lambda),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	b.settle(0)
+	b.replicate("db", true, ireland)
+	b.settle(time.Hour)
+	if calls != 1 {
+		t.Errorf("%d calls of the function, not 1", calls)
+	}
 }
 
 func TestAReplicaRegionMustBeAnotherOfThePartition(t *testing.T) {

@@ -29,8 +29,8 @@ type rotation struct {
 	Test    bool
 	Tokens  []string
 
-	cancel func() // cancels the planned rotation
-	wake   context.CancelFunc
+	cancel func() bool // cancels the planned rotation
+	retry  func() bool // cancels the next attempt of the running one
 	// start is when the running rotation would have started on an infinitely fast machine: under a
 	// fast clock, the machine's own delays would count as service time.
 	start time.Time
@@ -73,24 +73,20 @@ func (in rotateInput) check() *fault {
 // managed external secret has no function: its configuration is stored, and nothing is rotated.
 func (s *Sim) rotateSecret(_ *caller, sec *secret, in rotateInput) (answer, *fault) {
 	r := &sec.Rotation
-	var times *schedule
 	if new := in.RotationRules; new != nil {
 		if new.AutomaticallyAfterDays != nil && new.ScheduleExpression != "" {
 			return nil, invalidParameter("You cannot specify both rotation frequency and schedule expression together.")
 		}
-		var err error
-		if times, err = new.schedule(); err != nil {
+		if _, err := new.schedule(); err != nil {
 			return nil, invalidParameter("Invalid rotation rules: %s.", err.Error())
 		}
 	}
+	rules := cmp.Or(in.RotationRules, r.Rules)
 	function := cmp.Or(in.RotationLambdaARN, r.Function)
 	if role := cmp.Or(in.ExternalSecretRotationRoleArn, r.Role); function == "" && role != "" {
-		r.Enabled, r.Role = true, role
+		r.Enabled, r.Role, r.Rules = true, role, rules
 		if in.ExternalSecretRotationMetadata != nil {
 			r.Metadata = in.ExternalSecretRotationMetadata
-		}
-		if in.RotationRules != nil {
-			r.Rules = in.RotationRules
 		}
 		sec.touch(s.clock.Now())
 		return sec.answer(), nil
@@ -115,15 +111,8 @@ func (s *Sim) rotateSecret(_ *caller, sec *secret, in rotateInput) (answer, *fau
 	if f := sec.room([]string{pending}, 0); f != nil {
 		return nil, f
 	}
-	r.Enabled, r.Function = true, function
+	r.Enabled, r.Function, r.Rules = true, function, rules
 	now := s.clock.Now()
-	if in.RotationRules != nil {
-		r.Rules = in.RotationRules
-		r.Rules.Derived = 0
-		if times != nil && r.Rules.ScheduleExpression != "" {
-			r.Rules.Derived = times.derived(now)
-		}
-	}
 	sec.touch(now)
 	s.plan(sec, now)
 	s.begin(sec, in.ClientRequestToken, test, now)
@@ -146,19 +135,8 @@ func (s *Sim) begin(sec *secret, token string, test bool, start time.Time) {
 	r := &sec.Rotation
 	r.Running, r.Token, r.Test, r.Tokens, r.err, r.start = true, token, test, nil, nil, start
 	s.stats.Started++
-	s.announce(sec, named(test, "RotationStarted"), token, "")
-	s.resume(sec)
-}
-
-// resume continues the rotation that was running according to a secret's state.
-func (s *Sim) resume(sec *secret) {
-	ctx, wake := context.WithCancel(s.life)
-	sec.Rotation.wake = wake
-	token, test := sec.Rotation.Token, sec.Rotation.Test
-	s.clock.Go(func() {
-		defer wake()
-		s.rotate(ctx, sec, token, test)
-	})
+	s.announce(sec, named(test, "RotationStarted"), token, nil)
+	s.run(sec, token, test, 1)
 }
 
 func named(test bool, event string) string {
@@ -191,67 +169,61 @@ var (
 
 // over returns why a rotation cannot continue, or nil.
 func (sec *secret) over(token string) error {
+	r := &sec.Rotation
 	switch {
 	case !sec.Deleted.IsZero():
 		return errDeleted
-	case sec.Labels[pending] != token && sec.Labels[current] != token:
+	case r.Token != token, sec.Labels[pending] != token && sec.Labels[current] != token:
 		return errAbandoned
-	case !sec.Rotation.Enabled:
+	case !r.Enabled:
 		return errCanceled
 	}
 	return nil
 }
 
-// stir wakes a rotation that waits for its next attempt if it cannot continue.
+// stir ends a rotation that waits for its next attempt if it cannot continue.
 func (s *Sim) stir(sec *secret) {
-	if r := &sec.Rotation; r.Running && sec.over(r.Token) != nil {
-		r.wake()
+	r := &sec.Rotation
+	if over := sec.over(r.Token); r.Running && over != nil && r.retry != nil && r.retry() {
+		s.end(sec, r.Token, r.Test, 0, over)
 	}
 }
 
-// rotate runs a rotation until it succeeds, is over, or has used all attempts. Each attempt starts
-// over with createSecret and the same token. A test is not retried.
-func (s *Sim) rotate(ctx context.Context, sec *secret, token string, test bool) {
-	for attempt := 1; ; attempt++ {
+// run makes an attempt of a rotation in the background, and others until one succeeds, the rotation
+// is over, or all are used. Each starts over with createSecret and the same token. A test is not
+// retried.
+func (s *Sim) run(sec *secret, token string, test bool, attempt int) {
+	s.clock.Go(func() {
 		wall := s.clock.Wall()
 		err := s.attempt(sec, token, test, attempt)
 		took := s.clock.Wall().Sub(wall)
 		s.mu.Lock()
-		if s.stopped() { // the state file says that it continues in the next run
-			s.mu.Unlock()
-			return
-		}
+		defer s.mu.Unlock()
 		over := sec.over(token)
-		if err == nil || over != nil || test || attempt >= s.opts.MaxAttempts {
-			s.end(sec, token, test, took, err, over)
+		switch {
+		case s.stopped(): // the state file says that it continues in the next run
+		case err != nil && over == nil && !test && attempt < s.opts.MaxAttempts:
+			s.failed(sec, token, test, err)
+			s.stats.Retried++
+			r, delay := &sec.Rotation, s.opts.RetryDelay
+			r.start = r.start.Add(took + delay)
+			r.retry = s.clock.At(s.clock.Now().Add(delay), func() { s.run(sec, token, test, attempt+1) })
+		default:
+			s.end(sec, token, test, took, err)
 			s.keep()
-			s.mu.Unlock()
-			return
 		}
-		s.failed(sec, token, test, err)
-		s.stats.Retried++
-		if sec.Rotation.Token == token {
-			sec.Rotation.start = sec.Rotation.start.Add(took + s.opts.RetryDelay)
-		}
-		s.mu.Unlock()
-		_ = s.clock.Sleep(ctx, s.opts.RetryDelay) // stir wakes it early if the rotation is over
-	}
+	})
 }
 
 func (s *Sim) failed(sec *secret, token string, test bool, err error) {
 	s.stats.Failed++
-	message := err.Error()
-	var step *stepError
-	if errors.As(err, &step) {
-		message = step.message
-	}
-	s.announce(sec, named(test, "RotationFailed"), token, message)
+	s.announce(sec, named(test, "RotationFailed"), token, err)
 }
 
 // end settles a rotation, whose last attempt took the given time. err is nil if its version became
 // AWSCURRENT.
-func (s *Sim) end(sec *secret, token string, test bool, took time.Duration, err, over error) {
-	r := &sec.Rotation
+func (s *Sim) end(sec *secret, token string, test bool, took time.Duration, err error) {
+	r, over := &sec.Rotation, sec.over(token)
 	// If an operator removed AWSPENDING and started a new rotation, the state belongs to that one.
 	if r.Token == token {
 		r.Running, r.err = false, err
@@ -269,7 +241,7 @@ func (s *Sim) end(sec *secret, token string, test bool, took time.Duration, err,
 		if err != nil {
 			s.failed(sec, token, test, err)
 		} else {
-			s.announce(sec, "TestRotationSucceeded", token, "")
+			s.announce(sec, "TestRotationSucceeded", token, nil)
 		}
 		if due := r.due; !due.IsZero() {
 			if free := r.start.Add(took); due.Before(free) {
@@ -286,12 +258,12 @@ func (s *Sim) end(sec *secret, token string, test bool, took time.Duration, err,
 			s.stats.Late++
 		}
 		r.Last = sec.touch(now)
-		s.announce(sec, "RotationSucceeded", token, "")
+		s.announce(sec, "RotationSucceeded", token, nil)
 		s.plan(sec, now)
 	case over != nil:
 		if errors.Is(over, errAbandoned) {
 			s.stats.Abandoned++
-			s.announce(sec, "RotationAbandoned", token, "")
+			s.announce(sec, "RotationAbandoned", token, nil)
 			s.plan(sec, now)
 		}
 	default:
@@ -308,20 +280,12 @@ func (s *Sim) attempt(sec *secret, token string, test bool, n int) error {
 		todo = steps[2:3]
 	}
 	for _, step := range todo {
-		times := 1
-		if s.opts.Faults.hit(DuplicateStep) {
-			times = 2
+		err := s.step(sec, token, step, n)
+		if err == nil && s.opts.Faults.hit(DuplicateStep) {
+			err = s.step(sec, token, step, n)
 		}
-		for range times {
-			s.mu.Lock()
-			err := sec.over(token)
-			s.mu.Unlock()
-			if err != nil {
-				return err
-			}
-			if err := s.step(sec, token, step, n); err != nil {
-				return err
-			}
+		if err != nil {
+			return err
 		}
 	}
 	s.mu.Lock()
@@ -335,26 +299,24 @@ func (s *Sim) attempt(sec *secret, token string, test bool, n int) error {
 // step invokes the function for one step.
 func (s *Sim) step(sec *secret, token, step string, attempt int) error {
 	s.mu.Lock()
-	if s.stopped() {
-		s.mu.Unlock()
-		return errStopped
-	}
-	r := &sec.Rotation
-	proof := uuid.NewString()
-	if r.Token == token {
-		r.Tokens = append(r.Tokens, proof)
-	}
+	r, proof := &sec.Rotation, uuid.NewString()
 	arn, function := r.Function, s.functions[r.Function]
-	err := s.save() // the rotation token must also be valid after a crash
-	s.mu.Unlock()
-	if err != nil {
-		return fmt.Errorf("cannot save the state: %w", err)
+	err := sec.over(token)
+	if s.stopped() {
+		err = errStopped
 	}
-	payload, err := json.Marshal(map[string]string{"Step": step, "SecretId": sec.ARN, "ClientRequestToken": token,
-		"RotationToken": proof})
+	if err == nil {
+		r.Tokens = append(r.Tokens, proof)
+		if unsaved := s.save(); unsaved != nil { // the rotation token must also be valid after a crash
+			err = fmt.Errorf("cannot save the state: %w", unsaved)
+		}
+	}
+	s.mu.Unlock()
 	if err != nil {
 		return err
 	}
+	payload, _ := json.Marshal(map[string]string{"Step": step, "SecretId": sec.ARN, "ClientRequestToken": token,
+		"RotationToken": proof}) // encoding strings cannot fail
 	if function == nil {
 		err = fmt.Errorf("the function %s does not exist", arn)
 	} else {
@@ -367,31 +329,36 @@ func (s *Sim) step(sec *secret, token, step string, attempt int) error {
 			err = errors.New(string(body))
 		}
 	}
-	if err != nil {
-		err = &stepError{fmt.Sprintf("Error when executing lambda %s during %s step", arn, step), err}
-	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.stopped() { // it was cut off: ignore its answer
-		s.mu.Unlock()
 		return errStopped
-	}
-	if v := sec.Versions[token]; err == nil && v != nil && v.Unproved {
-		// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot_rotation.html
-		err = &stepError{message: fmt.Sprintf(
-			"Pending secret version %s for Secret %s was not created by Lambda %s. Remove the AWSPENDING staging "+
-				"label and restart rotation", token, sec.ARN, arn)}
 	}
 	p := Progress{Time: s.clock.Now(), Secret: sec.ARN, Name: sec.Name, Version: token, Attempt: attempt, Step: step,
 		Labels: maps.Clone(sec.Labels)}
 	if err != nil {
-		p.Err = sec.redacted(err.Error())
+		failed := &stepError{fmt.Sprintf("Error when executing lambda %s during %s step", arn, step), err}
+		cause, message := explained(err.Error())
+		p.Cause, p.Message = sec.redacted(cause), sec.redacted(cmp.Or(message, failed.message))
+		err = failed
+	} else if v := sec.Versions[token]; v != nil && v.Unproved {
+		// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot_rotation.html
+		p.Message = fmt.Sprintf(
+			"Pending secret version %s for Secret %s was not created by Lambda %s. Remove the AWSPENDING staging "+
+				"label and restart rotation", token, sec.ARN, arn)
+		err = &stepError{message: p.Message}
 	}
 	s.note(sec, p)
-	s.mu.Unlock()
-	if s.opts.Watch != nil {
-		s.opts.Watch(p)
-	}
 	return err
+}
+
+// explained splits a function's error response. Any other text is a message without a cause.
+func explained(text string) (cause, message string) {
+	var e struct{ ErrorType, ErrorMessage string }
+	if json.Unmarshal([]byte(text), &e) != nil || e.ErrorType+e.ErrorMessage == "" {
+		return "", text
+	}
+	return e.ErrorType, e.ErrorMessage
 }
 
 // WaitRotation waits until no rotation of a secret runs, and returns the last one's error. id is as
@@ -404,7 +371,7 @@ func (s *Sim) WaitRotation(ctx context.Context, id string) error {
 	})()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sec, f := s.find(s.owner(id), id)
+	sec, f := s.own(id)
 	if f != nil {
 		return f
 	}

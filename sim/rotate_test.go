@@ -580,3 +580,38 @@ func TestTheEndOfARotationDoesNotTouchARecreatedSecret(t *testing.T) {
 	b.settle(time.Hour)
 	b.wantStages("db", "1:[AWSCURRENT]")
 }
+
+func TestTheProgramsOwnCallsNeedNoPermission(t *testing.T) {
+	b := newBench(t, Options{})
+	b.create("db")
+	policy := `{"Version":"2012-10-17","Statement":{"Effect":"Deny","Principal":"*",` +
+		`"NotAction":"secretsmanager:PutResourcePolicy","Resource":"*"}}`
+	if _, err := b.client.PutResourcePolicy(ctx, &sm.PutResourcePolicyInput{
+		SecretId: aws.String("db"), ResourcePolicy: &policy,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.WaitRotation(ctx, "db"); err != nil {
+		t.Error(err)
+	}
+	if _, err := b.History("db"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAFailureWithoutATextHasAMessage(t *testing.T) {
+	b := newBench(t, Options{MaxAttempts: 1})
+	b.create("db")
+	b.RegisterFunction(lambda, InvokerFunc(func(context.Context, []byte) ([]byte, string, error) {
+		return nil, "Unhandled", nil
+	}))
+	if err := b.rotate("db", 2); err != nil {
+		t.Fatal(err)
+	}
+	b.settle(0)
+	h, err := b.History("db")
+	if err != nil || len(h) != 3 || h[1].Step != "createSecret" ||
+		h[1].Message != "Error when executing lambda "+lambda+" during createSecret step" {
+		t.Errorf("%+v, %v", h, err)
+	}
+}

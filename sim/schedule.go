@@ -1,7 +1,7 @@
 package sim
 
 import (
-	"cmp"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"math"
@@ -19,152 +19,105 @@ type rules struct {
 	AutomaticallyAfterDays *int64 `min:"1" max:"1000"`
 	Duration               string `min:"2" max:"3" pattern:"[0-9]+h"`
 	ScheduleExpression     string `min:"1" max:"256" pattern:"[0-9A-Za-z\\(\\)#\\?\\*\\-\\/, ]+"`
-	// Derived is AutomaticallyAfterDays as AWS derives it from an expression.
-	Derived int64
 }
 
-// shown returns the rules as DescribeSecret shows them.
+// shown returns the rules as DescribeSecret shows them: with the days that AWS derives from an
+// expression.
 func (r *rules) shown() answer {
 	if r == nil {
 		return nil
 	}
-	return answer{"AutomaticallyAfterDays": cmp.Or(r.Derived, valueOf(r.AutomaticallyAfterDays)),
-		"Duration": r.Duration, "ScheduleExpression": r.ScheduleExpression}
-}
-
-func valueOf(n *int64) int64 {
-	if n == nil {
-		return 0
+	out := answer{"Duration": r.Duration, "ScheduleExpression": r.ScheduleExpression}
+	if times, _ := r.schedule(); times != nil {
+		out["AutomaticallyAfterDays"] = times.days
 	}
-	return *n
+	return out
 }
 
 // schedule yields windows in which a secret is rotated, all in UTC.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotate-secrets_schedule.html
 type schedule struct {
-	hours    int // the interval of a rate in hours, or 0
-	days     int // the interval of a rate in days, or 0
-	cron     *cron
-	duration time.Duration // 0 for the default
+	next   func(time.Time) time.Time // when the first window after a time opens
+	length time.Duration             // of a window, or 0 for the rest of its day
+	days   int                       // between windows. Unknown: how AWS rounds; this is rounded up
 }
 
 const day = 24 * time.Hour
 
-var rateForm = regexp.MustCompile(`^rate\((\d+) (hours?|days?)\)$`)
+var rateForm = regexp.MustCompile(`^rate\((\d{1,5}) (hours?|days?)\)$`)
 
-// schedule parses rules; it returns nil if they name no time. Unknown: AWS's texts for a bad
-// schedule.
+// schedule parses rules; it returns nil if they name no time. A rate in days counts from the midnight
+// before. Its window, and that of a cron expression with one hour per day, lasts to the end of the
+// day by default; other windows last an hour. A window must end before the next one or, for a
+// schedule in days, before the day ends. Unknown: AWS's texts for a bad schedule, and from when AWS
+// counts a rate in hours; the simulator counts from the zero time, which keeps the windows exactly
+// one interval apart, and at midnight if the rate divides a day.
 func (r *rules) schedule() (*schedule, error) {
-	s := &schedule{}
-	if r.Duration != "" {
-		n, err := strconv.Atoi(strings.TrimSuffix(r.Duration, "h"))
-		if err != nil || n < 1 {
-			return nil, fmt.Errorf("duration %s is not a number of hours such as 3h", r.Duration)
-		}
-		s.duration = time.Duration(n) * time.Hour
+	e := r.ScheduleExpression
+	if r.AutomaticallyAfterDays != nil {
+		e = fmt.Sprintf("rate(%d days)", *r.AutomaticallyAfterDays)
 	}
-	switch e := r.ScheduleExpression; {
-	case r.AutomaticallyAfterDays != nil:
-		s.days = int(*r.AutomaticallyAfterDays)
-	case e == "" && r.Duration != "":
-		return nil, fmt.Errorf("a duration needs a schedule")
-	case e == "":
+	s, longest := &schedule{}, day
+	switch rate := rateForm.FindStringSubmatch(e); {
+	case e == "" && r.Duration == "":
 		return nil, nil
-	case strings.HasPrefix(e, "rate("):
-		m := rateForm.FindStringSubmatch(e)
-		if m == nil {
-			return nil, fmt.Errorf("%s is not rate(N hours) or rate(N days)", e)
-		}
-		n, err := strconv.Atoi(m[1])
-		if err != nil || n < 1 || n > 1000*24 {
+	case e == "":
+		return nil, errors.New("a duration needs a schedule")
+	case rate != nil:
+		n, err := strconv.Atoi(rate[1])
+		switch {
+		case err != nil || n < 1 || n > 1000*24:
 			return nil, fmt.Errorf("%s has an invalid interval", e)
-		}
-		if strings.HasPrefix(m[2], "h") {
-			if n < 4 {
-				return nil, fmt.Errorf("%s is more often than every four hours", e)
-			}
-			s.hours = n
-		} else {
+		case strings.HasPrefix(rate[2], "day"):
 			s.days = n
+			s.next = func(t time.Time) time.Time { return midnight(t).AddDate(0, 0, n) }
+		case n < 4:
+			return nil, fmt.Errorf("%s is more often than every four hours", e)
+		default:
+			s.days, s.length, longest = (n+23)/24, time.Hour, time.Duration(n)*time.Hour
+			s.next = func(t time.Time) time.Time { return t.UTC().Truncate(longest).Add(longest) }
 		}
 	default:
 		c, err := parseCron(e)
 		if err != nil {
 			return nil, err
 		}
-		s.cron = c
+		s.next = c.next
+		first := c.next(time.Time{})
+		s.days = int(math.Ceil(c.next(first).Sub(first).Hours() / 24))
+		if longest = day - time.Duration(c.hours[0])*time.Hour; len(c.hours) > 1 {
+			s.length, longest = time.Hour, c.gap()
+		}
 	}
-	return s, s.checkDuration()
-}
-
-// checkDuration checks that a window ends before the next one or, for a schedule in days, before
-// the day ends.
-func (s *schedule) checkDuration() error {
-	limit := day
-	switch {
-	case s.hours > 0:
-		limit = time.Duration(s.hours) * time.Hour
-	case s.cron != nil && len(s.cron.hours) > 1:
-		limit = s.cron.gap()
-	case s.cron != nil:
-		limit = day - time.Duration(s.cron.hours[0])*time.Hour
+	if r.Duration != "" {
+		n, err := strconv.Atoi(strings.TrimSuffix(r.Duration, "h"))
+		if err != nil || n < 1 {
+			return nil, fmt.Errorf("duration %s is not a number of hours such as 3h", r.Duration)
+		}
+		s.length = time.Duration(n) * time.Hour
 	}
-	if s.duration > limit {
-		return fmt.Errorf("a window of %.0f hours would reach beyond its limit of %.0f hours",
-			s.duration.Hours(), limit.Hours())
+	if s.length > longest {
+		return nil, fmt.Errorf("a window of %.0f hours would reach beyond its limit of %.0f hours",
+			s.length.Hours(), longest.Hours())
 	}
-	return nil
+	return s, nil
 }
 
 func midnight(t time.Time) time.Time { return t.UTC().Truncate(day) }
 
-// window returns the first window that opens after base. A rate in days counts from the midnight
-// before base. Its window, and that of a cron expression with one hour per day, lasts to the end of
-// the day; other windows last an hour. Unknown: from when AWS counts a rate in hours; the simulator
-// counts from the zero time, which keeps the windows exactly one interval apart, and at midnight if
-// the rate divides a day.
+// window returns the first window that opens after base.
 func (s *schedule) window(base time.Time) (open, end time.Time) {
-	base = base.UTC()
-	switch {
-	case s.days > 0:
-		open = midnight(base).AddDate(0, 0, s.days)
-	case s.hours > 0:
-		step := time.Duration(s.hours) * time.Hour
-		open = base.Truncate(step).Add(step)
-	default:
-		open = s.cron.next(base)
+	open = s.next(base)
+	if s.length > 0 {
+		return open, open.Add(s.length)
 	}
-	switch {
-	case s.duration > 0:
-		end = open.Add(s.duration)
-	case s.hours > 0 || s.cron != nil && len(s.cron.hours) > 1:
-		end = open.Add(time.Hour)
-	default:
-		end = midnight(open).Add(day - time.Second)
-	}
-	return open, end
-}
-
-// derived returns AutomaticallyAfterDays of an expression. Unknown: how AWS rounds; the simulator
-// rounds up to whole days.
-func (s *schedule) derived(now time.Time) int64 {
-	switch {
-	case s.days > 0:
-		return int64(s.days)
-	case s.hours > 0:
-		return int64((s.hours + 23) / 24)
-	}
-	first := s.cron.next(now)
-	return max(1, int64(math.Ceil(s.cron.next(first).Sub(first).Hours()/24)))
+	return open, midnight(open).Add(day - time.Second)
 }
 
 // cron is a cron expression of Secrets Manager, without minutes and years.
 type cron struct {
-	hours  []int // sorted
-	months [13]bool
-	// A day matches one of the two; the other is nil.
-	monthDays func(time.Time) bool
-	weekDays  func(time.Time) bool
+	hours, months []int // sorted
+	day           func(time.Time) bool
 }
 
 var (
@@ -177,7 +130,8 @@ func parseCron(e string) (*cron, error) {
 	inner, ok2 := strings.CutSuffix(inner, ")")
 	fields := strings.Fields(inner)
 	if !ok || !ok2 || len(fields) != 6 {
-		return nil, fmt.Errorf("%s is not cron(minutes hours day-of-month month day-of-week year)", e)
+		return nil, fmt.Errorf(
+			"%s is not rate(N hours), rate(N days) or cron(minutes hours day-of-month month day-of-week year)", e)
 	}
 	if fields[0] != "0" {
 		return nil, fmt.Errorf("%s: the minutes must be 0", e)
@@ -189,30 +143,20 @@ func parseCron(e string) (*cron, error) {
 		return nil, fmt.Errorf("%s: either day-of-month or day-of-week must be ?, but not both", e)
 	}
 	c := &cron{}
-	hours, err := values(fields[1], 0, 23, nil)
-	if err != nil {
+	var err error
+	if c.hours, err = values(fields[1], 0, 23, nil); err != nil {
 		return nil, fmt.Errorf("%s: hours: %w", e, err)
 	}
-	c.hours = hours
 	if c.gap() < 4*time.Hour {
 		return nil, fmt.Errorf("%s is more often than every four hours", e)
 	}
-	months, err := values(fields[3], 1, 12, monthNames)
-	if err != nil {
+	if c.months, err = values(fields[3], 1, 12, monthNames); err != nil {
 		return nil, fmt.Errorf("%s: month: %w", e, err)
 	}
-	for _, m := range months {
-		c.months[m] = true
-	}
-	if fields[2] != "?" {
-		c.monthDays, err = monthDays(fields[2])
-	} else {
-		c.weekDays, err = weekDays(fields[4])
-	}
-	if err != nil {
+	if c.day, err = days(fields[2], fields[4]); err != nil {
 		return nil, fmt.Errorf("%s: day: %w", e, err)
 	}
-	if c.next(time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
+	if c.next(time.Time{}).IsZero() {
 		return nil, fmt.Errorf("%s never occurs", e)
 	}
 	return c, nil
@@ -266,72 +210,53 @@ func values(field string, low, high int, names []string) ([]int, error) {
 	return slices.Compact(out), nil
 }
 
-func lastOfMonth(t time.Time) int {
-	return time.Date(t.Year(), t.Month()+1, 0, 0, 0, 0, 0, time.UTC).Day()
-}
-
-// monthDays parses day-of-month: L is the last day, SUNL the last Sunday.
-func monthDays(field string) (func(time.Time) bool, error) {
-	if field == "L" {
-		return func(t time.Time) bool { return t.Day() == lastOfMonth(t) }, nil
+// days parses day-of-month and day-of-week, of which one is "?". L is the last day of the month or of
+// the week, which begins on Sunday, the day 1; 6L or FRIL is the last Friday of the month, which
+// day-of-month also takes by name, and SUN#1 its first Sunday.
+func days(ofMonth, ofWeek string) (func(time.Time) bool, error) {
+	nextMonth := func(t time.Time, days int) bool { return t.AddDate(0, 0, days).Month() != t.Month() }
+	name, last := strings.CutSuffix(ofMonth, "L")
+	switch {
+	case ofMonth == "L":
+		return func(t time.Time) bool { return nextMonth(t, 1) }, nil
+	case last && slices.Contains(dayNames, name):
+		ofWeek = ofMonth
+	case ofMonth != "?":
+		in, err := values(ofMonth, 1, 31, nil)
+		return func(t time.Time) bool { return slices.Contains(in, t.Day()) }, err
+	case ofWeek == "L":
+		ofWeek = "SAT"
 	}
-	if name, ok := strings.CutSuffix(field, "L"); ok {
-		if i := slices.Index(dayNames, name); i >= 0 {
-			return lastWeekday(time.Weekday(i)), nil
-		}
+	name, last = strings.CutSuffix(ofWeek, "L")
+	name, nth, counted := strings.Cut(name, "#")
+	in, err := values(name, 1, 7, dayNames)
+	n, err2 := strconv.Atoi(nth)
+	if err != nil {
+		return nil, err
 	}
-	days, err := values(field, 1, 31, nil)
-	return func(t time.Time) bool { return slices.Contains(days, t.Day()) }, err
-}
-
-func lastWeekday(d time.Weekday) func(time.Time) bool {
-	return func(t time.Time) bool { return t.Weekday() == d && t.Day()+7 > lastOfMonth(t) }
-}
-
-// weekDays parses day-of-week, where 1 is Sunday: L is Saturday, 6L the last Friday of the month,
-// SUN#1 its first Sunday.
-func weekDays(field string) (func(time.Time) bool, error) {
-	if field == "L" {
-		return func(t time.Time) bool { return t.Weekday() == time.Saturday }, nil
+	if (last || counted) && len(in) != 1 || counted && (err2 != nil || last || n < 1 || n > 5) {
+		return nil, fmt.Errorf("%s is not a day of the week", ofWeek)
 	}
-	if name, ok := strings.CutSuffix(field, "L"); ok {
-		d, err := values(name, 1, 7, dayNames)
-		if err != nil || len(d) != 1 {
-			return nil, fmt.Errorf("%s is not a day", field)
-		}
-		return lastWeekday(time.Weekday(d[0] - 1)), nil
-	}
-	if name, nth, ok := strings.Cut(field, "#"); ok {
-		d, err := values(name, 1, 7, dayNames)
-		n, err2 := strconv.Atoi(nth)
-		if err != nil || err2 != nil || len(d) != 1 || n < 1 || n > 5 {
-			return nil, fmt.Errorf("%s is not a day of the week", field)
-		}
-		return func(t time.Time) bool { return int(t.Weekday()) == d[0]-1 && (t.Day()-1)/7+1 == n }, nil
-	}
-	days, err := values(field, 1, 7, dayNames)
-	return func(t time.Time) bool { return slices.Contains(days, int(t.Weekday())+1) }, err
+	return func(t time.Time) bool {
+		return slices.Contains(in, int(t.Weekday())+1) && (!last || nextMonth(t, 7)) &&
+			(!counted || (t.Day()-1)/7+1 == n)
+	}, nil
 }
 
 // gap returns the shortest time between two hours of a day.
 func (c *cron) gap() time.Duration {
-	least := 24
-	for i, h := range c.hours {
-		if i > 0 {
-			least = min(least, h-c.hours[i-1])
-		}
-	}
-	if len(c.hours) > 1 {
-		least = min(least, c.hours[0]+24-c.hours[len(c.hours)-1])
+	least, last := 24, c.hours[len(c.hours)-1]-24
+	for _, h := range c.hours {
+		least, last = min(least, h-last), h
 	}
 	return time.Duration(least) * time.Hour
 }
 
-// next returns the first time after t, or the zero time if there is none within 28 years, after
-// which weekdays and dates repeat.
+// next returns the first time after t, or the zero time if there is none within 41 years: even the
+// rarest day, a certain weekday on February 29, recurs within 40.
 func (c *cron) next(t time.Time) time.Time {
-	for d := midnight(t); d.Before(t.AddDate(28, 0, 0)); d = d.AddDate(0, 0, 1) {
-		if !c.months[d.Month()] || c.monthDays != nil && !c.monthDays(d) || c.weekDays != nil && !c.weekDays(d) {
+	for d := midnight(t); d.Before(t.AddDate(41, 0, 0)); d = d.AddDate(0, 0, 1) {
+		if !slices.Contains(c.months, int(d.Month())) || !c.day(d) {
 			continue
 		}
 		for _, h := range c.hours {
@@ -343,26 +268,40 @@ func (c *cron) next(t time.Time) time.Time {
 	return time.Time{}
 }
 
+// window returns the first window of a secret's schedule after base, or zero times.
+func (sec *secret) window(base time.Time) (open, end time.Time) {
+	if r := &sec.Rotation; r.Enabled && r.Rules != nil && r.Function != "" {
+		if times, _ := r.Rules.schedule(); times != nil { // the rules were validated before they were stored
+			return times.window(base)
+		}
+	}
+	return time.Time{}, time.Time{}
+}
+
 // plan sets a secret's next rotation, counted from base: the last rotation or the last value set by
 // hand.
 func (s *Sim) plan(sec *secret, base time.Time) {
-	s.unplan(sec)
 	r := &sec.Rotation
-	r.Next = time.Time{}
-	if !r.Enabled || r.Rules == nil || r.Function == "" {
-		return
-	}
-	// The rules were validated before they were stored.
-	if times, _ := r.Rules.schedule(); times != nil {
-		r.Open, r.Next = times.window(base)
-		s.arm(sec, r.Open, r.Next, base)
-	}
+	r.Open, r.Next = sec.window(base)
+	s.arm(sec, r.Open, r.Next, base)
 }
 
-// arm plans a secret's rotation within a window, at a time derived from its ARN, which spreads the
-// secrets of one schedule over the window. AWS documents only that it may be any time. It does not
-// start before earliest, because a window may have been missed.
+// rearm plans the first window after now, because the planned one was missed. NextRotationDate stays
+// in the past, as on AWS.
+func (s *Sim) rearm(sec *secret) {
+	now := s.clock.Now()
+	open, end := sec.window(now)
+	s.arm(sec, open, end, now)
+}
+
+// arm plans a secret's rotation within a window, if there is one, at a time derived from its ARN,
+// which spreads the secrets of one schedule over the window. AWS documents only that it may be any
+// time. It does not start before earliest, because a window may have been missed.
 func (s *Sim) arm(sec *secret, open, end, earliest time.Time) {
+	s.unplan(sec)
+	if end.IsZero() {
+		return
+	}
 	h := fnv.New64a()
 	fmt.Fprint(h, sec.ARN, open.Unix())
 	at := open.Add(time.Duration(float64(end.Sub(open)) * float64(h.Sum64()>>11) / (1 << 53)))
@@ -400,18 +339,6 @@ func (s *Sim) fallDue(sec *secret, at time.Time) {
 func (sec *secret) unfinished() (string, bool) {
 	p, ok := sec.Labels[pending]
 	return p, ok && p != sec.Labels[current]
-}
-
-// rearm plans the first window after now, because the planned one was missed.
-func (s *Sim) rearm(sec *secret) {
-	s.unplan(sec)
-	if r := &sec.Rotation; r.Enabled && r.Rules != nil && r.Function != "" {
-		if times, _ := r.Rules.schedule(); times != nil {
-			now := s.clock.Now()
-			open, end := times.window(now)
-			s.arm(sec, open, end, now)
-		}
-	}
 }
 
 func (s *Sim) unplan(sec *secret) {

@@ -31,6 +31,7 @@ func TestWindowsFollowTheSchedule(t *testing.T) {
 		{"cron(0 0 ? * 6L *)", "", "2026-02-27T00:00:00Z", "2026-02-27T23:59:59Z"},
 		{"cron(0 0 1,15 * ? *)", "", "2026-02-15T00:00:00Z", "2026-02-15T23:59:59Z"},
 		{"cron(0 0 29 FEB ? *)", "", "2028-02-29T00:00:00Z", "2028-02-29T23:59:59Z"},
+		{"cron(0 0 ? FEB SUN#5 *)", "", "2032-02-29T00:00:00Z", "2032-02-29T23:59:59Z"}, // 28 years before the next
 		{"cron(0 6,18 * * ? *)", "12h", "2026-02-03T18:00:00Z", "2026-02-04T06:00:00Z"},
 	} {
 		s, err := (&rules{ScheduleExpression: c.expression, Duration: c.duration}).schedule()
@@ -39,6 +40,9 @@ func TestWindowsFollowTheSchedule(t *testing.T) {
 			continue
 		}
 		open, end := s.window(begin)
+		if next, _ := s.window(open); !next.After(open) || s.days < 1 {
+			t.Errorf("%s: the next window opens at %s, after %d days", c.expression, next, s.days)
+		}
 		if got, want := open.Format(stampForm)+" "+end.Format(stampForm), c.open+" "+c.end; got != want {
 			t.Errorf("%s %s: %s, not %s", c.expression, c.duration, got, want)
 		}
@@ -77,11 +81,11 @@ func FuzzSchedule(f *testing.F) {
 		open, end := s.window(begin)
 		next, _ := s.window(open)
 		if !open.After(begin) || !end.After(open) || !next.After(open) || next.Before(end) && end.Sub(next) > 0 &&
-			s.hours == 0 && s.days == 0 && len(s.cron.hours) == 1 {
+			s.length == 0 {
 			t.Errorf("%q %q: %s to %s, then %s", expression, duration, open, end, next)
 		}
-		if s.derived(begin) < 1 {
-			t.Errorf("%q: %d days", expression, s.derived(begin))
+		if s.days < 1 {
+			t.Errorf("%q: %d days", expression, s.days)
 		}
 	})
 }
@@ -174,6 +178,7 @@ func TestAValueSetByHandPostponesTheNextRotation(t *testing.T) {
 func TestAutomaticallyAfterDaysIsDerivedAndShownWithTheExpression(t *testing.T) {
 	for expression, want := range map[string]int64{
 		"rate(10 days)": 10, "rate(12 hours)": 1, "rate(30 hours)": 2, "cron(0 8 ? * SAT *)": 7,
+		"cron(0 0 ? FEB SUN#5 *)": 28*365 + 7,
 	} {
 		b := scheduled(t, Options{}, types.RotationRulesType{
 			ScheduleExpression: aws.String(expression),
@@ -242,6 +247,24 @@ func TestCancelRemovesNextRotationDateAndDeletedSecretsAreNotRotated(t *testing.
 	b.settle(3 * day)
 	if got := b.next(); got != "never" || n != 8 {
 		t.Errorf("next is %s, %d steps", got, n)
+	}
+}
+
+func TestARestoredSecretKeepsItsNextRotation(t *testing.T) {
+	b := scheduled(t, Options{}, types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(30)},
+		func(request) error { return nil })
+	b.settle(25 * day)
+	db := aws.String("db")
+	if _, err := b.client.DeleteSecret(ctx, &sm.DeleteSecretInput{SecretId: db}); err != nil {
+		t.Fatal(err)
+	}
+	b.settle(day)
+	if _, err := b.client.RestoreSecret(ctx, &sm.RestoreSecretInput{SecretId: db}); err != nil {
+		t.Fatal(err)
+	}
+	b.settle(5 * day)
+	if s := b.Stats(); s.Succeeded != 2 || s.Late != 0 || b.next() < "2026-04-03" {
+		t.Errorf("%+v, then %s", s, b.next())
 	}
 }
 

@@ -37,9 +37,9 @@ type secret struct {
 	HadValue bool
 
 	history []Progress
-	before  *view   // what a stale read still sees
-	origin  *secret // a replica's primary secret
-	undead  func()  // cancels the erasure
+	before  *view       // what a stale read still sees
+	origin  *secret     // a replica's primary secret
+	undead  func() bool // cancels the erasure
 }
 
 type tag struct {
@@ -167,46 +167,45 @@ func partition(region string) string {
 	return "aws"
 }
 
-// find looks up a secret by name, ARN or partial ARN, and checks that the caller may perform its
-// operation. An ARN that ends in a hyphen and six characters counts as complete, so a name of that
-// form cannot be found by partial ARN. A region knows only its own secrets. Unknown: AWS's answer
-// to an ARN of another region.
+// lookup returns a secret by name, ARN or partial ARN. An ARN that ends in a hyphen and six
+// characters counts as complete, so a name of that form cannot be found by partial ARN. A region
+// knows only its own secrets. Unknown: AWS's answer to an ARN of another region.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot.html#ARN_secretnamehyphen
-func (s *Sim) find(c *caller, id string) (*secret, *fault) {
-	name, account := id, c.account
-	isARN := strings.HasPrefix(id, "arn:")
-	if isARN {
-		parts := strings.SplitN(id, ":", 7)
-		if len(parts) < 7 {
-			return nil, checkName(id)
-		}
-		name, account = parts[6], parts[4]
-		if parts[3] != c.region && nameForm.MatchString(name) {
-			return nil, notFound("secret.")
-		}
+func (s *Sim) lookup(account, region, id string) (*secret, *fault) {
+	name, isARN := id, false
+	if parts := strings.SplitN(id, ":", 7); parts[0] == "arn" && len(parts) == 7 {
+		account, name, isARN = parts[4], parts[6], true
 	}
 	if f := checkName(name); f != nil {
 		return nil, f
 	}
-	var sec *secret
-	switch {
-	case !isARN:
-		sec = s.at(account, c.region, name)
-	case complete.MatchString(id):
-		sec = s.at(account, c.region, name[:len(name)-7])
-		if sec != nil && sec.ARN != id {
-			sec = nil
-		}
-	default:
-		sec = s.at(account, c.region, name)
-		if sec != nil && sec.ARN[:len(sec.ARN)-7] != id {
-			sec = nil
-		}
+	if isARN && complete.MatchString(name) {
+		name = name[:len(name)-7]
 	}
-	if sec == nil {
+	sec := s.at(account, region, name)
+	if sec == nil || isARN && id != sec.ARN && id != sec.ARN[:len(sec.ARN)-7] {
 		return nil, notFound("secret.")
 	}
-	return sec, s.admit(c, sec)
+	return sec, nil
+}
+
+// own looks up a secret for the program itself, in the region and account of an ARN, or in the default
+// ones. No policy applies.
+func (s *Sim) own(id string) (*secret, *fault) {
+	region := s.opts.Region
+	if parts := strings.SplitN(id, ":", 5); len(parts) == 5 {
+		region = parts[3]
+	}
+	return s.lookup(s.opts.Account, region, id)
+}
+
+// find is lookup for a caller, whose operation policies must allow.
+func (s *Sim) find(c *caller, id string) (*secret, *fault) {
+	sec, f := s.lookup(c.account, c.region, id)
+	if f == nil {
+		f = s.admit(c, sec)
+	}
+	return sec, f
 }
 
 // live is find for an operation that is not allowed on a secret scheduled for deletion.

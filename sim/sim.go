@@ -56,8 +56,6 @@ type Options struct {
 	Faults *Faults
 	// Quotas enforces AWS's request quotas.
 	Quotas bool
-	// Watch, if set, is called after every step of a rotation.
-	Watch func(Progress)
 	// Trace, if set, is called for every step and event in order. It must return quickly and must
 	// not call the Sim.
 	Trace func(Progress)

@@ -48,13 +48,12 @@ func (s *Sim) Load() error {
 			r := &sec.Rotation
 			if r.Running {
 				r.start = s.clock.Now()
-				s.resume(sec) // ends immediately if the secret was deleted
+				s.run(sec, r.Token, r.Test, 1) // ends immediately if the secret was deleted
 			}
 			_, unfinished := sec.unfinished()
 			switch {
 			case !sec.Deleted.IsZero():
 				s.bury(sec)
-			case !r.Enabled || r.Next.IsZero():
 			case unfinished && !r.Running:
 				s.rearm(sec) // it failed, and its window is over
 			default:

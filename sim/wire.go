@@ -134,21 +134,17 @@ const maxRequest = 1 << 20
 // Handler serves the wire protocols of Secrets Manager (AWS JSON 1.1), STS and the two operations of
 // Lambda that describe functions, the page at GET /, and the history of a secret at GET /history/SECRET.
 func (s *Sim) Handler() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if isPage(r) {
-			s.page(w, r)
-			return
-		}
-		if r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, historyPath) {
-			s.serveHistory(w, r)
-			return
-		}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", s.page)
+	mux.HandleFunc("GET /{key}", s.page)
+	mux.HandleFunc("GET /history/{secret...}", s.serveHistory)
+	mux.HandleFunc(functionsPath, s.lambda)
+	mux.HandleFunc(functionsPath+"/", s.lambda)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
 		switch {
 		case err != nil:
 			respond(w, nil, &fault{"SerializationException", "the request is too long"})
-		case isLambda(r):
-			s.lambda(w, r, body)
 		case strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded"):
 			s.sts(w, r, body)
 		default:
@@ -156,6 +152,7 @@ func (s *Sim) Handler() http.Handler {
 			respond(w, out, f)
 		}
 	})
+	return mux
 }
 
 // serve answers one call, with faults on the wire.

@@ -48,7 +48,7 @@ func run(ctx context.Context, out *screen, binary string) error {
 	defer func() { _ = pg.Stop() }()
 	out.say("PostgreSQL %d at %s, over TLS only", pg.Major, pg.Addr())
 
-	simulator := sim.New(sim.Options{RetryDelay: time.Second, Watch: out.step})
+	simulator := sim.New(sim.Options{RetryDelay: time.Second, Trace: out.step})
 	server, err := sim.Serve(simulator, "127.0.0.1:0")
 	if err != nil {
 		return err

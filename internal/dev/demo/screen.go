@@ -78,8 +78,8 @@ func (s *screen) step(p sim.Progress) {
 	if moved {
 		s.paint("36", fmt.Sprintf("  %-13s %s", "", labels))
 	}
-	if p.Err != "" {
-		s.paint("31", "  failed: "+p.Err)
+	if p.Message != "" {
+		s.paint("31", "  failed: "+p.Message)
 	}
 }
 
