@@ -74,7 +74,7 @@ func (s *Sim) askLambda(r *http.Request) (answer, *fault) {
 
 // listFunctions lists a function once, whatever aliases of it are registered.
 func (s *Sim) listFunctions(c *caller, q url.Values) (answer, *fault) {
-	if f := s.licensedFor(c, "lambda:ListFunctions", "*"); f != nil {
+	if f := s.licensed(c, "lambda:ListFunctions", "*", nil); f != nil {
 		return nil, f
 	}
 	var all []string
@@ -117,28 +117,15 @@ func (s *Sim) getFunctionConfiguration(c *caller, name, qualifier string) (answe
 	arn := "arn:aws:lambda:" + region + ":" + account + ":function:" + strings.Join(p, ":")
 	const action = "lambda:GetFunctionConfiguration"
 	if account != c.account {
-		return nil, unlicensed(c, action, arn, "resource")
+		return nil, c.unallowed(action, arn, "resource")
 	}
-	if f := s.licensedFor(c, action, arn); f != nil {
+	if f := s.licensed(c, action, arn, nil); f != nil {
 		return nil, f
 	}
 	if s.functions[arn] == nil {
 		return nil, &fault{"ResourceNotFoundException", "Function not found: " + arn}
 	}
 	return s.describeFunction(arn), nil
-}
-
-// licensedFor checks the policy of the caller's role for an action that concerns no secret.
-func (s *Sim) licensedFor(c *caller, action, resource string) *fault {
-	if p := s.policies[c.role]; p != nil && !p.Permits(action, resource, nil) {
-		return unlicensed(c, action, resource, "identity")
-	}
-	return nil
-}
-
-func unlicensed(c *caller, action, resource, kind string) *fault {
-	return accessDenied("User: %s is not authorized to perform: %s on resource: %s because no %s-based policy allows the %s action",
-		c.arn, action, resource, kind, action)
 }
 
 func (s *Sim) describeFunction(arn string) answer {

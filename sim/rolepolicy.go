@@ -2,11 +2,14 @@ package sim
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"example.com/rotator/sim/iampolicy"
 )
+
+// roleConditions are the condition keys that the policies of roles and keys may use.
+var roleConditions = []string{"secretsmanager:resource/AllowRotationLambdaArn", "kms:ViaService",
+	"kms:EncryptionContext:SecretARN", "kms:ResourceAliases"}
 
 // PutRolePolicy sets the only identity policy of a role. From then on the role's sessions may do
 // only what the policy allows; a role without a policy may do everything. Reading and writing a
@@ -28,9 +31,61 @@ func (s *Sim) PutRolePolicy(arn, document string) error {
 	return nil
 }
 
-// roleConditions are the condition keys that a role's policy may use.
-var roleConditions = []string{"secretsmanager:resource/AllowRotationLambdaArn", "kms:ViaService",
-	"kms:EncryptionContext:SecretARN", "kms:ResourceAliases"}
+// PutKeyPolicy sets the policy of a KMS key. From then on a role may use the key through Secrets
+// Manager only if the policy allows the role or its account; callers that are not roles always may.
+// A role with an identity policy also needs its permission, as on AWS every role in another account
+// than the key's does.
+//
+// It fails if arn is not the ARN of a key, or the policy has an unsupported condition; see
+// PutRolePolicy.
+// Source: https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-modifying-external-accounts.html
+func (s *Sim) PutKeyPolicy(arn, document string) error {
+	if !strings.HasPrefix(arn, "arn:aws:kms:") || !strings.Contains(arn, ":key/") {
+		return fmt.Errorf("%q is not the ARN of a key", arn)
+	}
+	p, f := parsePolicy(document)
+	if f != nil {
+		return fmt.Errorf("cannot parse the policy of %s: %s", arn, f.Message)
+	}
+	for _, st := range p.Statement {
+		if err := st.Check(roleConditions...); err != nil {
+			return fmt.Errorf("%s: %w", arn, err)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keyPolicies[arn] = p
+	return nil
+}
+
+// SetOrganization sets the organization of an account, for conditions on aws:PrincipalOrgID in
+// resource policies.
+func (s *Sim) SetOrganization(account, id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.organizations[account] = id
+}
+
+func (c *caller) unauthorized(action, resource, why string) *fault {
+	on := " on resource: " + resource
+	if resource == "*" {
+		on = ""
+	}
+	return accessDenied("User: %s is not authorized to perform: %s%s %s", c.arn, action, on, why)
+}
+
+// unallowed is for an action that no policy of a kind, identity or resource, allows.
+func (c *caller) unallowed(action, resource, kind string) *fault {
+	return c.unauthorized(action, resource, "because no "+kind+"-based policy allows the "+action+" action")
+}
+
+// licensed checks that the policy of the caller's role, if it has one, allows an action.
+func (s *Sim) licensed(c *caller, action, resource string, have map[string][]string) *fault {
+	if p := s.policies[c.role]; p != nil && !p.Permits(action, resource, have) {
+		return c.unallowed(action, resource, "identity")
+	}
+	return nil
+}
 
 // keyActions are the KMS actions that an operation performs with a secret's key, on behalf of the
 // caller.
@@ -47,54 +102,37 @@ func (sec *secret) ownKey() bool {
 	return sec.Key != "" && !strings.HasSuffix(sec.Key, defaultKey)
 }
 
-// licensed checks that the role's policy allows the operation and the use of the key, and that the
-// key's policy does. granted means that the secret's policy allows a caller in its account, which
-// then does not need the role's policy. Unknown: AWS's text for a refused key, beyond its
-// beginning.
-func (s *Sim) licensed(c *caller, sec *secret, granted bool) *fault {
-	p := s.policies[c.role]
-	action := "secretsmanager:" + c.operation
-	have := map[string][]string{"secretsmanager:resource/AllowRotationLambdaArn": {sec.Rotation.Function}}
-	if p != nil && !(granted && c.account == sec.Account) && !p.Permits(action, sec.ARN, have) {
-		return accessDenied("User: %s is not authorized to perform: %s on resource: %s because no identity-based "+
-			"policy allows the %s action", c.arn, action, sec.ARN, action)
-	}
-	if !sec.ownKey() {
+// mayUseKey checks that the policies of the caller's role and of the secret's key allow what the
+// operation does with that key. Unknown: AWS's text, beyond its beginning.
+func (s *Sim) mayUseKey(c *caller, sec *secret) *fault {
+	if c.role == "" || !sec.ownKey() {
 		return nil
 	}
-	key, use := sec.Key, map[string][]string{
+	key, have := sec.Key, map[string][]string{
 		"kms:ViaService":                  {"secretsmanager." + sec.region() + ".amazonaws.com"},
 		"kms:EncryptionContext:SecretARN": {sec.ARN},
 	}
 	if _, alias, ok := strings.Cut(":"+key, ":alias/"); ok {
-		use["kms:ResourceAliases"] = []string{"alias/" + alias}
+		have["kms:ResourceAliases"] = []string{"alias/" + alias}
 		key = "of-alias-" + alias
 	}
 	if !strings.HasPrefix(key, "arn:") {
 		key = "arn:aws:kms:" + sec.region() + ":" + sec.Account + ":key/" + key
 	}
+	var theirs *iampolicy.Policy // the part of the key's policy that is about the caller
+	if p := s.keyPolicies[key]; p != nil {
+		theirs = &iampolicy.Policy{}
+		for _, st := range p.Statement {
+			if c.named(&st) {
+				theirs.Statement = append(theirs.Statement, st)
+			}
+		}
+	}
 	for _, action := range keyActions[c.operation] {
-		if p != nil && !p.Permits(action, key, use) || !s.keyAdmits(c, action, key, use) {
+		if s.licensed(c, action, key, have) != nil || theirs != nil && !theirs.Permits(action, key, have) {
 			return accessDenied("Access to KMS is not allowed: User: %s is not authorized to perform: %s on "+
 				"resource: %s", c.arn, action, key)
 		}
-	}
-	return nil
-}
-
-// licensedAlone is licensed for operations without an existing secret: the policy must allow them
-// on all resources.
-func (s *Sim) licensedAlone(c *caller) *fault {
-	onAll := []string{"CreateSecret", "ListSecrets", "BatchGetSecretValue", "GetRandomPassword"}
-	if !slices.Contains(onAll, c.operation) {
-		return nil
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	action := "secretsmanager:" + c.operation
-	if p := s.policies[c.role]; p != nil && !p.Permits(action, "*", nil) {
-		return accessDenied("User: %s is not authorized to perform: %s because no identity-based policy allows the "+
-			"%s action", c.arn, action, action)
 	}
 	return nil
 }

@@ -18,8 +18,7 @@ func TestUnsupportedPolicyIsRejected(t *testing.T) {
 	for _, statement := range []string{
 		`{"Effect":"Perhaps","Action":"a:B","Resource":"*"}`,
 		`{"Effect":"Allow","Principal":"*","Action":"a:B","Resource":"*"}`,
-		`{"Effect":"Allow","NotAction":"a:B","Resource":"*"}`,
-		`{"Effect":"Allow","Action":"a:B","NotResource":"*"}`,
+		`{"Effect":"Allow","Action":"a:B","Resource":"*","Conditions":{}}`,
 		`{"Effect":"Allow","Action":"a:B"}`,
 		`{"Effect":"Allow","Action":"a:B","Resource":"*","Condition":{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}}`,
 		`{"Effect":"Allow","Action":"a:B","Resource":"*","Condition":{"StringEquals":{"aws:PrincipalOrgID":"o-1"}}}`,
@@ -49,6 +48,9 @@ func TestRolePolicyDecides(t *testing.T) {
 		{`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{"secretsmanager:resource/AllowRotationLambdaArn":"f-*"}}}`, false},
 		{`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringLike":{"secretsmanager:resource/AllowRotationLambdaArn":"f-*"}}}`, true},
 		{`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{"kms:ViaService":"x"}}}`, false},
+		{`{"Effect":"Allow","NotAction":"kms:*","NotResource":"*:secret:shop-*"}`, true},
+		{`{"Effect":"Allow","NotAction":["kms:*","SecretsManager:Get*"],"Resource":"*"}`, false},
+		{`{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"*","NotResource":"x"}`, false},
 	} {
 		s := New(Options{})
 		if err := s.PutRolePolicy(policedRole, `{"Statement":[`+c.statements+`]}`); err != nil {

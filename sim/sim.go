@@ -89,7 +89,7 @@ type Sim struct {
 	roles     map[string]string            // external ids by the ARN of a role
 	policies  map[string]*iampolicy.Policy // identity policies by the ARN of a role
 	// keyPolicies is keyed by the ARN of a key, organizations by account.
-	keyPolicies   map[string]*policy
+	keyPolicies   map[string]*iampolicy.Policy
 	organizations map[string]string
 	quotas        map[quotaKey]*bucket
 	ended         *sync.Cond
@@ -110,7 +110,7 @@ func New(o Options) *Sim {
 		opts: o, clock: o.Clock,
 		accounts: make(map[string]map[string]*secret), functions: make(map[string]Invoker),
 		sessions: make(map[string]*session), roles: make(map[string]string),
-		policies: make(map[string]*iampolicy.Policy), keyPolicies: make(map[string]*policy),
+		policies: make(map[string]*iampolicy.Policy), keyPolicies: make(map[string]*iampolicy.Policy),
 		organizations: make(map[string]string), quotas: make(map[quotaKey]*bucket),
 	}
 	s.ended = sync.NewCond(&s.mu)

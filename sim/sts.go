@@ -154,7 +154,7 @@ func (s *Sim) assumeRole(c *caller, form url.Values) (any, *fault) {
 	defer s.mu.Unlock()
 	external := s.roles[arn]
 	distrusted := !s.roleExists(arn) || external != "" && form.Get("ExternalId") != external
-	if p := s.policies[c.role]; distrusted || p != nil && !p.Permits("sts:AssumeRole", arn, nil) {
+	if distrusted || s.licensed(c, "sts:AssumeRole", arn, nil) != nil {
 		return nil, &fault{"AccessDenied",
 			fmt.Sprintf("User: %s is not authorized to perform: sts:AssumeRole on resource: %s", c.arn, arn)}
 	}

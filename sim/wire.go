@@ -62,6 +62,10 @@ func (sec *secret) answer(more ...any) answer {
 // operation performs an API operation with the body of a request.
 type operation func(*Sim, *caller, []byte) (response []byte, _ *fault)
 
+// onAll are the operations that a policy must allow on all resources, because they are not on an
+// existing secret.
+var onAll = []string{"CreateSecret", "ListSecrets", "BatchGetSecretValue", "GetRandomPassword"}
+
 // op turns a method into an operation. The method is called under the lock with a valid request.
 // The response is also encoded under the lock, because it may refer to the state.
 func op[In any](quota string, write bool, do func(*Sim, *caller, In) (answer, *fault)) operation {
@@ -72,7 +76,11 @@ func op[In any](quota string, write bool, do func(*Sim, *caller, In) (answer, *f
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if f := s.spend(c, quota); f != nil {
+		f := s.spend(c, quota)
+		if f == nil && slices.Contains(onAll, c.operation) {
+			f = s.licensed(c, "secretsmanager:"+c.operation, "*", nil)
+		}
+		if f != nil {
 			return nil, f
 		}
 		out, f := do(s, c, in)
@@ -167,9 +175,6 @@ func (s *Sim) serve(r *http.Request, body []byte) ([]byte, *fault) {
 		return nil, f
 	}
 	c.operation = name
-	if f := s.licensedAlone(c); f != nil {
-		return nil, f
-	}
 	faults := s.opts.Faults
 	if faults.hit(Throttle) {
 		return nil, throttled

@@ -185,7 +185,7 @@ func TestKeyPoliciesThatAreNotEvaluatedAreRefused(t *testing.T) {
 	for arn, statement := range map[string]string{
 		secretsKey: `{"Effect":"Allow","Principal":"*","Action":"kms:*","Resource":"*",` +
 			`"Condition":{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}}`,
-		secretsKey + "2":    `{"Effect":"Allow","Principal":"*","NotAction":"kms:*","Resource":"*"}`,
+		secretsKey + "2":    `{"Effect":"Allow","Principal":"*","Actions":"kms:*","Resource":"*"}`,
 		"alias/mine":        `{"Effect":"Allow","Principal":"*","Action":"kms:*","Resource":"*"}`,
 		secretsKey + "/bad": `{"Effect":"Allow","Action":"kms:*","Resource":"*"}`,
 	} {

@@ -1,26 +1,43 @@
-// Package iampolicy evaluates IAM identity policies, for the simulator and the fakes: the holder of
-// a policy may do what it allows, and nothing else.
+// Package iampolicy evaluates IAM policies, for the simulator and the fakes.
 // Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 package iampolicy
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 )
 
-// Policy is the only identity policy of a role or user.
-type Policy struct{ statements []statement }
+// Policy is a policy.
+// Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
+type Policy struct {
+	Version, Id string
+	Statement   List[Statement]
+}
 
-type statement struct {
-	Sid                     string
-	Effect                  string
-	Principal, NotPrincipal any
+// Statement is a statement of a policy. The values of a condition can be of any type.
+type Statement struct {
+	Sid, Effect             string
+	Principal, NotPrincipal Principal
 	Action, NotAction       List[string]
 	Resource, NotResource   List[string]
-	Condition               map[string]map[string]List[string]
+	Condition               map[string]map[string]List[any]
+}
+
+// Principal maps kinds of principals to names. "*" is the name "*" of the kind AWS.
+type Principal map[string]List[string]
+
+// UnmarshalJSON decodes a map or "*".
+func (p *Principal) UnmarshalJSON(text []byte) error {
+	if string(text) == `"*"` {
+		*p = Principal{"AWS": {"*"}}
+		return nil
+	}
+	return json.Unmarshal(text, (*map[string]List[string])(p))
 }
 
 // List is a list that JSON may write as its only element.
@@ -29,74 +46,120 @@ type List[T any] []T
 // UnmarshalJSON decodes a list or its only element.
 func (l *List[T]) UnmarshalJSON(text []byte) error {
 	if len(text) > 0 && text[0] == '[' {
-		return json.Unmarshal(text, (*[]T)(l))
+		return strictly(text, (*[]T)(l))
 	}
 	*l = make([]T, 1)
-	return json.Unmarshal(text, &(*l)[0])
+	return strictly(text, &(*l)[0])
 }
 
-// operators lists the supported operators.
-// Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-single-vs-multi-valued-context-keys.html
-var operators = []string{"StringEquals", "StringLike", "ForAnyValue:StringEquals", "ForAllValues:StringEquals"}
+// strictly decodes JSON that has only known members.
+func strictly(text []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	return d.Decode(v)
+}
 
-// Parse parses a policy whose conditions use only the given keys. It fails if the policy has
-// anything unsupported: NotAction, NotResource, principals, or other operators and keys. No
-// condition is ever silently ignored.
-func Parse(document string, keys ...string) (*Policy, error) {
-	var p struct{ Statement List[statement] }
-	if err := json.Unmarshal([]byte(document), &p); err != nil {
+// Decode parses a policy. It rejects unknown elements, and statements without an effect, an action or
+// a resource.
+func Decode(document string) (*Policy, error) {
+	if !json.Valid([]byte(document)) {
+		return nil, errors.New("the policy is not JSON")
+	}
+	var p Policy
+	if err := strictly([]byte(document), &p); err != nil {
 		return nil, fmt.Errorf("cannot parse the policy: %w", err)
 	}
 	for _, st := range p.Statement {
 		switch {
 		case st.Effect != "Allow" && st.Effect != "Deny":
 			return nil, fmt.Errorf("statement %q: its effect is neither Allow nor Deny", st.Sid)
-		case st.Principal != nil || st.NotPrincipal != nil:
-			return nil, fmt.Errorf("statement %q: an identity policy has no principal", st.Sid)
-		case st.NotAction != nil || st.NotResource != nil:
-			return nil, fmt.Errorf("statement %q: NotAction and NotResource are not supported", st.Sid)
-		case len(st.Action) == 0 || len(st.Resource) == 0:
+		case len(st.Action)+len(st.NotAction) == 0 || len(st.Resource)+len(st.NotResource) == 0:
 			return nil, fmt.Errorf("statement %q: it has no action or no resource", st.Sid)
 		}
-		for operator, all := range st.Condition {
-			if !slices.Contains(operators, operator) {
-				return nil, fmt.Errorf("statement %q: the operator %s is not supported", st.Sid, operator)
+	}
+	return &p, nil
+}
+
+// Parse parses an identity policy whose conditions use only the given keys. Its holder may do what it
+// allows, and nothing else. A condition that Holds cannot evaluate is rejected and never ignored.
+func Parse(document string, keys ...string) (*Policy, error) {
+	p, err := Decode(document)
+	if err != nil {
+		return nil, err
+	}
+	for _, st := range p.Statement {
+		if st.Principal != nil || st.NotPrincipal != nil {
+			return nil, fmt.Errorf("statement %q: an identity policy has no principal", st.Sid)
+		}
+		if err := st.Check(keys...); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// operators lists the supported operators.
+// Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-single-vs-multi-valued-context-keys.html
+var operators = []string{"StringEquals", "StringLike", "ForAnyValue:StringEquals", "ForAllValues:StringEquals"}
+
+// Check returns an error if a condition uses another key than these, or what Holds does not evaluate.
+func (st *Statement) Check(keys ...string) error {
+	for operator, all := range st.Condition {
+		if !slices.Contains(operators, operator) {
+			return fmt.Errorf("statement %q: the operator %s is not supported", st.Sid, operator)
+		}
+		for key, values := range all {
+			if !slices.Contains(keys, key) {
+				return fmt.Errorf("statement %q: the condition key %s is not supported", st.Sid, key)
 			}
-			for key := range all {
-				if !slices.Contains(keys, key) {
-					return nil, fmt.Errorf("statement %q: the condition key %s is not supported", st.Sid, key)
+			for _, v := range values {
+				if _, ok := v.(string); !ok {
+					return fmt.Errorf("statement %q: the value %v of %s is not a text", st.Sid, v, key)
 				}
 			}
 		}
 	}
-	return &Policy{p.Statement}, nil
+	return nil
 }
 
-// Permits evaluates the policy for one action on one resource. have holds the values of the call's
-// condition keys.
+// Permits evaluates the policy for one action on one resource, whatever its principals. have holds the
+// values of the call's condition keys.
 func (p *Policy) Permits(action, resource string, have map[string][]string) bool {
 	allowed := false
-	for _, st := range p.statements {
-		if !slices.ContainsFunc(st.Action, func(a string) bool { return Like(a, action) }) ||
-			!slices.ContainsFunc(st.Resource, func(r string) bool { return exactly(r, resource) }) || !st.holds(have) {
-			continue
+	for _, st := range p.Statement {
+		if st.Covers(action, resource) && st.Holds(have) {
+			if st.Effect == "Deny" {
+				return false
+			}
+			allowed = true
 		}
-		if st.Effect == "Deny" {
-			return false
-		}
-		allowed = true
 	}
 	return allowed
 }
 
-// holds reports whether all of a statement's conditions hold. A key that the call does not have
+// Covers reports whether a statement is about an action, whose case does not matter, and a resource.
+func (st *Statement) Covers(action, resource string) bool {
+	return matches("(?is)", st.Action, st.NotAction, action) && matches("(?s)", st.Resource, st.NotResource, resource)
+}
+
+// matches matches a text with the patterns of an element, or of the element that negates it.
+func matches(flags string, patterns, not []string, text string) bool {
+	if len(not) > 0 {
+		return !matches(flags, not, nil, text)
+	}
+	return slices.ContainsFunc(patterns, func(pattern string) bool { return glob(flags, pattern, text) })
+}
+
+// Holds reports whether all of a statement's conditions hold. A key that the call does not have
 // matches only ForAllValues, as on AWS.
-func (st statement) holds(have map[string][]string) bool {
+func (st *Statement) Holds(have map[string][]string) bool {
 	for operator, keys := range st.Condition {
 		for key, want := range keys {
 			fits := func(text string) bool {
-				return slices.ContainsFunc(want,
-					func(w string) bool { return w == text || operator == "StringLike" && exactly(w, text) })
+				return slices.ContainsFunc(want, func(w any) bool {
+					pattern, _ := w.(string)
+					return pattern == text || operator == "StringLike" && glob("(?s)", pattern, text)
+				})
 			}
 			if operator == "ForAllValues:StringEquals" {
 				if slices.ContainsFunc(have[key], func(text string) bool { return !fits(text) }) {
@@ -110,12 +173,7 @@ func (st statement) holds(have map[string][]string) bool {
 	return true
 }
 
-// Like matches a text with a pattern of * and ?, ignoring case.
-func Like(pattern, text string) bool { return glob("(?is)", pattern, text) }
-
-// exactly is a case-sensitive Like, for resources of an identity policy.
-func exactly(pattern, text string) bool { return glob("(?s)", pattern, text) }
-
+// glob matches a text with a pattern of * and ?.
 func glob(flags, pattern, text string) bool {
 	quoted := strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(regexp.QuoteMeta(pattern))
 	ok, err := regexp.MatchString(flags+"^"+quoted+"$", text)
