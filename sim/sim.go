@@ -9,6 +9,7 @@ package sim
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"io"
 	"log/slog"
 	"sync"
@@ -31,6 +32,15 @@ type InvokerFunc func(ctx context.Context, payload []byte) ([]byte, string, erro
 // Invoke calls f.
 func (f InvokerFunc) Invoke(ctx context.Context, payload []byte) ([]byte, string, error) {
 	return f(ctx, payload)
+}
+
+// Unhandled is the functionError of every failure.
+const Unhandled = "Unhandled"
+
+// Failed returns what Invoke returns for a function that failed with an errorType and an errorMessage.
+func Failed(kind, message string) (body []byte, functionError string, err error) {
+	body, err = json.Marshal(map[string]string{"errorType": kind, "errorMessage": message})
+	return body, Unhandled, err
 }
 
 // Options configures a Sim. The zero value suits tests: no faults, no quotas and real time.

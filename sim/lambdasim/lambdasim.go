@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"context"
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -125,11 +124,11 @@ func notARN(text string) error { return fmt.Errorf("%q is not the ARN of a funct
 // earlier deadline of ctx becomes the function's; when ctx ends, so does the process. err means
 // that no process could be started.
 func (f *Function) Invoke(ctx context.Context, payload []byte) (body []byte, functionError string, err error) {
-	begin := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, f.opts.Timeout)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
-	inv := &invocation{id: uuid.NewString(), payload: payload, deadline: deadline, done: make(chan result, 1)}
+	inv := &invocation{id: uuid.NewString(), payload: payload, begin: time.Now(), deadline: deadline,
+		done: make(chan result, 1)}
 	s, warm, err := f.take()
 	for ; err == nil && !s.invoke(ctx, inv) && warm; s, warm, err = f.take() {
 		f.end(s) // it was about to exit and has not seen the event
@@ -137,35 +136,36 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) (body []byte, fun
 	if err != nil {
 		return nil, "", err
 	}
-	select {
-	case r := <-inv.done:
-		if r.fatal {
-			f.end(s)
-		} else {
-			f.give(s)
-		}
-		if r.failed {
-			return r.body, "Unhandled", nil
-		}
-		return r.body, "", nil
-	case <-s.exited:
-		f.end(s)
-		return failure("Runtime.ExitError", fmt.Sprintf("RequestId: %s Error: Runtime exited with error: %s",
-			inv.id, s.command.ProcessState))
-	case <-ctx.Done():
-		f.end(s)
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return failure("Sandbox.Timedout", fmt.Sprintf("RequestId: %s Error: Task timed out after %.2f seconds",
-				inv.id, time.Since(begin).Seconds()))
-		}
-		return failure("Runtime.ExitError",
-			fmt.Sprintf("RequestId: %s Error: Runtime exited with error: signal: killed", inv.id))
-	}
+	return f.wait(ctx, s, inv)
 }
 
-func failure(kind, message string) ([]byte, string, error) {
-	body, err := json.Marshal(map[string]string{"errorType": kind, "errorMessage": message})
-	return body, "Unhandled", err
+// wait waits for the response to an event that a process has.
+func (f *Function) wait(ctx context.Context, s *sandbox, inv *invocation) ([]byte, string, error) {
+	select {
+	case r := <-inv.done:
+		f.give(s)
+		return r.body, r.functionError, nil
+	case <-s.exited:
+	case <-ctx.Done():
+	}
+	f.end(s)
+	select {
+	case r := <-inv.done: // it had also answered
+		return r.body, r.functionError, nil
+	default:
+	}
+	s.mu.Lock()
+	broken := s.broken
+	s.mu.Unlock()
+	if broken != nil {
+		return broken, sim.Unhandled, nil
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return sim.Failed("Sandbox.Timedout", fmt.Sprintf("RequestId: %s Error: Task timed out after %.2f seconds",
+			inv.id, time.Since(inv.begin).Seconds()))
+	}
+	return sim.Failed("Runtime.ExitError", fmt.Sprintf("RequestId: %s Error: Runtime exited with error: %s",
+		inv.id, s.command.ProcessState))
 }
 
 // Close ends every process of the function, including busy ones.
@@ -188,9 +188,8 @@ func (f *Function) take() (s *sandbox, warm bool, err error) {
 	if f.closed {
 		return nil, false, errors.New("the function is closed")
 	}
-	for n := len(f.idle); n > 0; n = len(f.idle) {
-		s := f.idle[n-1]
-		f.idle = f.idle[:n-1]
+	if n := len(f.idle); n > 0 {
+		s, f.idle = f.idle[n-1], f.idle[:n-1]
 		return s, true, nil
 	}
 	if s, err = start(f.path, f.opts); err == nil {

@@ -200,9 +200,28 @@ func TestARuntimeThatCannotStartAnswersItsInvocation(t *testing.T) {
 	f := function(t, Options{Env: []string{"BROKEN=1"}})
 	for range 2 {
 		if r, e := invoke(t, f, t.Context(), ""); e != "Unhandled" ||
-			r.ErrorType != "Extension.Unwell" && r.ErrorType != "Runtime.ExitError" {
+			r.ErrorType != "Extension.Unwell" {
 			t.Errorf("%+v %s", r, e)
 		}
+	}
+}
+
+func TestAnAnswerCountsAlsoIfTheProcessExits(t *testing.T) {
+	f := function(t, Options{})
+	for range 20 {
+		s, _, err := f.take()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.end()
+		inv := &invocation{done: make(chan result, 1)}
+		inv.done <- result{body: []byte("answered")}
+		if body, e, err := f.wait(t.Context(), s, inv); string(body) != "answered" || e != "" || err != nil {
+			t.Fatalf("%s %s %v", body, e, err)
+		}
+		f.mu.Lock()
+		f.idle = nil
+		f.mu.Unlock()
 	}
 }
 

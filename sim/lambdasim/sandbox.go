@@ -2,7 +2,6 @@ package lambdasim
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -15,20 +14,22 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"example.com/rotator/sim"
 )
 
 // invocation is an event for a process, and its response.
 type invocation struct {
-	id       string
-	payload  []byte
-	deadline time.Time
-	done     chan result
+	id              string
+	payload         []byte
+	begin, deadline time.Time
+	done            chan result
 }
 
-// result is a process's response. After a fatal one the process is unusable.
+// result is a process's response.
 type result struct {
 	body          []byte
-	failed, fatal bool
+	functionError string
 }
 
 // maxAnswer is the maximum size of a response on Lambda.
@@ -43,7 +44,7 @@ type sandbox struct {
 
 	mu     sync.Mutex
 	now    *invocation // not answered by the process yet
-	broken *result     // its error if it could not start
+	broken []byte      // its error if it could not start
 
 	begin time.Time
 	opts  Options
@@ -61,9 +62,9 @@ func start(path string, o Options) (*sandbox, error) {
 	const api = "/2018-06-01/runtime/"
 	mux.HandleFunc("GET "+api+"invocation/next", s.next)
 	mux.HandleFunc("POST "+api+"invocation/{id}/response",
-		func(w http.ResponseWriter, r *http.Request) { s.answer(w, r, false) })
+		func(w http.ResponseWriter, r *http.Request) { s.answer(w, r, "") })
 	mux.HandleFunc("POST "+api+"invocation/{id}/error",
-		func(w http.ResponseWriter, r *http.Request) { s.answer(w, r, true) })
+		func(w http.ResponseWriter, r *http.Request) { s.answer(w, r, sim.Unhandled) })
 	mux.HandleFunc("POST "+api+"init/error", s.initError)
 	s.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = s.server.Serve(l) }() // always ends with ErrServerClosed
@@ -116,17 +117,9 @@ func (s *sandbox) end() {
 func (s *sandbox) invoke(ctx context.Context, inv *invocation) bool {
 	s.mu.Lock()
 	s.now = inv
-	broken := s.broken
 	s.mu.Unlock()
-	if broken != nil {
-		inv.done <- *broken
-		return true
-	}
 	select {
 	case s.events <- inv:
-		return true
-	case r := <-inv.done: // it could not start
-		inv.done <- r
 		return true
 	case <-s.exited:
 		return false
@@ -155,7 +148,7 @@ func (s *sandbox) next(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *sandbox) answer(w http.ResponseWriter, r *http.Request, failed bool) {
+func (s *sandbox) answer(w http.ResponseWriter, r *http.Request, functionError string) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxAnswer))
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -163,22 +156,20 @@ func (s *sandbox) answer(w http.ResponseWriter, r *http.Request, failed bool) {
 		refuse(w, http.StatusBadRequest, "InvalidRequestID", "Invalid request ID")
 		return
 	}
-	inv := s.now
-	s.now = nil
 	if err != nil {
 		refuse(w, http.StatusRequestEntityTooLarge, "RequestEntityTooLarge",
 			"Exceeded maximum allowed payload size (6291556 bytes).")
-		body, _, _ = failure("Function.ResponseSizeTooLarge",
+		body, functionError, _ = sim.Failed("Function.ResponseSizeTooLarge",
 			"Response payload size exceeded maximum allowed payload size (6291556 bytes).")
-		inv.done <- result{body: body, failed: true}
-		return
+	} else {
+		w.WriteHeader(http.StatusAccepted)
 	}
-	w.WriteHeader(http.StatusAccepted)
-	inv.done <- result{body: body, failed: failed}
+	s.now.done <- result{body, functionError}
+	s.now = nil
 }
 
-// initError receives the error of a runtime that could not start. It answers the waiting event or
-// the next one.
+// initError receives the error of a runtime that could not start and ends it. The error answers the
+// waiting event.
 func (s *sandbox) initError(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxAnswer))
 	if err != nil {
@@ -186,16 +177,14 @@ func (s *sandbox) initError(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.broken = &result{body: body, failed: true, fatal: true}
-	if s.now != nil {
-		s.now.done <- *s.broken
-		s.now = nil
-	}
+	s.broken = body
+	s.mu.Unlock()
 	w.WriteHeader(http.StatusAccepted)
+	go s.end()
 }
 
 func refuse(w http.ResponseWriter, status int, kind, message string) {
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]string{"errorType": kind, "errorMessage": message})
+	body, _, _ := sim.Failed(kind, message)
+	_, _ = w.Write(body)
 }

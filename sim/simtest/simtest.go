@@ -9,7 +9,6 @@ package simtest
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -274,30 +273,25 @@ func (f *function) Invoke(ctx context.Context, payload []byte) (body []byte, fun
 	request := uuid.NewString()
 	defer func() {
 		if p := recover(); p != nil {
-			body, functionError, err = failure(fmt.Sprintf("%T", p), fmt.Sprint(p))
+			body, functionError, err = sim.Failed(fmt.Sprintf("%T", p), fmt.Sprint(p))
 		}
 	}()
 	body, err = f.handler.Invoke(lambdacontext.NewContext(ctx,
 		&lambdacontext.LambdaContext{AwsRequestID: request, InvokedFunctionArn: f.arn}), payload)
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return failure("Sandbox.Timedout", "RequestId: "+request+" Error: Task timed out")
+		return sim.Failed("Sandbox.Timedout", "RequestId: "+request+" Error: Task timed out")
 	case ctx.Err() != nil:
-		return failure("Runtime.ExitError", "RequestId: "+request+" Error: Runtime exited with error: signal: killed")
+		return sim.Failed("Runtime.ExitError", "RequestId: "+request+" Error: Runtime exited with error: signal: killed")
 	case err == nil:
 		return body, "", nil
 	}
 	if response, ok := errors.AsType[messages.InvokeResponse_Error](err); ok {
-		return failure(response.Type, response.Message)
+		return sim.Failed(response.Type, response.Message)
 	}
 	kind := reflect.TypeOf(err)
 	if kind.Kind() == reflect.Pointer {
 		kind = kind.Elem()
 	}
-	return failure(kind.Name(), err.Error())
-}
-
-func failure(kind, message string) ([]byte, string, error) {
-	body, err := json.Marshal(map[string]string{"errorType": kind, "errorMessage": message})
-	return body, "Unhandled", err
+	return sim.Failed(kind.Name(), err.Error())
 }
