@@ -58,7 +58,7 @@ func NewFaults(seed uint64, rates map[Fault]float64) *Faults {
 // ParseFaults parses the arguments of --fault: KIND or KIND=RATE, all or all=RATE for the kinds
 // that are not named, seed=N, or none. It returns nil for none and for no arguments.
 func ParseFaults(args []string) (*Faults, error) {
-	seed, rates, rest := rand.Uint64()%1e9, make(map[Fault]float64), -1.0
+	seed, rates := rand.Uint64()%1e9, make(map[Fault]float64)
 	all := strings.FieldsFunc(strings.Join(args, ","), func(r rune) bool { return r == ',' })
 	for _, a := range all {
 		kind, value, given := strings.Cut(a, "=")
@@ -80,11 +80,7 @@ func ParseFaults(args []string) (*Faults, error) {
 				}
 				rate = r
 			}
-			if kind == "all" {
-				rest = rate
-			} else {
-				rates[Fault(kind)] = rate
-			}
+			rates[Fault(kind)] = rate
 		default:
 			var names []string
 			for _, k := range AllFaults {
@@ -93,9 +89,12 @@ func ParseFaults(args []string) (*Faults, error) {
 			return nil, fmt.Errorf("fault %q is not one of none (alone), all, seed=N, %s", a, strings.Join(names, ", "))
 		}
 	}
-	for _, k := range AllFaults {
-		if _, named := rates[k]; rest >= 0 && !named {
-			rates[k] = rest
+	if rest, ok := rates["all"]; ok {
+		delete(rates, "all")
+		for _, k := range AllFaults {
+			if _, named := rates[k]; !named {
+				rates[k] = rest
+			}
 		}
 	}
 	switch {

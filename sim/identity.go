@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base32"
 	"encoding/hex"
 	"net/http"
 	"regexp"
@@ -19,6 +18,8 @@ import (
 // caller is the identity that makes a call.
 type caller struct {
 	account, arn string
+	// id is what STS calls a user id.
+	id string
 	// region is the region that the call was signed for.
 	region string
 	// role is the ARN of the role that was assumed, or "".
@@ -30,10 +31,8 @@ type caller struct {
 
 // session is a session issued by AssumeRole.
 type session struct {
+	caller        // without a region
 	secret, token string
-	account, arn  string
-	role          string // the role's own ARN
-	id            string // the role's id and the session's name
 	expires       time.Time
 }
 
@@ -98,10 +97,12 @@ func (s *Sim) identify(r *http.Request, body []byte, service string) (*caller, *
 		return nil, &fault{"UnrecognizedClientException",
 			"The simulator refuses access keys that look like real ones. Set AWS_ACCESS_KEY_ID to a word such as " +
 				"test, or to the twelve digits of an account."}
-	case have == nil && accountForm.MatchString(key):
-		return &caller{account: key, region: m[3], arn: "arn:aws:iam::" + key + ":root"}, nil
 	case have == nil:
-		return &caller{account: s.opts.Account, region: m[3], arn: "arn:aws:iam::" + s.opts.Account + ":root"}, nil
+		account := s.opts.Account
+		if accountForm.MatchString(key) {
+			account = key
+		}
+		return &caller{account: account, region: m[3], arn: "arn:aws:iam::" + account + ":root", id: account}, nil
 	case r.Header.Get("X-Amz-Security-Token") != have.token:
 		return nil, &fault{"UnrecognizedClientException", "The security token included in the request is invalid."}
 	case time.Now().After(have.expires):
@@ -113,7 +114,9 @@ func (s *Sim) identify(r *http.Request, body []byte, service string) (*caller, *
 				"Secret Access Key and signing method. Consult the service documentation for details.",
 		}
 	}
-	return &caller{account: have.account, region: m[3], arn: have.arn, role: have.role}, nil
+	c := have.caller
+	c.region = m[3]
+	return &c, nil
 }
 
 // signed checks a signature by computing it again.
@@ -141,15 +144,11 @@ func (have *session) signed(r *http.Request, body []byte, key, region, service, 
 	return err == nil && strings.HasSuffix(again.Header.Get("Authorization"), "Signature="+signature)
 }
 
-// newSession creates credentials for a role.
-func newSession(account, role, name string, life time.Duration) (key string, _ *session) {
-	text := func(n int) string {
-		b := make([]byte, n)
-		_, _ = rand.Read(b) // never fails, as crypto/rand documents
-		return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b)
-	}
-	return simulated + text(5)[:7], &session{
-		secret: text(25), token: text(60), account: account, id: "AROASIMULATED" + text(5)[:8] + ":" + name,
-		arn: "arn:aws:sts::" + account + ":assumed-role/" + role + "/" + name, expires: time.Now().Add(life).UTC(),
+// newSession creates credentials for a role, given by its ARN, its account and its name.
+func newSession(arn, account, role, name string, life time.Duration) (key string, _ *session) {
+	return simulated + rand.Text()[:7], &session{
+		caller: caller{account: account, arn: "arn:aws:sts::" + account + ":assumed-role/" + role + "/" + name, role: arn,
+			id: "AROASIMULATED" + rand.Text()[:8] + ":" + name},
+		secret: rand.Text(), token: rand.Text() + rand.Text(), expires: time.Now().Add(life).UTC(),
 	}
 }

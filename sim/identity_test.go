@@ -326,7 +326,7 @@ func TestAFailedRotationAcrossAccountsSucceedsInTheNextWindow(t *testing.T) {
 func TestTheSessionOfAnEarlierRunIsRefused(t *testing.T) {
 	b := newBench(t, Options{})
 	b.create("db")
-	old, _ := newSession(theirs, "rotation", "rotator", time.Hour)
+	old, _ := newSession(role, theirs, "rotation", "rotator", time.Hour)
 	c := sm.New(sm.Options{
 		BaseEndpoint: &b.url, Region: "us-east-1", Retryer: aws.NopRetryer{},
 		Credentials: credentials.NewStaticCredentialsProvider(old, "secret", "token"),

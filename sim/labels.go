@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"maps"
 	"slices"
 	"time"
 )
@@ -16,66 +17,47 @@ const (
 	maxVersions = 150
 )
 
-// setCurrent moves AWSCURRENT, and AWSPREVIOUS to where it was.
-func (s *secret) setCurrent(id string) {
-	old := s.Labels[current]
-	if old == id {
-		return
+// labeling has the version that each label is on.
+type labeling map[string]string
+
+// give moves a label to a version, and AWSPREVIOUS to where AWSCURRENT was.
+func (l labeling) give(label, id string) {
+	if old := l[current]; label == current && old != id {
+		delete(l, previous)
+		if old != "" {
+			l[previous] = old
+		}
 	}
-	delete(s.Labels, previous)
-	if old != "" {
-		s.Labels[previous] = old
-	}
-	s.Labels[current] = id
+	l[label] = id
 }
 
 // attach puts labels on a version that a Put created. Other labels stay where they are, including
 // custom ones of the former AWSCURRENT. Unknown: whether AWS keeps these.
-func (s *secret) attach(id string, stages []string) {
-	takesCurrent := false
-	for _, l := range stages {
-		old := s.Labels[l]
-		if l == current {
-			takesCurrent = true
-			s.setCurrent(id)
-		} else {
-			s.Labels[l] = id
-		}
-		s.drop(old)
+func (l labeling) attach(id string, stages []string) {
+	for _, label := range stages {
+		l.give(label, id)
 	}
 	// A new current value ends a rotation in progress.
-	if p, ok := s.Labels[pending]; takesCurrent && ok && p != id {
-		delete(s.Labels, pending)
-		s.drop(p)
+	if slices.Contains(stages, current) && l[pending] != id {
+		delete(l, pending)
 	}
 }
 
-// room checks the quota for adding labels to a version while going others are removed.
-func (s *secret) room(stages []string, going int) *fault {
-	n := len(s.Labels) - going
-	seen := map[string]bool{}
-	for _, l := range stages {
-		if _, ok := s.Labels[l]; !ok && !seen[l] {
-			seen[l] = true
-			n++
-		}
+func tooManyLabels() *fault {
+	return limitExceeded("You have exceeded the maximum number of staging labels for a secret: %d.", maxLabels)
+}
+
+// relabel changes the labels, if there are not too many then, and removes versions that have neither
+// a value nor a label.
+func (s *secret) relabel(change func(labeling)) *fault {
+	after := maps.Clone(s.Labels)
+	change(after)
+	if len(after) > maxLabels {
+		return tooManyLabels()
 	}
-	// AWSPREVIOUS is added automatically.
-	if _, ok := s.Labels[previous]; !ok && s.Labels[current] != "" && !seen[previous] &&
-		(len(stages) == 0 || slices.Contains(stages, current)) {
-		n++
-	}
-	if n > maxLabels {
-		return limitExceeded("You have exceeded the maximum number of staging labels for a secret: %d.", maxLabels)
-	}
+	s.Labels = after
+	maps.DeleteFunc(s.Versions, func(id string, v *version) bool { return !v.filled() && s.stages(id) == nil })
 	return nil
-}
-
-// drop removes a version that has neither a value nor a label.
-func (s *secret) drop(id string) {
-	if v := s.Versions[id]; v != nil && !v.filled() && len(s.stages(id)) == 0 {
-		delete(s.Versions, id)
-	}
 }
 
 // move implements UpdateSecretVersionStage. Unknown: the texts for no version at all, a version
@@ -97,9 +79,7 @@ func (s *secret) move(label, from, to string) *fault {
 	case to == "" && from != holder:
 		return invalidParameter("Staging label %s is not attached to version %s.", label, from)
 	case to == "":
-		delete(s.Labels, label)
-		s.drop(from)
-		return nil
+		return s.relabel(func(l labeling) { delete(l, label) })
 	case holder == to:
 		return nil
 	case holder != "" && from == "":
@@ -115,16 +95,7 @@ func (s *secret) move(label, from, to string) *fault {
 	if label == current && !s.Versions[to].filled() {
 		return notFound("secret version: %s.", to)
 	}
-	if f := s.room([]string{label}, 0); f != nil {
-		return f
-	}
-	if label == current {
-		s.setCurrent(to)
-	} else {
-		s.Labels[label] = to
-	}
-	s.drop(holder)
-	return nil
+	return s.relabel(func(l labeling) { l.give(label, to) })
 }
 
 // prune removes outdated versions if there are more than a hundred: the oldest without a label, but

@@ -57,7 +57,6 @@ type pageData struct {
 	Stats                Stats
 	// Groups are the overview; groups that need attention come first.
 	Groups []*pageGroup
-	Total  int
 	More   int // secrets beyond those that are listed
 	// Detail is the secret that is shown, unless Missing says that it is gone.
 	Detail  *pageDetail
@@ -147,7 +146,6 @@ func (s *Sim) pageData(r *http.Request) *pageData {
 	for _, account := range slices.Sorted(maps.Keys(s.accounts)) {
 		for _, name := range slices.Sorted(maps.Keys(s.accounts[account])) {
 			sec := s.accounts[account][name]
-			d.Total++
 			state, row := sec.row(now)
 			row.Key, row.Place = s.pageKey(sec)
 			if key == row.Key {

@@ -108,8 +108,8 @@ func (s *Sim) rotateSecret(_ *caller, sec *secret, in rotateInput) (answer, *fau
 	case !unfinished && sec.Versions[in.ClientRequestToken] != nil:
 		return nil, tokenUsed(in.ClientRequestToken, sec.ARN)
 	}
-	if f := sec.room([]string{pending}, 0); f != nil {
-		return nil, f
+	if sec.Labels[pending] == "" && len(sec.Labels) >= maxLabels {
+		return nil, tooManyLabels()
 	}
 	r.Enabled, r.Function, r.Rules = true, function, rules
 	now := s.clock.Now()

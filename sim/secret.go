@@ -29,7 +29,7 @@ type secret struct {
 	Deleted     time.Time // the end of the recovery window, or zero
 	Tags        []tag     // nil if it never had any; DescribeSecret shows an empty list
 	Versions    map[string]*version
-	Labels      map[string]string // label to version
+	Labels      labeling
 	Policy      string
 	Replicas    []replica
 	Rotation    rotation

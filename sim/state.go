@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -25,7 +24,8 @@ type state struct {
 func (s *Sim) Load() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.sweep(); err != nil {
+	// A crash may have left it, with values.
+	if err := os.Remove(s.draft()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot clean up after an earlier run: %w", err)
 	}
 	text, err := os.ReadFile(s.opts.StateFile)
@@ -64,19 +64,10 @@ func (s *Sim) Load() error {
 	return nil
 }
 
-// draft is the prefix of temporary state files; digits follow.
-func (s *Sim) draft() string { return ".secretsim-" + filepath.Base(s.opts.StateFile) + "-" }
-
-// sweep removes temporary files that crashes left behind, because they contain values.
-func (s *Sim) sweep() error {
-	dir := filepath.Dir(s.opts.StateFile)
-	entries, err := os.ReadDir(dir)
-	for _, e := range entries {
-		if rest, ok := strings.CutPrefix(e.Name(), s.draft()); ok && strings.Trim(rest, "0123456789") == "" {
-			err = errors.Join(err, os.Remove(filepath.Join(dir, e.Name())))
-		}
-	}
-	return err
+// draft is the file that save writes first.
+func (s *Sim) draft() string {
+	dir, name := filepath.Split(s.opts.StateFile)
+	return filepath.Join(dir, ".secretsim-"+name)
 }
 
 // keep is save without a caller to report an error to.
@@ -96,8 +87,8 @@ func (s *Sim) save() error {
 	if err != nil {
 		return err
 	}
-	dir := filepath.Dir(s.opts.StateFile)
-	f, err := os.CreateTemp(dir, s.draft()+"*") // readable only by the owner
+	_ = os.Remove(s.draft()) // of a crash
+	f, err := os.OpenFile(s.draft(), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -107,12 +98,12 @@ func (s *Sim) save() error {
 	}
 	err = errors.Join(err, f.Close())
 	if err == nil {
-		err = os.Rename(f.Name(), s.opts.StateFile)
+		err = os.Rename(s.draft(), s.opts.StateFile)
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
+		return errors.Join(err, os.Remove(s.draft()))
 	}
-	d, err := os.Open(dir)
+	d, err := os.Open(filepath.Dir(s.opts.StateFile))
 	if err != nil {
 		return err
 	}

@@ -277,8 +277,8 @@ func TestOnlyOwnTemporaryFilesOfCrashesAreRemoved(t *testing.T) {
 	dir := t.TempDir()
 	b := newBench(t, Options{StateFile: filepath.Join(dir, "state")})
 	// A crash between creating and renaming a temporary file leaves it behind.
-	mine := b.draft() + "123"
-	others := []string{".secretsim-other-1", b.draft() + "x-1", "notes"}
+	mine := ".secretsim-state"
+	others := []string{".secretsim-other", ".secretsim-state-1", "notes"}
 	for _, name := range append(others, mine) {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 			t.Fatal(err)

@@ -64,7 +64,7 @@ func (s *Sim) sts(w http.ResponseWriter, r *http.Request, body []byte) {
 		f = &fault{"MalformedQueryString", "the request is not a form"}
 	case f != nil:
 	case form.Get("Action") == "GetCallerIdentity":
-		out = s.callerIdentity(r, c)
+		out = identityAnswer{Arn: c.arn, UserID: c.id, Account: c.account, RequestID: uuid.NewString()}
 	case form.Get("Action") == "AssumeRole":
 		out, f = s.assumeRole(c, form)
 	default:
@@ -107,18 +107,6 @@ type identityAnswer struct {
 	RequestID string   `xml:"ResponseMetadata>RequestId"`
 }
 
-func (s *Sim) callerIdentity(r *http.Request, c *caller) any {
-	id := c.account
-	if m := credentialForm.FindStringSubmatch(r.Header.Get("Authorization")); m != nil {
-		s.mu.Lock()
-		if have := s.sessions[m[1]]; have != nil {
-			id = have.id
-		}
-		s.mu.Unlock()
-	}
-	return identityAnswer{Arn: c.arn, UserID: id, Account: c.account, RequestID: uuid.NewString()}
-}
-
 type assumeAnswer struct {
 	XMLName    xml.Name `xml:"https://sts.amazonaws.com/doc/2011-06-15/ AssumeRoleResponse"`
 	Key        string   `xml:"AssumeRoleResult>Credentials>AccessKeyId"`
@@ -158,8 +146,7 @@ func (s *Sim) assumeRole(c *caller, form url.Values) (any, *fault) {
 		return nil, &fault{"AccessDenied",
 			fmt.Sprintf("User: %s is not authorized to perform: sts:AssumeRole on resource: %s", c.arn, arn)}
 	}
-	key, have := newSession(m[1], m[2], name, life)
-	have.role = arn
+	key, have := newSession(arn, m[1], m[2], name, life)
 	s.sessions[key] = have
 	return assumeAnswer{Key: key, Secret: have.secret, Token: have.token, Expiration: have.expires.Format(time.RFC3339),
 		Arn: have.arn, ID: have.id, RequestID: uuid.NewString()}, nil

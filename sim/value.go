@@ -69,7 +69,7 @@ func (s *Sim) createSecret(c *caller, in createInput) (answer, *fault) {
 	sec := &secret{
 		Account: c.account, Name: in.Name, ARN: c.arnOf(in.Name + "-" + suffix()),
 		Description: in.Description, Key: in.KmsKeyId, Type: in.Type, Created: now, Changed: now,
-		Versions: make(map[string]*version), Labels: make(map[string]string),
+		Versions: make(map[string]*version), Labels: make(labeling),
 	}
 	if f := sec.tag(in.Tags); f != nil {
 		return nil, f
@@ -96,24 +96,18 @@ func (s *Sim) store(sec *secret, v *version, stages []string) *fault {
 	if !sec.HadValue && !slices.Contains(stages, current) {
 		stages = append(slices.Clone(stages), current)
 	}
-	going := 0
-	if p, ok := sec.Labels[pending]; ok && p != v.ID && slices.Contains(stages, current) &&
-		!slices.Contains(stages, pending) {
-		going = 1 // attach removes it
-	}
-	if f := sec.room(stages, going); f != nil {
-		return f
-	}
 	now := s.clock.Now()
 	sec.prune(now)
 	if len(sec.Versions) >= maxVersions && sec.Versions[v.ID] == nil {
 		return limitExceeded("You have exceeded the maximum number of versions for a secret: %d.", maxVersions)
 	}
 	s.remember(sec)
+	if f := sec.relabel(func(l labeling) { l.attach(v.ID, stages) }); f != nil {
+		return f
+	}
 	sec.HadValue = true
 	v.Created = sec.touch(now)
 	sec.Versions[v.ID] = v
-	sec.attach(v.ID, stages)
 	sec.prune(now)
 	if sec.Labels[current] == v.ID && !sec.Rotation.Running {
 		// A value that was set by hand counts as a rotation for the schedule.
