@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -37,13 +38,10 @@ func TestRotationSurvivesFaults(t *testing.T) {
 	faults := sim.NewFaults(20260203, rates)
 	t.Logf("faults: %s", faults)
 	simulator := sim.New(sim.Options{Faults: faults, RetryDelay: 100 * time.Millisecond, MaxAttempts: 100})
-	server, err := sim.Serve(simulator, "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { server.Close() })
+	server := httptest.NewServer(simulator.Handler())
+	t.Cleanup(server.Close)
 	function, err := lambdasim.New(binary, lambdasim.Options{ARN: functionARN, Timeout: 20 * time.Second, Env: []string{
-		"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + server.URL(), "CA_BUNDLE=" + pg.CAFile}})
+		"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + server.URL, "CA_BUNDLE=" + pg.CAFile}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +78,7 @@ func TestRotationSurvivesFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The faults also affect the test.
-	client := clientAt(server.URL())
+	client := clientAt(server.URL)
 	eager := func(o *secretsmanager.Options) { o.RetryMaxAttempts = 10 }
 	secret := &secretsmanager.CreateSecretInput{Name: aws.String("app"), SecretString: aws.String(string(value))}
 	if _, err := client.CreateSecret(ctx, secret, eager); err != nil {

@@ -65,20 +65,19 @@ func TestFleet(t *testing.T) {
 				held: make(chan struct{}, 100), release: make(chan struct{}),
 			}
 			w.sim = sim.New(sim.Options{Clock: w.clock, MaxAttempts: 1})
-			server, err := sim.Serve(w.sim, "127.0.0.1:0")
+			server := httptest.NewServer(w.sim.Handler())
+			env.Defer(server.Close)
+			w.client = clientAt(server.URL)
+			w.register()
+			env.Values["world"] = w
+			schema, err := schemas()
 			if err != nil {
 				return err
 			}
-			env.Defer(func() { server.Close() })
-			w.client = clientAt(server.URL())
-			w.register()
-			env.Values["world"] = w
-			if env.Values["schema"], err = schemas(); err != nil {
-				return err
-			}
+			env.Values["schema"] = schema
 			env.Values["seen"] = map[string]bool{}
 			for k, v := range map[string]string{
-				"AWS_ENDPOINT_URL_SECRETS_MANAGER": server.URL(), "AWS_ENDPOINT_URL_STS": server.URL(),
+				"AWS_ENDPOINT_URL_SECRETS_MANAGER": server.URL, "AWS_ENDPOINT_URL_STS": server.URL,
 				"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "simulated", "AWS_SECRET_ACCESS_KEY": "simulated",
 				"F": functionHead,
 			} {

@@ -148,11 +148,8 @@ func TestScripts(t *testing.T) {
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "", // rewrites the expected texts
 		Setup: func(env *testscript.Env) error {
 			simulator := sim.New(sim.Options{MaxAttempts: 1})
-			server, err := sim.Serve(simulator, "127.0.0.1:0")
-			if err != nil {
-				return err
-			}
-			env.Defer(func() { server.Close() })
+			server := httptest.NewServer(simulator.Handler())
+			env.Defer(server.Close)
 			// plain is the simulator without a record, like AWS.
 			plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.Method == http.MethodGet {
@@ -165,9 +162,11 @@ func TestScripts(t *testing.T) {
 			idle := func(context.Context, []byte) ([]byte, string, error) { return []byte("null"), "", nil }
 			simulator.RegisterFunction(functionARN, sim.InvokerFunc(idle))
 			env.Values["sim"] = simulator
-			if env.Values["schema"], err = schemas(); err != nil {
+			schema, err := schemas()
+			if err != nil {
 				return err
 			}
+			env.Values["schema"] = schema
 			env.Values["seen"] = map[string]bool{}
 			good := functionARN + "-good"
 			register := func(arn string, f sim.InvokerFunc) { simulator.RegisterFunction(arn, f) }
@@ -175,7 +174,7 @@ func TestScripts(t *testing.T) {
 				var e step
 				err := json.Unmarshal(payload, &e)
 				if err == nil {
-					err = template(ctx, clientAt(server.URL()), e)
+					err = template(ctx, clientAt(server.URL), e)
 				}
 				return []byte("null"), "", err
 			})
@@ -221,11 +220,11 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			for k, v := range map[string]string{
-				"AWS_ENDPOINT_URL_SECRETS_MANAGER": server.URL(), "AWS_REGION": "us-east-1",
+				"AWS_ENDPOINT_URL_SECRETS_MANAGER": server.URL, "AWS_REGION": "us-east-1",
 				"AWS_ACCESS_KEY_ID": "simulated", "AWS_SECRET_ACCESS_KEY": "simulated",
-				"TZ": "UTC", "SIMPORT": server.URL()[strings.LastIndexByte(server.URL(), ':')+1:],
+				"TZ": "UTC", "SIMPORT": server.URL[strings.LastIndexByte(server.URL, ':')+1:],
 				"IDLE": functionARN, "GOOD": good, "SLOW": slow, "BAD": bad, "SILENT": silent.URL,
-				"DENYING": denying.URL, "LOGS": logs.URL, "PLAIN": plain.URL, "RECORDED": server.URL(),
+				"DENYING": denying.URL, "LOGS": logs.URL, "PLAIN": plain.URL, "RECORDED": server.URL,
 				"WEBPORT": peerPort, "FREE": free,
 				"CA_BUNDLE": pg.CAFile, "CA": pg.CAFile, "PGHOST_": pg.Host, "PGPORT_": strconv.Itoa(pg.Port),
 				"SUPERUSER": pg.User, "SUPERPASSWORD": pg.Password, "U": testserver.Unique("u_"),

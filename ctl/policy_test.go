@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strings"
@@ -42,12 +43,9 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	w := &world{sim: sim.New(sim.Options{MaxAttempts: 1}), env: map[string]string{}}
-	server, err := sim.Serve(w.sim, "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { server.Close() })
-	w.url = server.URL()
+	server := httptest.NewServer(w.sim.Handler())
+	t.Cleanup(server.Close)
+	w.url = server.URL
 	tokens := sts.New(sts.Options{
 		BaseEndpoint: &w.url, Region: "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", ""),

@@ -8,6 +8,8 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net"
+	"net/http"
 	"os"
 	"regexp"
 	"slices"
@@ -28,7 +30,7 @@ type simFlags struct {
 	roles                  []string
 	timeout                time.Duration
 	speed                  float64
-	verbose                bool
+	verbose, force         bool
 	options                sim.Options
 }
 
@@ -77,7 +79,7 @@ stale-read, slow, crash, deadline.`,
 		"leave AWSPENDING on the version that became AWSCURRENT, as AWS sometimes does")
 	f.DurationVar(&o.timeout, "function-timeout", time.Minute, "timeout of each call of a local function")
 	f.Float64Var(&o.speed, "speed", 1, "how many times faster than real time the clock runs")
-	f.BoolVar(&o.options.AllowRemote, "force", false, "allow an address that other machines can reach")
+	f.BoolVar(&o.force, "force", false, "allow an address that other machines can reach")
 	return c
 }
 
@@ -117,13 +119,13 @@ func (o *simFlags) run(c *cobra.Command) error {
 			return fmt.Errorf("--role: %w", err)
 		}
 	}
-	server, err := sim.Listen(simulator, o.listen)
+	l, url, err := o.bind()
 	if err != nil {
-		return listenError(err)
+		return err
 	}
-	defer server.Close()
+	defer l.Close()
 	for _, f := range o.functions {
-		function, err := o.function(f, server.URL())
+		function, err := o.function(f, url)
 		if err != nil {
 			return err
 		}
@@ -138,8 +140,10 @@ func (o *simFlags) run(c *cobra.Command) error {
 			return fmt.Errorf("--state: %w", err)
 		}
 	}
-	server.Start()
-	if err := o.greet(c, server.URL()); err != nil {
+	server := &http.Server{Handler: simulator.Handler(), ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = server.Serve(l) }() // always ends with ErrServerClosed
+	defer server.Close()
+	if err := o.greet(c, url); err != nil {
 		return err
 	}
 	<-c.Context().Done()
@@ -150,16 +154,30 @@ func (o *simFlags) run(c *cobra.Command) error {
 	return nil
 }
 
-// listenError adds advice to the error of an address that cannot be used.
-func listenError(err error) error {
+// bind listens for requests, which wait until they are served, and returns the URL where this machine
+// reaches the simulator. It rejects an address that other machines can reach unless that is forced.
+func (o *simFlags) bind() (l net.Listener, url string, err error) {
 	advice := "use --listen HOST:PORT, such as 127.0.0.1:7788"
-	switch {
-	case errors.Is(err, sim.ErrExposed):
-		advice = "listen on 127.0.0.1, or use --force if others may read every secret"
-	case errors.Is(err, syscall.EADDRINUSE):
-		advice = "stop the program that listens there, or choose another port; --listen 127.0.0.1:0 takes a free one"
+	host, _, err := net.SplitHostPort(o.listen)
+	if err != nil {
+		return nil, "", engine.Errorf(invalidArguments, advice, "--listen: %q is not HOST:PORT", o.listen)
 	}
-	return engine.Errorf(invalidArguments, advice, "--listen: %w", err)
+	if ip := net.ParseIP(host); !o.force && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return nil, "", engine.Errorf(invalidArguments,
+			"listen on 127.0.0.1, or use --force if others may read every secret",
+			"--listen: %s can be reached from other machines", o.listen)
+	}
+	if l, err = net.Listen("tcp", o.listen); err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			advice = "stop the program that listens there, or choose another port; --listen 127.0.0.1:0 takes a free one"
+		}
+		return nil, "", engine.Errorf(invalidArguments, advice, "--listen: cannot listen: %w", err)
+	}
+	address := l.Addr().(*net.TCPAddr) // always TCP
+	if address.IP.IsUnspecified() {
+		return l, fmt.Sprintf("http://127.0.0.1:%d", address.Port), nil
+	}
+	return l, "http://" + address.String(), nil
 }
 
 // greet prints the URL on a separate line, for programs, and then the first commands, for a person.

@@ -83,7 +83,7 @@ func (c *controller) opens(v engine.Value) bool {
 
 // manager is the simulated Secrets Manager with the secret "gate".
 type manager struct {
-	*sim.Server
+	*httptest.Server
 	sim    *sim.Sim
 	client *secretsmanager.Client
 }
@@ -92,12 +92,9 @@ const exampleARN = "arn:aws:lambda:us-east-1:123456789012:function:gate"
 
 func newManager() *manager {
 	m := &manager{sim: sim.New(sim.Options{MaxAttempts: 1})}
-	var err error
-	if m.Server, err = sim.Serve(m.sim, "127.0.0.1:0"); err != nil {
-		panic(err) // no address on this machine is free
-	}
+	m.Server = httptest.NewServer(m.sim.Handler())
 	m.client = secretsmanager.New(secretsmanager.Options{
-		BaseEndpoint: aws.String(m.URL()), Region: "us-east-1",
+		BaseEndpoint: aws.String(m.URL), Region: "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", ""),
 	})
 	return m
@@ -217,7 +214,7 @@ func TestTheOwnEngineOfTheDocumentation(t *testing.T) {
 	}
 	var out bytes.Buffer
 	f, err := lambdasim.New(filepath.Join(dir, "bootstrap"), lambdasim.Options{ARN: exampleARN, Timeout: 20 * time.Second, Log: &out,
-		Env: []string{"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + m.URL(), "ROTATOR_SETTINGS=" + string(settings)}})
+		Env: []string{"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + m.URL, "ROTATOR_SETTINGS=" + string(settings)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +235,7 @@ func TestTheOwnEngineOfTheDocumentation(t *testing.T) {
 		t.Log(out.String())
 	}
 	check := exec.CommandContext(t.Context(), filepath.Join(dir, "rotatorctl"), "check", "gate")
-	check.Env = append(os.Environ(), "AWS_ENDPOINT_URL_SECRETS_MANAGER="+m.URL(), "AWS_REGION=us-east-1",
+	check.Env = append(os.Environ(), "AWS_ENDPOINT_URL_SECRETS_MANAGER="+m.URL, "AWS_REGION=us-east-1",
 		"AWS_ACCESS_KEY_ID=simulated", "AWS_SECRET_ACCESS_KEY=simulated", "ROTATOR_SETTINGS="+string(settings))
 	if text, err := check.CombinedOutput(); err != nil || !strings.Contains(string(text), "gate") {
 		t.Errorf("%v\n%s", err, text)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"reflect"
 	"strings"
 	"testing"
@@ -26,13 +27,10 @@ const (
 func serve(t *testing.T, o Options) (*Sim, *sm.Client, string) {
 	t.Helper()
 	s := New(o)
-	server, err := Serve(s, "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { server.Close() })
-	return s, sm.New(sm.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1", RetryMaxAttempts: 1,
-		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")}), server.URL()
+	server := httptest.NewServer(s.Handler())
+	t.Cleanup(server.Close)
+	return s, sm.New(sm.Options{BaseEndpoint: aws.String(server.URL), Region: "us-east-1", RetryMaxAttempts: 1,
+		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")}), server.URL
 }
 
 func create(t *testing.T, c *sm.Client, name string) string {

@@ -73,8 +73,6 @@ type Options struct {
 	Events io.Writer
 	// History is how many steps and events are kept for each secret. The default is 64.
 	History int
-	// AllowRemote lets Serve listen on addresses that other machines can reach.
-	AllowRemote bool
 	// StateFile keeps the whole state, including values, from one run to the next. "" keeps it only
 	// in memory.
 	StateFile string

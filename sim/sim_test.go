@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http/httptest"
 	"os/exec"
 	"slices"
 	"strings"
@@ -29,7 +30,7 @@ type bench struct {
 	*Sim
 	clock  *ManualClock
 	url    string
-	server *Server
+	server *httptest.Server
 	client *sm.Client
 }
 
@@ -40,12 +41,9 @@ func newBench(t *testing.T, o Options) *bench {
 		o.Clock = b.clock
 	}
 	b.Sim = New(o)
-	server, err := Serve(b.Sim, "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { server.Close() })
-	b.url, b.server = server.URL(), server
+	server := httptest.NewServer(b.Sim.Handler())
+	t.Cleanup(server.Close)
+	b.url, b.server = server.URL, server
 	b.client = b.as("test")
 	return b
 }

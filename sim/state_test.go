@@ -151,23 +151,6 @@ func TestAWriteFailsIfTheStateCannotBeSaved(t *testing.T) {
 	refused(t, err, "InternalServiceError", "")
 }
 
-func TestServeRefusesAnAddressThatOthersCanReach(t *testing.T) {
-	for _, addr := range []string{"0.0.0.0:0", ":0", "[::]:0", "example.com:80", "nonsense"} {
-		if s, err := Serve(New(Options{}), addr); err == nil {
-			s.Close()
-			t.Errorf("%s was taken", addr)
-		}
-	}
-	s, err := Serve(New(Options{AllowRemote: true}), "0.0.0.0:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	if !strings.HasPrefix(s.URL(), "http://127.0.0.1:") {
-		t.Errorf("its URL is %s", s.URL())
-	}
-}
-
 func TestManualClockDoesWhatIsDueInOrderAndWaitsForSleepers(t *testing.T) {
 	c := NewManualClock(begin)
 	var got []string

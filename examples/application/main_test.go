@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -36,12 +37,9 @@ func newStage(t *testing.T) *stage {
 	s := &stage{pg: testserver.SharedPostgres(t, testserver.PostgresOptions{}),
 		sim: sim.New(sim.Options{MaxAttempts: 1})}
 	t.Setenv("PGSSLROOTCERT", s.pg.CAFile)
-	server, err := sim.Serve(s.sim, "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { server.Close() })
-	s.url = server.URL()
+	server := httptest.NewServer(s.sim.Handler())
+	t.Cleanup(server.Close)
+	s.url = server.URL
 	s.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: &s.url, Region: "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
 	return s

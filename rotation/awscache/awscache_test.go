@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
@@ -463,12 +464,9 @@ const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 func newWorld(t *testing.T, c *cache, v engine.Value) *world {
 	t.Helper()
 	w := &world{t: t, sim: sim.New(sim.Options{MaxAttempts: 1})}
-	server, err := sim.Serve(w.sim, "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { server.Close() })
-	w.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1",
+	server := httptest.NewServer(w.sim.Handler())
+	t.Cleanup(server.Close)
+	w.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL), Region: "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
 	// The tests send the events themselves.
 	w.sim.RegisterFunction(functionARN,

@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"log/slog"
+	"net/http/httptest"
 	"regexp"
 	"strings"
 	"testing"
@@ -33,12 +34,9 @@ func rotate(t *testing.T, first engine.Value, env map[string]string, edit func(e
 	engine.Value, error) {
 	t.Helper()
 	simulator := sim.New(sim.Options{MaxAttempts: 1})
-	server, err := sim.Serve(simulator, "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	server := httptest.NewServer(simulator.Handler())
 	defer server.Close()
-	client := secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1",
+	client := secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL), Region: "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
 	r, err := rotation.New(rotation.Config{
 		Engines: []engine.Engine{generic.New()},

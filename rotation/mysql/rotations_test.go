@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -32,15 +33,13 @@ const function = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 func newSecrets(t *testing.T, f *fixture) *secrets {
 	t.Helper()
 	s := &secrets{fixture: f, sim: sim.New(sim.Options{MaxAttempts: 1})}
-	server, err := sim.Serve(s.sim, "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { server.Close() })
-	s.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1",
+	server := httptest.NewServer(s.sim.Handler())
+	t.Cleanup(server.Close)
+	s.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL), Region: "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
 	s.sim.RegisterFunction(function,
 		sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return nil, "Unhandled", nil }))
+	var err error
 	s.rotator, err = rotation.New(rotation.Config{Engines: []engine.Engine{f.engine},
 		Log:     slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return s.client, nil }})

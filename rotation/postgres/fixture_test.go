@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -79,12 +80,9 @@ func newWorld(t *testing.T, pg *testserver.PostgresServer) *world {
 	t.Helper()
 	w := &world{t: t, pg: pg, env: map[string]string{}, limit: 20 * time.Second, log: new(buffer), tls: engine.TLSPolicy{ExtraCAs: pg.CA.PEM}}
 	w.sim = sim.New(sim.Options{MaxAttempts: 1})
-	server, err := sim.Serve(w.sim, "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { server.Close() })
-	w.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1",
+	server := httptest.NewServer(w.sim.Handler())
+	t.Cleanup(server.Close)
+	w.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL), Region: "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
 	w.sim.RegisterFunction(functionARN, sim.InvokerFunc(w.invoke))
 	return w

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -36,12 +37,9 @@ type account struct {
 func newAccount(f *fixture) *account {
 	f.t.Helper()
 	a := &account{fixture: f, sim: sim.New(sim.Options{MaxAttempts: 1}), env: map[string]string{}}
-	server, err := sim.Serve(a.sim, "127.0.0.1:0")
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	f.t.Cleanup(func() { server.Close() })
-	a.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1",
+	server := httptest.NewServer(a.sim.Handler())
+	f.t.Cleanup(server.Close)
+	a.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL), Region: "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
 	// The tests send the events themselves.
 	a.sim.RegisterFunction(functionARN,

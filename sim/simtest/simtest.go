@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http/httptest"
 	"os"
 	"reflect"
 	"strings"
@@ -97,15 +98,12 @@ func StartWith(t testing.TB, handler any, o Options) *Server {
 		simulator.Faults = sim.NewFaults(o.Seed, o.Faults)
 	}
 	s.Sim = sim.New(simulator)
-	server, err := sim.Serve(s.Sim, "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	server := httptest.NewServer(s.Sim.Handler())
 	t.Cleanup(func() {
 		_ = s.Sim.Stop() // it has no state file that could fail
-		_ = server.Close()
+		server.Close()
 	})
-	s.URL = server.URL()
+	s.URL = server.URL
 	s.Client = secretsmanager.NewFromConfig(s.Config())
 	s.Register(Function, handler)
 	return s

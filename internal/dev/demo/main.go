@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -49,12 +50,9 @@ func run(ctx context.Context, out *screen, binary string) error {
 	out.say("PostgreSQL %d at %s, over TLS only", pg.Major, pg.Addr())
 
 	simulator := sim.New(sim.Options{RetryDelay: time.Second, Trace: out.step})
-	server, err := sim.Serve(simulator, "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
+	server := httptest.NewServer(simulator.Handler())
 	defer server.Close()
-	out.say("Secrets Manager at %s, in memory", server.URL())
+	out.say("Secrets Manager at %s, in memory", server.URL)
 
 	if binary, err = filepath.Abs(binary); err != nil {
 		return err
@@ -62,7 +60,7 @@ func run(ctx context.Context, out *screen, binary string) error {
 	var log bytes.Buffer
 	function, err := lambdasim.New(binary,
 		lambdasim.Options{ARN: functionARN, Timeout: 30 * time.Second, Log: &log, Env: []string{
-			"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + server.URL(),
+			"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + server.URL,
 			"CA_BUNDLE=" + pg.CAFile,
 		}})
 	if err != nil {
@@ -74,7 +72,7 @@ func run(ctx context.Context, out *screen, binary string) error {
 	out.legend()
 
 	s := &stage{out: out, pg: pg, sim: simulator, client: secretsmanager.New(secretsmanager.Options{
-		BaseEndpoint: aws.String(server.URL()), Region: "us-east-1",
+		BaseEndpoint: aws.String(server.URL), Region: "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", ""),
 	})}
 	if err := s.singleUser(ctx); err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -165,12 +166,9 @@ func simulated(
 	t.Helper()
 	const region = "eu-central-1"
 	simulator := sim.New(sim.Options{Region: region, RetryDelay: time.Second})
-	server, err := sim.Serve(simulator, "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { server.Close() })
-	env := []string{"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + server.URL(), "AWS_ENDPOINT_URL_STS=" + server.URL()}
+	server := httptest.NewServer(simulator.Handler())
+	t.Cleanup(server.Close)
+	env := []string{"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + server.URL, "AWS_ENDPOINT_URL_STS=" + server.URL}
 	for _, arn := range arns {
 		f, err := lambdasim.New(programs(t)["bootstrap"],
 			lambdasim.Options{ARN: arn, Env: append(slices.Clone(env), variables...), Log: t.Output()})
@@ -180,7 +178,7 @@ func simulated(
 		t.Cleanup(func() { f.Close() })
 		simulator.RegisterFunction(arn, f)
 	}
-	client := secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: region,
+	client := secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL), Region: region,
 		Credentials: credentials.NewStaticCredentialsProvider(account, "simulated", "")})
 	return simulator, client, append(env, "AWS_REGION="+region, "AWS_DEFAULT_REGION="+region,
 		"AWS_ACCESS_KEY_ID="+account, "AWS_SECRET_ACCESS_KEY=simulated")

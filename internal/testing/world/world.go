@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -39,18 +40,16 @@ type World struct {
 func New(t testing.TB, engines ...engine.Engine) *World {
 	t.Helper()
 	w := &World{Env: map[string]string{}, t: t, Sim: sim.New(sim.Options{MaxAttempts: 1})}
-	server, err := sim.Serve(w.Sim, "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { server.Close() })
-	w.URL = server.URL()
-	w.Client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1",
+	server := httptest.NewServer(w.Sim.Handler())
+	t.Cleanup(server.Close)
+	w.URL = server.URL
+	w.Client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL), Region: "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
 	// The test runs the steps itself.
 	w.Sim.RegisterFunction(Function, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) {
 		return nil, "Unhandled", nil
 	}))
+	var err error
 	w.Rotator, err = rotation.New(rotation.Config{
 		Engines: engines,
 		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return w.Client, nil },
