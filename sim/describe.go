@@ -3,7 +3,6 @@ package sim
 import (
 	"cmp"
 	"slices"
-	"strings"
 )
 
 type idInput struct {
@@ -58,14 +57,8 @@ type listVersionsInput struct {
 // that is scheduled for deletion; the simulator does.
 func (s *Sim) listSecretVersionIds(c *caller, sec *secret, in listVersionsInput) (answer, *fault) {
 	sec = s.seen(c, sec)
-	var all []*version
-	for _, v := range sec.Versions {
-		if v.filled() && (in.IncludeDeprecated || sec.stages(v.ID) != nil) {
-			all = append(all, v)
-		}
-	}
-	slices.SortFunc(all, func(a, b *version) int {
-		return cmp.Or(b.Created.Compare(a.Created), strings.Compare(a.ID, b.ID))
+	all := slices.DeleteFunc(sec.newest(), func(v *version) bool {
+		return !v.filled() || !in.IncludeDeprecated && sec.stages(v.ID) == nil
 	})
 	page, next, f := paginate(all, in.NextToken, in.MaxResults, 100)
 	if f != nil {

@@ -102,17 +102,12 @@ func (s *secret) move(label, from, to string) *fault {
 // none from the last 24 hours.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html
 func (s *secret) prune(now time.Time) {
-	for len(s.Versions) > keptVersions {
-		var oldest *version
-		for _, v := range s.Versions {
-			if len(s.stages(v.ID)) == 0 && now.Sub(v.Created) >= 24*time.Hour &&
-				(oldest == nil || v.Created.Before(oldest.Created)) {
-				oldest = v
-			}
+	if len(s.Versions) <= keptVersions {
+		return
+	}
+	for _, v := range slices.Backward(s.newest()) {
+		if len(s.Versions) > keptVersions && s.stages(v.ID) == nil && now.Sub(v.Created) >= day {
+			delete(s.Versions, v.ID)
 		}
-		if oldest == nil {
-			return
-		}
-		delete(s.Versions, oldest.ID)
 	}
 }

@@ -166,22 +166,23 @@ func (s *Sim) listSecrets(c *caller, in listInput) (answer, *fault) {
 		return nil, f
 	}
 	all := s.filtered(c, in.Filters, in.IncludePlannedDeletion)
-	when := map[string]func(*secret) time.Time{
-		"last-accessed-date": func(s *secret) time.Time { return s.Accessed },
-		"last-changed-date":  func(s *secret) time.Time { return s.Changed },
-	}[in.SortBy]
-	if when == nil {
-		when = func(s *secret) time.Time { return s.Created }
+	when := func(sec *secret) time.Time {
+		switch in.SortBy {
+		case "name":
+			return time.Time{}
+		case "last-accessed-date":
+			return sec.Accessed
+		case "last-changed-date":
+			return sec.Changed
+		}
+		return sec.Created
 	}
 	slices.SortFunc(all, func(a, b *secret) int {
-		n := when(a).Compare(when(b))
-		if in.SortBy == "name" {
-			n = byName(a, b)
-		}
+		n := cmp.Or(when(a).Compare(when(b)), byName(a, b))
 		if in.SortOrder == "desc" {
 			n = -n
 		}
-		return cmp.Or(n, byName(a, b))
+		return n
 	})
 	page, next, f := paginate(all, in.NextToken, in.MaxResults, 100)
 	if f != nil {

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"bytes"
-	"cmp"
 	"compress/gzip"
 	"crypto/sha256"
 	_ "embed"
@@ -259,19 +258,16 @@ func (sec *secret) detail(state string, row pageRow) *pageDetail {
 			d.Schedule += " for " + r.Rules.Duration
 		}
 	}
-	for _, v := range sec.Versions {
-		d.Versions = append(d.Versions, pageVersion{v.ID, v.Created, !v.filled(), sec.stages(v.ID)})
-	}
-	slices.SortFunc(d.Versions, func(a, b pageVersion) int {
-		switch { // labeled versions are never cut off
-		case a.Labels != nil && b.Labels == nil:
-			return -1
-		case a.Labels == nil && b.Labels != nil:
-			return 1
+	var deprecated []pageVersion
+	for _, v := range sec.newest() {
+		if labels := sec.stages(v.ID); labels != nil {
+			d.Versions = append(d.Versions, pageVersion{v.ID, v.Created, !v.filled(), labels})
+		} else {
+			deprecated = append(deprecated, pageVersion{v.ID, v.Created, false, nil})
 		}
-		return cmp.Or(b.Created.Compare(a.Created), strings.Compare(a.ID, b.ID))
-	})
-	d.Versions = d.Versions[:min(max(8, len(sec.byVersion())), len(d.Versions))]
+	}
+	room := max(0, 8-len(d.Versions)) // labeled versions are never cut off
+	d.Versions = append(d.Versions, deprecated[:min(room, len(deprecated))]...)
 	d.Timeline = slices.Clone(sec.history)
 	slices.Reverse(d.Timeline)
 	return d

@@ -35,19 +35,16 @@ func (s *Sim) getRandomPassword(_ *caller, in randomInput) (answer, *fault) {
 		}, set)
 	}
 	var classes []string
-	for _, class := range []struct {
-		excluded bool
-		set      string
-	}{
-		{in.ExcludeUppercase, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"},
-		{in.ExcludeLowercase, "abcdefghijklmnopqrstuvwxyz"},
-		{in.ExcludeNumbers, "0123456789"},
-		{in.ExcludePunctuation, "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"},
+	for set, excluded := range map[string]bool{
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZ":         in.ExcludeUppercase,
+		"abcdefghijklmnopqrstuvwxyz":         in.ExcludeLowercase,
+		"0123456789":                         in.ExcludeNumbers,
+		"!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~": in.ExcludePunctuation,
 	} {
-		if class.excluded {
+		if excluded {
 			continue
 		}
-		set := without(class.set)
+		set = without(set)
 		if set == "" && required {
 			return nil, invalidParameter("All characters of the desired type have been excluded")
 		}

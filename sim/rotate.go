@@ -34,8 +34,7 @@ type rotation struct {
 	// start is when the running rotation would have started on an infinitely fast machine: under a
 	// fast clock, the machine's own delays would count as service time.
 	start time.Time
-	due   time.Time // a planned time that passed while a test ran
-	err   error     // of the last completed rotation
+	err   error // of the last completed rotation
 }
 
 // metadata is an item of ExternalSecretRotationMetadata.
@@ -243,12 +242,7 @@ func (s *Sim) end(sec *secret, token string, test bool, took time.Duration, err 
 		} else {
 			s.announce(sec, "TestRotationSucceeded", token, nil)
 		}
-		if due := r.due; !due.IsZero() {
-			if free := r.start.Add(took); due.Before(free) {
-				due = free
-			}
-			s.fallDue(sec, due)
-		}
+		s.arm(sec, r.Open, r.Next, r.start.Add(took)) // the planned time may have passed
 	case err == nil:
 		if sec.Labels[pending] == token && !s.opts.KeepPending {
 			delete(sec.Labels, pending)

@@ -315,15 +315,10 @@ func (s *Sim) arm(sec *secret, open, end, earliest time.Time) {
 	})
 }
 
-// fallDue begins the rotation planned for a time. If a test is running, it waits for its end.
+// fallDue begins the rotation planned for a time. If a test is running, its end plans it again.
 func (s *Sim) fallDue(sec *secret, at time.Time) {
 	r := &sec.Rotation
-	if s.accounts[sec.Account][sec.place()] != sec || !sec.Deleted.IsZero() || !r.Enabled || s.stopped() {
-		return
-	}
-	r.due = time.Time{}
-	if r.Running {
-		r.due = at
+	if s.accounts[sec.Account][sec.place()] != sec || !sec.Deleted.IsZero() || !r.Enabled || r.Running || s.stopped() {
 		return
 	}
 	// An unfinished rotation is retried with its own token.
@@ -342,7 +337,6 @@ func (sec *secret) unfinished() (string, bool) {
 }
 
 func (s *Sim) unplan(sec *secret) {
-	sec.Rotation.due = time.Time{}
 	if sec.Rotation.cancel != nil {
 		sec.Rotation.cancel()
 		sec.Rotation.cancel = nil

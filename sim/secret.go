@@ -2,7 +2,9 @@ package sim
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -67,6 +69,13 @@ func (v *version) same(w *version) bool {
 		return v.Text == w.Text && bytes.Equal(v.Binary, w.Binary)
 	}
 	return *v.Text == *w.Text
+}
+
+// newest returns the versions, newest first.
+func (s *secret) newest() []*version {
+	return slices.SortedFunc(maps.Values(s.Versions), func(a, b *version) int {
+		return cmp.Or(b.Created.Compare(a.Created), strings.Compare(a.ID, b.ID))
+	})
 }
 
 // stages returns the labels of a version, sorted. Unknown: AWS's order.

@@ -150,11 +150,7 @@ func (s *Sim) RegisterFunction(arn string, f Invoker) {
 func (s *Sim) Own(arn, service string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, secrets := range s.accounts {
-		for _, sec := range secrets {
-			if sec.ARN == arn {
-				sec.Owner = service
-			}
-		}
+	if sec, f := s.own(arn); f == nil {
+		sec.Owner = service
 	}
 }

@@ -46,10 +46,9 @@ func (r *rotation) handle(ctx context.Context, e simtest.Event) error {
 // fail.
 func testRotation(t testing.TB) {
 	function := &rotation{}
-	s := simtest.StartWith(t, function.handle, simtest.Options{
-		Start: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), Faults: map[sim.Fault]float64{
-			sim.DuplicateStep: 0.2, sim.LostAnswer: 0.05,
-		}, Seed: 1,
+	s := simtest.StartWith(t, function.handle, sim.Options{
+		Clock:  sim.NewManualClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)),
+		Faults: sim.NewFaults(1, map[sim.Fault]float64{sim.DuplicateStep: 0.2, sim.LostAnswer: 0.05}),
 	})
 	function.client = s.Client
 	s.Create("app", "first password")

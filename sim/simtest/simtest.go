@@ -45,26 +45,6 @@ type Event struct {
 	RotationToken      string `json:"RotationToken"`
 }
 
-// Options configures a Server. The zero value suits most tests.
-type Options struct {
-	// Start is the clock's initial time. The default is now.
-	Start time.Time
-	// RetryDelay is the pause before a failed rotation is retried. The default is 100 s.
-	RetryDelay time.Duration
-	// MaxAttempts is how often a rotation is tried before it waits for its next window. The default is 5.
-	MaxAttempts int
-	// Timeout is the function's timeout, in real time, not the clock's. The default is a minute.
-	Timeout time.Duration
-	// Faults gives the share of calls and steps, between 0 and 1, that each fault hits. Seed makes
-	// them repeatable.
-	Faults map[sim.Fault]float64
-	Seed   uint64
-	// Quotas enforces AWS's request quotas, by the clock.
-	Quotas bool
-	// KeepPending leaves AWSPENDING on the version that became AWSCURRENT, as AWS sometimes does.
-	KeepPending bool
-}
-
 // Server is a simulator that runs for the duration of a test.
 type Server struct {
 	// URL is the endpoint of Secrets Manager and STS.
@@ -77,30 +57,33 @@ type Server struct {
 	// Sim is the simulator itself, for registering more functions, roles and policies.
 	Sim *sim.Sim
 
-	t       testing.TB
-	timeout time.Duration
-	retry   time.Duration
+	// Timeout is that of functions, in real time, not the clock's. The default is a minute.
+	Timeout time.Duration
+
+	t     testing.TB
+	retry time.Duration
 }
 
 // Start starts a simulator whose rotation function is handler: any function that lambda.Start
 // accepts, a lambda.Handler, or a sim.Invoker. The simulator stops when the test ends.
-func Start(t testing.TB, handler any) *Server { return StartWith(t, handler, Options{}) }
+func Start(t testing.TB, handler any) *Server { return StartWith(t, handler, sim.Options{}) }
 
-// StartWith is Start with options.
-func StartWith(t testing.TB, handler any, o Options) *Server {
+// StartWith is Start with options. Their clock, if any, must be a sim.ManualClock; the default begins
+// now. The region and the account are fixed.
+func StartWith(t testing.TB, handler any, o sim.Options) *Server {
 	t.Helper()
-	s := &Server{t: t, timeout: cmp.Or(o.Timeout, time.Minute), retry: cmp.Or(o.RetryDelay, 100*time.Second)}
-	s.Clock = sim.NewManualClock(cmp.Or(o.Start, time.Now()))
-	simulator := sim.Options{Region: region, Account: account, Clock: s.Clock, RetryDelay: s.retry,
-		MaxAttempts: o.MaxAttempts,
-		KeepPending: o.KeepPending, Quotas: o.Quotas}
-	if len(o.Faults) > 0 {
-		simulator.Faults = sim.NewFaults(o.Seed, o.Faults)
+	if o.Clock == nil {
+		o.Clock = sim.NewManualClock(time.Now())
 	}
-	s.Sim = sim.New(simulator)
+	clock, ok := o.Clock.(*sim.ManualClock)
+	if !ok {
+		t.Fatal("simtest: the clock is not a sim.ManualClock")
+	}
+	o.Region, o.Account, o.RetryDelay = region, account, cmp.Or(o.RetryDelay, 100*time.Second)
+	s := &Server{Clock: clock, Sim: sim.New(o), Timeout: time.Minute, t: t, retry: o.RetryDelay}
 	server := httptest.NewServer(s.Sim.Handler())
 	t.Cleanup(func() {
-		_ = s.Sim.Stop() // it has no state file that could fail
+		_ = s.Sim.Stop() // a state file is not the test's result
 		server.Close()
 	})
 	s.URL = server.URL
@@ -113,7 +96,7 @@ func StartWith(t testing.TB, handler any, o Options) *Server {
 func (s *Server) Register(arn string, handler any) {
 	invoker, ok := handler.(sim.Invoker)
 	if !ok {
-		invoker = &function{handler: lambda.NewHandler(handler), arn: arn, timeout: s.timeout}
+		invoker = &function{s, lambda.NewHandler(handler), arn}
 	}
 	s.Sim.RegisterFunction(arn, invoker)
 }
@@ -259,14 +242,14 @@ func (s *Server) describe(secret string) *secretsmanager.DescribeSecretOutput {
 // function is a handler in this process. It cannot be killed: at its timeout, or if it is to crash,
 // its context ends, its result is ignored, and the rotation waits until it returns.
 type function struct {
+	server  *Server
 	handler lambda.Handler
 	arn     string
-	timeout time.Duration
 }
 
 // Invoke implements sim.Invoker.
 func (f *function) Invoke(ctx context.Context, payload []byte) (body []byte, functionError string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, f.timeout)
+	ctx, cancel := context.WithTimeout(ctx, f.server.Timeout)
 	defer cancel()
 	request := uuid.NewString()
 	defer func() {

@@ -58,7 +58,7 @@ func TestAFailureIsRetriedAndReported(t *testing.T) {
 			return errors.New("no deadline")
 		}
 		return function.handle(ctx, e)
-	}, simtest.Options{MaxAttempts: 2})
+	}, sim.Options{MaxAttempts: 2})
 	function.client = s.Client
 	arn := s.Create("app", "one")
 	before := s.Labels("app")
@@ -90,26 +90,29 @@ func TestAFailureIsRetriedAndReported(t *testing.T) {
 func TestHandlersThatEndBadly(t *testing.T) {
 	for name, c := range map[string]struct {
 		handler any
-		options simtest.Options
+		options sim.Options
 		want    string
 	}{
-		"panic": {func() { panic("no way") }, simtest.Options{MaxAttempts: 1}, "no way"},
+		"panic": {func() { panic("no way") }, sim.Options{MaxAttempts: 1}, "no way"},
 		"typed": {func() error {
 			return messages.InvokeResponse_Error{Type: "Mine", Message: "said"}
-		}, simtest.Options{MaxAttempts: 1}, `"errorType":"Mine"`},
+		}, sim.Options{MaxAttempts: 1}, `"errorType":"Mine"`},
 		"timeout": {func(ctx context.Context) {
 			<-ctx.Done()
-		}, simtest.Options{MaxAttempts: 1, Timeout: 10 * time.Millisecond}, "timed out"},
+		}, sim.Options{MaxAttempts: 1}, "timed out"},
 		"crash": {func(ctx context.Context) {
 			<-ctx.Done()
-		}, simtest.Options{MaxAttempts: 1, Faults: map[sim.Fault]float64{sim.Crash: 1}}, "signal: killed"},
+		}, sim.Options{MaxAttempts: 1, Faults: sim.NewFaults(0, map[sim.Fault]float64{sim.Crash: 1})}, "signal: killed"},
 		"invoker": {sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) {
 			return []byte("mine"), "Unhandled", nil
-		}), simtest.Options{MaxAttempts: 1}, "mine"},
-		"nothing": {func() {}, simtest.Options{MaxAttempts: 1}, "is not AWSCURRENT"},
+		}), sim.Options{MaxAttempts: 1}, "mine"},
+		"nothing": {func() {}, sim.Options{MaxAttempts: 1}, "is not AWSCURRENT"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := simtest.StartWith(t, c.handler, c.options)
+			if name == "timeout" {
+				s.Timeout = 10 * time.Millisecond
+			}
 			s.Create("app", "one")
 			if err := s.Rotate("app"); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, not %s", err, c.want)
