@@ -32,10 +32,8 @@ type Progress struct {
 // Stats counts what happened since the start.
 type Stats struct {
 	Started, Succeeded, Failed, Retried, Abandoned int
-	// Late counts rotations whose last attempt began after their window.
-	Late int
-	// Throttled counts calls that a quota refused.
-	Throttled int
+	Late                                           int // rotations whose last attempt began after their window
+	Throttled                                      int // calls that a quota refused
 }
 
 // Stats returns the counters.

@@ -18,20 +18,13 @@ import (
 type Fault string
 
 const (
-	// DuplicateStep runs a step twice, with the same ClientRequestToken.
-	DuplicateStep Fault = "duplicate"
-	// LostAnswer performs a call and cuts the connection instead of answering.
-	LostAnswer Fault = "lost-answer"
-	// Throttle refuses a call with ThrottlingException.
-	Throttle Fault = "throttle"
-	// StaleRead answers a read without the last write, if that is less than two seconds old.
-	StaleRead Fault = "stale-read"
-	// Slow delays a call by up to two seconds.
-	Slow Fault = "slow"
-	// Crash ends the function within a second of its start.
-	Crash Fault = "crash"
-	// Deadline gives the function at most a second and a half.
-	Deadline Fault = "deadline"
+	DuplicateStep Fault = "duplicate"   // runs a step twice, with the same ClientRequestToken
+	LostAnswer    Fault = "lost-answer" // performs a call and cuts the connection instead of answering
+	Throttle      Fault = "throttle"    // refuses a call with ThrottlingException
+	StaleRead     Fault = "stale-read"  // answers a read without the writes of the last two seconds
+	Slow          Fault = "slow"        // delays a call by up to two seconds
+	Crash         Fault = "crash"       // ends the function within a second of its start
+	Deadline      Fault = "deadline"    // gives the function at most a second and a half
 )
 
 // AllFaults lists every kind.

@@ -54,7 +54,7 @@ func (s *Sim) PutKeyPolicy(arn, document string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.keyPolicies[arn] = p
+	s.policies[arn] = p
 	return nil
 }
 
@@ -120,7 +120,7 @@ func (s *Sim) mayUseKey(c *caller, sec *secret) *fault {
 		key = "arn:aws:kms:" + sec.region() + ":" + sec.Account + ":key/" + key
 	}
 	var theirs *iampolicy.Policy // the part of the key's policy that is about the caller
-	if p := s.keyPolicies[key]; p != nil {
+	if p := s.policies[key]; p != nil {
 		theirs = &iampolicy.Policy{}
 		for _, st := range p.Statement {
 			if c.named(&st) {

@@ -45,39 +45,28 @@ func Failed(kind, message string) (body []byte, functionError string, err error)
 
 // Options configures a Sim. The zero value suits tests: no faults, no quotas and real time.
 type Options struct {
-	// Region is the region of secrets that the program's own calls, such as WaitRotation, give by
-	// name. The default is us-east-1. API requests carry their region.
-	Region string
-	// Account is the account of callers whose access key names no other. The default is
-	// 123456789012.
-	Account string
-	// Clock is the service's clock. The default is real time.
-	Clock Clock
-	// RetryDelay is the pause before a failed rotation is retried. The default is 100 s, as seen on
-	// AWS.
+	// Region is that of the program's own calls, such as WaitRotation, for a secret's name. The
+	// default is us-east-1. API requests carry their region.
+	Region  string
+	Account string // of callers whose access key names no other; by default 123456789012
+	Clock   Clock  // real time by default
+	// RetryDelay is the pause before a failed rotation is retried: 100 s by default, as seen on AWS.
 	RetryDelay time.Duration
-	// MaxAttempts is how often a rotation is tried before it waits for its next window. The default
-	// is 5. Unknown: AWS's number.
+	// MaxAttempts is how often a rotation is tried before it waits for its next window: 5 by default.
+	// Unknown: AWS's number.
 	MaxAttempts int
-	// KeepPending leaves AWSPENDING on the version that became AWSCURRENT. Both occur on AWS; the
-	// default is to remove it.
+	// KeepPending leaves AWSPENDING on the version that became AWSCURRENT. Both occur on AWS.
 	KeepPending bool
-	// Faults are injected if set.
-	Faults *Faults
-	// Quotas enforces AWS's request quotas.
-	Quotas bool
+	Faults      *Faults // to inject, or nil
+	Quotas      bool    // whether to enforce AWS's request quotas
 	// Trace, if set, is called for every step and event in order. It must return quickly and must
 	// not call the Sim.
-	Trace func(Progress)
-	// Events, if set, receives what AWS sends to EventBridge, one JSON object per line.
-	Events io.Writer
-	// History is how many steps and events are kept for each secret. The default is 64.
-	History int
-	// StateFile keeps the whole state, including values, from one run to the next. "" keeps it only
-	// in memory.
+	Trace   func(Progress)
+	Events  io.Writer // for what AWS sends to EventBridge, one JSON object per line; or nil
+	History int       // how many steps and events are kept for each secret, by default 64
+	// StateFile keeps the whole state, including values, from one run to the next, unless it is "".
 	StateFile string
-	// Log, if set, receives what cannot be reported to a caller: a failure to write the state file
-	// at the end of a rotation.
+	// Log, if set, receives a failure to write the state file at the end of a rotation.
 	Log *slog.Logger
 }
 
@@ -90,15 +79,13 @@ type Sim struct {
 	life context.Context
 	kill context.CancelFunc
 
-	mu        sync.Mutex
-	accounts  map[string]map[string]*secret // by account, then by place
-	functions map[string]Invoker
-	sessions  map[string]*session          // by access key id
-	roles     map[string]string            // external ids by the ARN of a role
-	policies  map[string]*iampolicy.Policy // identity policies by the ARN of a role
-	// keyPolicies is keyed by the ARN of a key, organizations by account.
-	keyPolicies   map[string]*iampolicy.Policy
-	organizations map[string]string
+	mu            sync.Mutex
+	accounts      map[string]map[string]*secret // by account, then by place
+	functions     map[string]Invoker            // by ARN
+	sessions      map[string]*session           // by access key id
+	roles         map[string]string             // external ids by the ARN of a role
+	policies      map[string]*iampolicy.Policy  // of roles and keys, by ARN
+	organizations map[string]string             // by account
 	quotas        map[quotaKey]*bucket
 	ended         *sync.Cond
 	stats         Stats
@@ -111,15 +98,13 @@ func New(o Options) *Sim {
 	o.RetryDelay = cmp.Or(o.RetryDelay, 100*time.Second)
 	o.MaxAttempts = cmp.Or(o.MaxAttempts, 5)
 	o.History = cmp.Or(o.History, 64)
-	if o.Clock == nil {
-		o.Clock = RealTime()
-	}
+	o.Clock = cmp.Or(o.Clock, RealTime())
 	s := &Sim{
 		opts: o, clock: o.Clock,
 		accounts: make(map[string]map[string]*secret), functions: make(map[string]Invoker),
 		sessions: make(map[string]*session), roles: make(map[string]string),
-		policies: make(map[string]*iampolicy.Policy), keyPolicies: make(map[string]*iampolicy.Policy),
-		organizations: make(map[string]string), quotas: make(map[quotaKey]*bucket),
+		policies: make(map[string]*iampolicy.Policy), organizations: make(map[string]string),
+		quotas: make(map[quotaKey]*bucket),
 	}
 	s.ended = sync.NewCond(&s.mu)
 	s.life, s.kill = context.WithCancel(context.Background())

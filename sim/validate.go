@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -21,43 +22,48 @@ func decode(body []byte, in any) *fault {
 	if err := json.Unmarshal(body, &raw); err != nil {
 		return &fault{"SerializationException", "the request is not a JSON object"}
 	}
-	var broken []string
-	if f := fill(&broken, "", raw, reflect.ValueOf(in).Elem()); f != nil {
-		return f
+	var d decoding
+	d.fill("", raw, reflect.ValueOf(in).Elem())
+	switch n := len(d.broken); {
+	case d.mistyped != "":
+		return &fault{"SerializationException", "the member " + d.mistyped + " has another type"}
+	case n == 1:
+		return validation("1 validation error detected: %s", d.broken[0])
+	case n > 1:
+		return validation("%d validation errors detected: %s", n, strings.Join(d.broken, "; "))
 	}
-	switch n := len(broken); n {
-	case 0:
-		if in, ok := in.(checked); ok {
-			return in.check()
-		}
-		return nil
-	case 1:
-		return validation("1 validation error detected: %s", broken[0])
-	default:
-		return validation("%d validation errors detected: %s", n, strings.Join(broken, "; "))
+	if in, ok := in.(checked); ok {
+		return in.check()
 	}
+	return nil
 }
 
 // checked is a request with rules beyond those of its fields.
 type checked interface{ check() *fault }
 
-// fill decodes the members of a struct and appends their violations to broken. A null member counts
-// as absent; an empty one does not.
-func fill(broken *[]string, path string, raw map[string]json.RawMessage, v reflect.Value) *fault {
+// decoding collects the violations of a request, and the first member of another type.
+type decoding struct {
+	broken   []string
+	mistyped string
+}
+
+func (d *decoding) violation(shown, at, rule string) {
+	d.broken = append(d.broken, "Value "+shown+"at '"+at+"' failed to satisfy constraint: Member must "+rule)
+}
+
+// fill decodes the members of a struct. A null member counts as absent; an empty one does not.
+func (d *decoding) fill(path string, raw map[string]json.RawMessage, v reflect.Value) {
 	for i := range v.NumField() {
 		field, value := v.Type().Field(i), v.Field(i)
 		if field.Anonymous {
-			if f := fill(broken, path, raw, value); f != nil {
-				return f
-			}
+			d.fill(path, raw, value)
 			continue
 		}
 		at := path + strings.ToLower(field.Name[:1]) + field.Name[1:]
 		text, ok := raw[field.Name]
 		if !ok || string(text) == "null" {
 			if field.Tag.Get("required") != "" {
-				*broken = append(*broken, "Value null at '"+at+
-					"' failed to satisfy constraint: Member must not be null")
+				d.violation("null ", at, "not be null")
 			}
 			continue
 		}
@@ -79,27 +85,23 @@ func fill(broken *[]string, path string, raw map[string]json.RawMessage, v refle
 			err = json.Unmarshal(text, value.Addr().Interface())
 		}
 		if err != nil {
-			return &fault{"SerializationException", "the member " + field.Name + " has another type"}
+			d.mistyped = cmp.Or(d.mistyped, field.Name)
+			continue
 		}
 		if rule := violated(value, field.Tag); rule != "" {
-			shown := "Value at"
+			shown := ""
 			if text, ok := show(value); ok && field.Tag.Get("sensitive") == "" {
-				shown = "Value '" + text + "' at"
+				shown = "'" + text + "' "
 			}
-			*broken = append(*broken, shown+" '"+at+"' failed to satisfy constraint: Member must "+rule)
+			d.violation(shown, at, rule)
 		}
 		if members != nil {
-			if f := fill(broken, at+".", members, value); f != nil {
-				return f
-			}
+			d.fill(at+".", members, value)
 		}
 		for j := range list {
-			if f := fill(broken, fmt.Sprintf("%s.%d.member.", at, j+1), list[j], value.Index(j)); f != nil {
-				return f
-			}
+			d.fill(fmt.Sprintf("%s.%d.member.", at, j+1), list[j], value.Index(j))
 		}
 	}
-	return nil
 }
 
 func atoi(s string) int {

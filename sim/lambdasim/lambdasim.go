@@ -25,18 +25,14 @@ import (
 type Options struct {
 	// ARN is the function's ARN. The function's environment has its region, account and name. The
 	// access key is the account, which identifies the function to the simulator.
-	ARN string
-	// Args are the program's arguments.
-	Args []string
+	ARN  string
+	Args []string // of the program
 	// Env is added to the function's environment, as NAME=VALUE. Of this process's environment only
 	// PATH and HOME are passed on.
-	Env []string
-	// Timeout limits one invocation. The default is 60 s.
-	Timeout time.Duration
-	// Log receives the function's output; nil discards it.
-	Log io.Writer
-	// Ready, if set, is called with the time from a process's start to its first request for an
-	// event.
+	Env     []string
+	Timeout time.Duration // of one invocation, by default a minute
+	Log     io.Writer     // for the function's output, or nil
+	// Ready, if set, is called with the time from a process's start to its first request for an event.
 	Ready func(time.Duration)
 }
 

@@ -39,26 +39,18 @@ const (
 
 // Event is what Secrets Manager passes to a rotation function.
 type Event struct {
-	Step               string `json:"Step"`
-	SecretID           string `json:"SecretId"`
-	ClientRequestToken string `json:"ClientRequestToken"`
-	RotationToken      string `json:"RotationToken"`
+	Step, ClientRequestToken, RotationToken string
+	SecretID                                string `json:"SecretId"`
 }
 
 // Server is a simulator that runs for the duration of a test.
 type Server struct {
-	// URL is the endpoint of Secrets Manager and STS.
-	URL string
-	// Client calls the simulator.
+	URL    string // the endpoint of Secrets Manager and STS
 	Client *secretsmanager.Client
-	// Clock is the simulator's clock. Advance moves it and waits for all rotations that fall due on
-	// the way.
-	Clock *sim.ManualClock
-	// Sim is the simulator itself, for registering more functions, roles and policies.
-	Sim *sim.Sim
-
-	// Timeout is that of functions, in real time, not the clock's. The default is a minute.
-	Timeout time.Duration
+	// Clock is the simulator's. Advance moves it and waits for all rotations that fall due on the way.
+	Clock   *sim.ManualClock
+	Sim     *sim.Sim      // for registering more functions, roles and policies
+	Timeout time.Duration // of functions, in real time, not the clock's; by default a minute
 
 	t     testing.TB
 	retry time.Duration
