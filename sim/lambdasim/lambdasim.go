@@ -43,10 +43,13 @@ type Function struct {
 	opts   Options
 	config sim.Configuration // but for what opts say
 
-	mu     sync.Mutex
-	idle   []*sandbox
-	all    map[*sandbox]bool
-	closed bool
+	// life ends with Close, and every process with it.
+	life  context.Context
+	close context.CancelFunc
+
+	mu      sync.Mutex
+	idle    []*sandbox
+	running sync.WaitGroup
 }
 
 // New returns a function that runs a binary, starting with the first invocation. It fails if the
@@ -64,7 +67,9 @@ func New(path string, o Options) (*Function, error) {
 		o.Log = io.Discard
 	}
 	binary := sim.Configuration{Runtime: "provided.al2023", Handler: "bootstrap"}
-	return &Function{path: path, opts: o, all: make(map[*sandbox]bool), config: binary}, nil
+	f := &Function{path: path, opts: o, config: binary}
+	f.life, f.close = context.WithCancel(context.Background())
+	return f, nil
 }
 
 var (
@@ -127,7 +132,7 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) (body []byte, fun
 		done: make(chan result, 1)}
 	s, warm, err := f.take()
 	for ; err == nil && !s.invoke(ctx, inv) && warm; s, warm, err = f.take() {
-		f.end(s) // it was about to exit and has not seen the event
+		s.end() // it was about to exit and has not seen the event
 	}
 	if err != nil {
 		return nil, "", err
@@ -144,7 +149,7 @@ func (f *Function) wait(ctx context.Context, s *sandbox, inv *invocation) ([]byt
 	case <-s.exited:
 	case <-ctx.Done():
 	}
-	f.end(s)
+	s.end()
 	select {
 	case r := <-inv.done: // it had also answered
 		return r.body, r.functionError, nil
@@ -167,13 +172,9 @@ func (f *Function) wait(ctx context.Context, s *sandbox, inv *invocation) ([]byt
 // Close ends every process of the function, including busy ones.
 func (f *Function) Close() error {
 	f.mu.Lock()
-	f.closed = true
-	all := f.all
-	f.all, f.idle = make(map[*sandbox]bool), nil
+	f.close()
 	f.mu.Unlock()
-	for s := range all {
-		s.end()
-	}
+	f.running.Wait()
 	return nil
 }
 
@@ -181,30 +182,19 @@ func (f *Function) Close() error {
 func (f *Function) take() (s *sandbox, warm bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.closed {
+	if f.life.Err() != nil {
 		return nil, false, errors.New("the function is closed")
 	}
 	if n := len(f.idle); n > 0 {
 		s, f.idle = f.idle[n-1], f.idle[:n-1]
 		return s, true, nil
 	}
-	if s, err = start(f.path, f.opts); err == nil {
-		f.all[s] = true
-	}
+	s, err = f.start()
 	return s, false, err
 }
 
 func (f *Function) give(s *sandbox) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.closed {
-		f.idle = append(f.idle, s)
-	}
-}
-
-func (f *Function) end(s *sandbox) {
-	f.mu.Lock()
-	delete(f.all, s)
-	f.mu.Unlock()
-	s.end()
+	f.idle = append(f.idle, s)
 }

@@ -226,20 +226,14 @@ func TestAnAnswerCountsAlsoIfTheProcessExits(t *testing.T) {
 }
 
 func TestCloseEndsBusyProcesses(t *testing.T) {
-	f := function(t, Options{})
+	started := make(chan struct{})
+	f := function(t, Options{Ready: func(time.Duration) { close(started) }})
 	done := make(chan string, 1)
 	go func() {
 		_, e, _ := f.Invoke(context.Background(), []byte(`{"do":"sleep"}`))
 		done <- e
 	}()
-	for { // until the process has started
-		f.mu.Lock()
-		n := len(f.all)
-		f.mu.Unlock()
-		if n == 1 {
-			break
-		}
-	}
+	<-started
 	f.Close()
 	if e := <-done; e != "Unhandled" {
 		t.Errorf("got %q", e)

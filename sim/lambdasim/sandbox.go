@@ -38,7 +38,7 @@ const maxAnswer = 6 << 20
 // sandbox is one process and its Runtime API.
 type sandbox struct {
 	command *exec.Cmd
-	server  *http.Server
+	kill    context.CancelFunc
 	events  chan *invocation
 	exited  chan struct{}
 
@@ -49,15 +49,15 @@ type sandbox struct {
 	begin time.Time
 	opts  Options
 	ready sync.Once
-	stop  sync.Once
 }
 
-func start(path string, o Options) (*sandbox, error) {
+func (f *Function) start() (*sandbox, error) {
+	o := f.opts
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	s := &sandbox{opts: o, events: make(chan *invocation), exited: make(chan struct{})}
+	s := &sandbox{opts: o, events: make(chan *invocation), exited: make(chan struct{}), begin: time.Now()}
 	mux := http.NewServeMux()
 	const api = "/2018-06-01/runtime/"
 	mux.HandleFunc("GET "+api+"invocation/next", s.next)
@@ -66,10 +66,13 @@ func start(path string, o Options) (*sandbox, error) {
 	mux.HandleFunc("POST "+api+"invocation/{id}/error",
 		func(w http.ResponseWriter, r *http.Request) { s.answer(w, r, sim.Unhandled) })
 	mux.HandleFunc("POST "+api+"init/error", s.initError)
-	s.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	go func() { _ = s.server.Serve(l) }() // always ends with ErrServerClosed
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = server.Serve(l) }() // always ends with ErrServerClosed
 	part := strings.Split(o.ARN, ":")
-	s.command = exec.Command(path, o.Args...)
+	life, kill := context.WithCancel(f.life)
+	s.kill = kill
+	s.command = exec.CommandContext(life, f.path, o.Args...)
+	s.command.Cancel = func() error { return s.killAll() }
 	s.command.Stdout, s.command.Stderr = o.Log, o.Log
 	// Do not wait for children that a function leaves behind.
 	s.command.WaitDelay = time.Second
@@ -83,34 +86,34 @@ func start(path string, o Options) (*sandbox, error) {
 		"AWS_REGION=" + part[3], "AWS_DEFAULT_REGION=" + part[3], "_HANDLER=bootstrap",
 		"AWS_ACCESS_KEY_ID=" + part[4], "AWS_SECRET_ACCESS_KEY=simulated", "AWS_EC2_METADATA_DISABLED=true",
 	}, o.Env...)
-	s.begin = time.Now()
 	started := make(chan error)
-	go func() {
+	f.running.Go(func() {
 		// Linux ends the process with the thread that started it, so keep that thread.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
+		defer server.Close()
+		defer kill()
 		err := s.command.Start()
 		started <- err
-		if err != nil {
-			return
+		if err == nil {
+			_ = s.command.Wait() // ProcessState has its exit status
+			_ = s.killAll()      // its children
+			close(s.exited)
 		}
-		_ = s.command.Wait() // ProcessState has its exit status
-		close(s.exited)
-	}()
+	})
 	if err := <-started; err != nil {
-		_ = s.server.Close()
 		return nil, fmt.Errorf("cannot start the function: %w", err)
 	}
 	return s, nil
 }
 
-// end ends the process, with its children, and waits for it.
+// killAll ends the process with its children. It fails if they have already exited.
+func (s *sandbox) killAll() error { return syscall.Kill(-s.command.Process.Pid, syscall.SIGKILL) }
+
+// end ends the process and waits for it.
 func (s *sandbox) end() {
-	s.stop.Do(func() {
-		_ = syscall.Kill(-s.command.Process.Pid, syscall.SIGKILL) // fails if it has already exited
-		<-s.exited
-		_ = s.server.Close()
-	})
+	s.kill()
+	<-s.exited
 }
 
 // invoke passes an event to the process. It returns false if the process ended without taking it.
@@ -180,7 +183,7 @@ func (s *sandbox) initError(w http.ResponseWriter, r *http.Request) {
 	s.broken = body
 	s.mu.Unlock()
 	w.WriteHeader(http.StatusAccepted)
-	go s.end()
+	s.kill()
 }
 
 func refuse(w http.ResponseWriter, status int, kind, message string) {
