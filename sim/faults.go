@@ -17,6 +17,7 @@ import (
 // handle.
 type Fault string
 
+// The kinds of faults.
 const (
 	DuplicateStep Fault = "duplicate"   // runs a step twice, with the same ClientRequestToken
 	LostAnswer    Fault = "lost-answer" // performs a call and cuts the connection instead of answering

@@ -34,18 +34,10 @@ func (a answer) MarshalJSON() ([]byte, error) {
 	full := make(map[string]any)
 	for name, member := range a {
 		v := reflect.ValueOf(member)
-		switch v.Kind() {
-		case reflect.Bool:
-		case reflect.Map:
-			if v.Len() == 0 {
-				continue
-			}
-		default:
-			if v.IsZero() {
-				continue
-			}
+		empty := v.IsZero() || v.Kind() == reflect.Map && v.Len() == 0
+		if v.Kind() == reflect.Bool || !empty {
+			full[name] = member
 		}
-		full[name] = member
 	}
 	return json.Marshal(full)
 }
