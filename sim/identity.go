@@ -18,15 +18,11 @@ import (
 // caller is the identity that makes a call.
 type caller struct {
 	account, arn string
-	// id is what STS calls a user id.
-	id string
-	// region is the region that the call was signed for.
-	region string
-	// role is the ARN of the role that was assumed, or "".
-	role      string
-	operation string
-	// stale means that the call may miss the last write.
-	stale bool
+	id           string // what STS calls a user id
+	region       string // that the call was signed for
+	role         string // the ARN of the role that was assumed, or ""
+	operation    string
+	stale        bool // whether the call may miss the last write
 }
 
 // session is a session issued by AssumeRole.

@@ -86,8 +86,7 @@ func public(p *iampolicy.Policy) bool {
 }
 
 // admit checks that a caller may perform its operation on a secret. Within an account, everything
-// is allowed unless the secret's policy denies it or the role has a policy that does not allow it.
-// A role in the secret's account that the secret's policy allows does not need its own.
+// is allowed unless the secret's policy denies it, or the role has a policy and neither allows it.
 // From another account, the secret's policy must allow it, and the secret must have a customer
 // managed key if the operation involves a value (LocalStack's cross-account tests, which were
 // validated on AWS). The only supported condition key is the caller's organization, if that is set
