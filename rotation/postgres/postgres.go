@@ -61,10 +61,12 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	}
 	defer s.Close()
 	// The login may be the superuser and the search path the database owner's; begin would reset the session's role.
-	strayed, err := s.Texts(ctx, "the query failed", `SELECT coalesce(pg_catalog.shobj_description(oid, 'pg_authid') OPERATOR(pg_catalog.~~) 'rotator: second user of "%"', false)
-	AND current_user OPERATOR(pg_catalog.=) session_user FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) session_user`)
+	strayed, err := s.Texts(ctx, "the query failed", `SELECT coalesce(pg_catalog.shobj_description(oid, 'pg_authid')
+	OPERATOR(pg_catalog.~~) 'rotator: second user of "%"', false) AND current_user OPERATOR(pg_catalog.=) session_user
+	FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) session_user`)
 	if slices.Equal(strayed, []string{"t"}) && r.Strategy == engine.AlternatingUsers && v.Equal(r.Pending) {
-		return engine.Errorf(engine.PrivilegeMissing, "look for a setting of role that overrides the second user's, and for a membership without SET",
+		return engine.Errorf(engine.PrivilegeMissing,
+			"look for a setting of role that overrides the second user's, and for a membership without SET",
 			"the sessions of %q do not become the first user", s.Target.User)
 	}
 	return err
@@ -104,7 +106,8 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 	})
 }
 
-func (e *Engine) with(ctx context.Context, r *engine.Request, login engine.Value, do func(*pgsession.Session, pair.Change) error) error {
+func (e *Engine) with(ctx context.Context, r *engine.Request, login engine.Value,
+	do func(*pgsession.Session, pair.Change) error) error {
 	current, err := parse(r.Current)
 	if err != nil {
 		return err
@@ -119,14 +122,16 @@ func (e *Engine) with(ctx context.Context, r *engine.Request, login engine.Value
 	}
 	defer s.Close()
 	r.Met("PostgreSQL " + s.Version())
-	return do(s, pair.Change{Kind: e.Kind(), Request: r, Superuser: s.Target.User, Current: current.User, Pending: pending.User, Marked: !r.Adopt})
+	return do(s, pair.Change{Kind: e.Kind(), Request: r, Superuser: s.Target.User, Current: current.User,
+		Pending: pending.User, Marked: !r.Adopt})
 }
 
 // warnOfMD5 warns beforehand that the user's clients must support SCRAM.
 func (t *target) warnOfMD5(ctx context.Context, r *engine.Request, user string) error {
 	stored, err := t.Text(ctx, "the server's settings could not be read", "SELECT current_setting('password_encryption')")
 	if stored == "md5" {
-		r.Warn("password_encryption is md5 at the server, and " + user + " gets SCRAM-SHA-256: clients that know nothing but MD5 will not be able to log in")
+		r.Warn("password_encryption is md5 at the server, and " + user +
+			" gets SCRAM-SHA-256: clients that know nothing but MD5 will not be able to log in")
 	}
 	return err
 }
@@ -135,12 +140,16 @@ func (t *target) warnOfMD5(ctx context.Context, r *engine.Request, user string) 
 // CREATEROLE suffices except for attributes that only a superuser may set. From 16 on ($3) it needs ADMIN OPTION on
 // the role, and the attributes that a second user ($4) gets.
 // Source: https://www.postgresql.org/docs/18/sql-alterrole.html and .../15/sql-createrole.html
-const needs = `WITH own AS (SELECT * FROM pg_catalog.pg_roles WHERE rolname = session_user)
-SELECT format('ALTER ROLE %I %s;', $1::text, CASE WHEN $4 AND NOT $3 AND (rolreplication OR rolbypassrls) THEN 'SUPERUSER' ELSE 'CREATEROLE' END) FROM own
-UNION ALL SELECT format('ALTER ROLE %I %s;', $1::text, a.name)
-	FROM own, LATERAL (VALUES ('CREATEDB', rolcreatedb), ('REPLICATION', rolreplication), ('BYPASSRLS', rolbypassrls)) a (name, has) WHERE $3 AND $4 AND has
-UNION ALL SELECT * FROM (SELECT format('GRANT %I TO %I WITH ADMIN OPTION;', rolname, $1::text) FROM pg_catalog.pg_roles WHERE $3 AND rolname IN (session_user, $2) ORDER BY rolname) g
-UNION ALL SELECT format('GRANT rds_password TO %I;', $1::text) WHERE current_setting('rds.restrict_password_commands', true) = 'on'`
+const needs = `WITH own AS (SELECT * FROM pg_roles WHERE rolname = session_user)
+SELECT format('ALTER ROLE %I %s;', $1::text,
+	CASE WHEN $4 AND NOT $3 AND (rolreplication OR rolbypassrls) THEN 'SUPERUSER' ELSE 'CREATEROLE' END) FROM own
+UNION ALL SELECT format('ALTER ROLE %I %s;', $1::text, a.name) FROM own,
+	LATERAL (VALUES ('CREATEDB', rolcreatedb), ('REPLICATION', rolreplication), ('BYPASSRLS', rolbypassrls)) a (name, has)
+	WHERE $3 AND $4 AND has
+UNION ALL SELECT * FROM (SELECT format('GRANT %I TO %I WITH ADMIN OPTION;', rolname, $1::text) FROM pg_roles
+	WHERE $3 AND rolname IN (session_user, $2) ORDER BY rolname) g
+UNION ALL SELECT format('GRANT rds_password TO %I;', $1::text)
+	WHERE current_setting('rds.restrict_password_commands', true) = 'on'`
 
 // Needs returns what the superuser needs; a user may change its own password without any privilege.
 func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) error {
@@ -150,7 +159,8 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	}
 	return e.with(ctx, r, r.Current, func(s *pgsession.Session, c pair.Change) error {
 		return s.Transaction(ctx, r, true, func(w *pgsession.Work) (err error) {
-			n.Grants, err = w.Texts(ctx, "the role's attributes could not be read", needs, n.Login, c.Pending, w.Major >= 16, r.Strategy == engine.AlternatingUsers)
+			n.Grants, err = w.Texts(ctx, "the role's attributes could not be read", needs, n.Login, c.Pending,
+				w.Major >= 16, r.Strategy == engine.AlternatingUsers)
 			return err
 		})
 	})
