@@ -84,7 +84,7 @@ func (s *session) accounts(ctx context.Context, user, mark string) ([]account, e
 func (s *session) describe(ctx context.Context, a *account, name string) error {
 	var statement string
 	if err := s.Conn.QueryRowContext(ctx, "SHOW CREATE USER "+name).Scan(&statement); err != nil {
-		return s.failure("the user's attributes cannot be read", err)
+		return s.Classify(ctx, "the user's attributes cannot be read", err)
 	}
 	return a.parse(statement, s.dialect.clauses())
 }

@@ -97,16 +97,16 @@ func (e *Engine) apply(ctx context.Context, r *engine.Request, rehearsal bool) e
 		c := pair.Change{Kind: e.Kind(), Request: r, Rehearsal: rehearsal}
 		t := target{session: s, change: c, current: current.User, pending: pending.User, password: pending.Password}
 		return t.bySuperuser(ctx)
-	case s.target.User != pending.User:
+	case s.Target.User != pending.User:
 		return engine.Errorf(engine.TakeoverRefused, "rotate every user by its own secret",
-			"the user %q cannot change the password of %q", s.target.User, pending.User)
-	case s.target.Password == pending.Password:
+			"the user %q cannot change the password of %q", s.Target.User, pending.User)
+	case s.Target.Password == pending.Password:
 		return nil // an earlier call made the change
 	case rehearsal:
-		return s.dialect.rehearse(ctx, pending.Password, s.target.Password)
+		return s.dialect.rehearse(ctx, pending.Password, s.Target.Password)
 	}
 	current, _ := r.Current.Text("password")
-	return s.dialect.change(ctx, pending.Password, s.target.Password, current, r.KeepCurrent)
+	return s.dialect.change(ctx, pending.Password, s.Target.Password, current, r.KeepCurrent)
 }
 
 // Verify logs in and runs a query. It rehearses the change for a user that changes its own password.
@@ -119,7 +119,7 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	if r.SuperuserChanges {
 		return nil // connect has run a query
 	}
-	err = s.dialect.rehearse(ctx, s.target.Password, "")
+	err = s.dialect.rehearse(ctx, s.Target.Password, "")
 	if errors.Is(err, engine.PolicyRejected) {
 		return nil // says nothing about the next password
 	}
@@ -139,5 +139,5 @@ func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 	}
 	defer s.Close()
 	old, _ := r.Current.Text("password")
-	return s.dialect.retire(ctx, s.target.Password, old)
+	return s.dialect.retire(ctx, s.Target.Password, old)
 }

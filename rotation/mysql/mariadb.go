@@ -55,7 +55,7 @@ func (m *mariadb) quiet(ctx context.Context) error {
 	if code(err) == privilegeMissing {
 		return nil
 	}
-	return m.failure("the general log cannot be turned off", err)
+	return m.Classify(ctx, "the general log cannot be turned off", err)
 }
 
 // strict reports whether the server refuses hashes, to check every password itself. It returns an error if the
@@ -73,7 +73,7 @@ func (m *mariadb) strict(ctx context.Context) (strict bool, err error) {
 		err = engine.Errorf(engine.PolicyRejected, "turn general_log or strict_password_validation off",
 			"the server accepts no hashes and would log the password")
 	}
-	return strict, m.failure("the password policy cannot be read", err)
+	return strict, m.Classify(ctx, "the password policy cannot be read", err)
 }
 
 func (m *mariadb) own(ctx context.Context) (account, error) {
@@ -103,7 +103,7 @@ func (m *mariadb) rehearse(ctx context.Context, password, _ string) error {
 		strings.Contains(err.Error(), "strict-password-validation") {
 		return nil
 	}
-	return m.failure("the password cannot be changed", err)
+	return m.Classify(ctx, "the password cannot be changed", err)
 }
 
 func (m *mariadb) change(ctx context.Context, password, old, _ string, must bool) error {

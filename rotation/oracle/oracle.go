@@ -144,14 +144,14 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 	if r.Superuser {
 		current, _ := r.Current.Text("username")
 		return pair.Apply(ctx, target{s, r, pending},
-			pair.Change{Kind: e.Kind(), Request: r, Superuser: canonical(s.target.User), Current: canonical(current),
+			pair.Change{Kind: e.Kind(), Request: r, Superuser: canonical(s.Target.User), Current: canonical(current),
 				Pending: canonical(pending.User), Rehearsal: rehearsal})
 	}
-	if rehearsal || s.target.Password == pending.Password {
+	if rehearsal || s.Target.Password == pending.Password {
 		// An earlier attempt made the change. A profile with a password history would reject it now.
 		return nil
 	}
-	return s.setPassword(ctx, pending, " REPLACE "+quoted(s.target.Password))
+	return s.setPassword(ctx, pending, " REPLACE "+quoted(s.Target.Password))
 }
 
 // setPassword sets the pending user's password; more ends the statement, which appears in no error. A password verify
@@ -163,5 +163,5 @@ func (s *session) setPassword(ctx context.Context, pending engine.Target, more s
 	if c := code(err); c >= 20000 && c <= 20999 {
 		return engine.Errorf(engine.PolicyRejected, advicePolicy, "%s: %w", what, err)
 	}
-	return s.classify(ctx, what, err)
+	return s.Classify(ctx, what, err)
 }

@@ -246,7 +246,8 @@ func TestRightsOnObjectsOfThePairAreLeftAlone(t *testing.T) {
 	}
 	defer s.Close()
 	rights, err := s.rights(enginetest.Within(t), "APP", "APP", "APP_CLONE")
-	if err != nil || len(rights) != 1 || rights[0].what != `READ ON DIRECTORY "DATA_DIR"` {
+	if err != nil || len(rights) != 1 || rights[0].Give != `GRANT READ ON DIRECTORY "DATA_DIR" TO "APP_CLONE"` ||
+		rights[0].Take != `REVOKE READ ON DIRECTORY "DATA_DIR" FROM "APP_CLONE"` {
 		t.Errorf("%+v, %v", rights, err)
 	}
 }

@@ -8,18 +8,13 @@ import (
 	"strings"
 
 	"example.com/rotator/rotation/engine"
-	"example.com/rotator/rotation/internal/parity"
+	"example.com/rotator/rotation/pair"
 )
 
-type right struct {
-	what   string // between GRANT and TO
-	taken  string // between REVOKE and FROM: a right on a column is revoked from all columns of its table
-	option string // after the user's name in GRANT
-}
-
-// rights returns a user's roles, system privileges and rights on objects and columns, except on the pair's objects.
+// rights returns a user's roles, system privileges and rights on objects and columns, except on the pair's objects, as
+// rights of the other user. A right on a column is revoked from all columns of its table.
 // Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/sqlrf/GRANT.html
-func (s *session) rights(ctx context.Context, name, current, other string) (all []right, err error) {
+func (s *session) rights(ctx context.Context, name, current, other string) (all []pair.Right, err error) {
 	rows, err := s.Texts(ctx, "the user's rights could not be read", `SELECT '"' || granted_role || '"', '', '',
 	DECODE(admin_option, 'YES', ' WITH ADMIN OPTION') ||
 	DECODE(delegate_option, 'YES', ' WITH DELEGATE OPTION') FROM dba_role_privs WHERE grantee = :1
@@ -35,36 +30,26 @@ UNION ALL SELECT privilege, ' ("' || column_name || '")', ' ON "' || owner || '"
 	FROM dba_col_privs WHERE grantee = :6 AND owner NOT IN (:7, :8)`,
 		name, name, name, current, other, name, current, other)
 	for _, r := range rows {
-		all = append(all, right{r[0] + r[1] + r[2], r[0] + r[2], r[3]})
+		all = append(all, pair.Right{Give: "GRANT " + r[0] + r[1] + r[2] + " TO " + quoted(other) + r[3],
+			Take: "REVOKE " + r[0] + r[2] + " FROM " + quoted(other)})
 	}
 	return all, err
 }
 
 // level makes the rights of the other user equal to the current one's, and then its default roles.
 func (t target) level(ctx context.Context, current, other string) error {
-	taken := map[string]bool{}
-	left, err := parity.Level(
-		func() (want, have []right, err error) {
-			clear(taken)
-			if want, err = t.rights(ctx, current, current, other); err == nil {
-				have, err = t.rights(ctx, other, current, other)
-			}
-			return want, have, err
-		},
-		func(r right) error {
-			if taken[r.taken] {
-				return nil // revoked with another column
-			}
-			taken[r.taken] = true
-			return t.Change(ctx, t.request, "REVOKE "+r.taken+" FROM "+quoted(other))
-		},
-		func(r right) error { return t.Change(ctx, t.request, "GRANT "+r.what+" TO "+quoted(other)+r.option) })
+	left, err := pair.Level(func() (want, have []pair.Right, err error) {
+		if want, err = t.rights(ctx, current, current, other); err == nil {
+			have, err = t.rights(ctx, other, current, other)
+		}
+		return want, have, err
+	}, func(statement string) error { return t.Change(ctx, t.request, statement) })
 	if err != nil {
 		return err
 	}
 	if len(left) > 0 {
 		return engine.Errorf(engine.PrivilegeMissing, "grant both the same by hand, or let the superuser grant it",
-			"the users %q and %q differ in %s", current, other, left[0].what)
+			"the users %q and %q still differ: %s", current, other, left[0].Give)
 	}
 	want, err := t.defaults(ctx, current)
 	if err != nil {
@@ -95,7 +80,7 @@ func (s *session) mayChange(ctx context.Context, privileges ...string) error {
 	}
 	for _, needed := range privileges {
 		if !slices.ContainsFunc(rows, func(r []string) bool { return r[0] == needed }) {
-			return engine.Errorf(engine.PrivilegeMissing, adviceGrant, "the user %q lacks %s", s.target.User, needed)
+			return engine.Errorf(engine.PrivilegeMissing, adviceGrant, "the user %q lacks %s", s.Target.User, needed)
 		}
 	}
 	return nil

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"example.com/rotator/rotation/engine"
-	"example.com/rotator/rotation/internal/parity"
+	"example.com/rotator/rotation/pair"
 )
 
 // place is where rights are granted: a database, or "" for the server.
@@ -34,27 +34,28 @@ type right struct {
 // unknown begins a right that no statement can express.
 const unknown = "?"
 
-func (p place) give(r right, to string) string {
-	switch {
-	case r.role != "":
-		return p.run("ALTER " + r.role + " ADD MEMBER " + identifier(to))
-	case r.state == "D":
-		return p.run("DENY " + r.what + " TO " + identifier(to))
-	case r.state == "W":
-		return p.run("GRANT " + r.what + " TO " + identifier(to) + " WITH GRANT OPTION")
-	}
-	return p.run("GRANT " + r.what + " TO " + identifier(to))
+// unknown reports whether no statement can express the right.
+func (r right) unknown() bool {
+	kind, _, _ := strings.Cut(r.what, " ON ")
+	return strings.Contains(kind, unknown)
 }
 
-func (p place) take(r right, from string) string {
+// statements returns a user's right in the place.
+func (p place) statements(r right, user string) pair.Right {
+	user = identifier(user)
+	give, take := "GRANT "+r.what+" TO "+user, "REVOKE "+r.what+" FROM "+user
 	switch {
+	case r.unknown():
+		return pair.Right{Give: unknown + r.state + " " + r.what, Take: unknown + r.state + " " + r.what}
 	case r.role != "":
-		return p.run("ALTER " + r.role + " DROP MEMBER " + identifier(from))
+		give, take = "ALTER "+r.role+" ADD MEMBER "+user, "ALTER "+r.role+" DROP MEMBER "+user
+	case r.state == "D":
+		give = "DENY " + r.what + " TO " + user
 	case r.state == "W":
 		// The server requires CASCADE for a right with grant option; that also revokes what was passed on.
-		return p.run("REVOKE " + r.what + " FROM " + identifier(from) + " CASCADE")
+		give, take = give+" WITH GRANT OPTION", take+" CASCADE"
 	}
-	return p.run("REVOKE " + r.what + " FROM " + identifier(from))
+	return pair.Right{Give: p.run(give), Take: p.run(take)}
 }
 
 // serverRights returns a row for each role and each permission of a login. The server quotes the names.
@@ -142,37 +143,43 @@ func (t *target) level(ctx context.Context, at place, current, other string, wan
 		return name != "" && (name == identifier(current) || name == identifier(other)) &&
 			(strings.Contains(r.what, " ON LOGIN::") || strings.Contains(r.what, " ON USER::"))
 	}
-	read := func() (wanted, have []right, err error) {
-		if wanted = slices.Clone(want); wanted == nil {
-			wanted, err = t.rights(ctx, at, current)
-		}
-		if err == nil {
-			have, err = t.rights(ctx, at, other)
-		}
-		return slices.DeleteFunc(wanted, between), slices.DeleteFunc(have, between), err
-	}
-	differ := func(r right) error {
-		return engine.Errorf(engine.PrivilegeMissing, "grant both the same by hand, or let the superuser grant it",
-			"%q and %q differ in %s in %q", current, other, cmp.Or(r.role, r.state+" "+r.what), cmp.Or(at, "master"))
-	}
-	change := func(statement func(right, string) string) func(right) error {
-		return func(r right) error {
-			if strings.Contains(r.what, unknown) {
-				return differ(r)
+	others := func(rights []right) (all []pair.Right) {
+		for _, r := range rights {
+			if !between(r) {
+				all = append(all, at.statements(r, other))
 			}
-			return t.Change(ctx, t.request, statement(r, other))
 		}
+		return all
 	}
-	left, err := parity.Level(read, change(at.take), change(at.give))
+	differ := func(what string) error {
+		return engine.Errorf(engine.PrivilegeMissing, "grant both the same by hand, or let the superuser grant it",
+			"%q and %q differ in %q: %s", current, other, cmp.Or(at, "master"), what)
+	}
+	left, err := pair.Level(func() ([]pair.Right, []pair.Right, error) {
+		theirs, err := want, error(nil)
+		if want == nil {
+			theirs, err = t.rights(ctx, at, current)
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		mine, err := t.rights(ctx, at, other)
+		return others(theirs), others(mine), err
+	}, func(statement string) error {
+		if strings.HasPrefix(statement, unknown) {
+			return differ(statement)
+		}
+		return t.Change(ctx, t.request, statement)
+	})
 	if err == nil && len(left) > 0 {
-		err = differ(left[0])
+		err = differ(left[0].Give)
 	}
 	return err
 }
 
 func (s *session) home(p *principal) place {
 	if p.contained {
-		return place(s.target.Database)
+		return place(s.Target.Database)
 	}
 	return server
 }
@@ -192,7 +199,7 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 		return err
 	}
 	defer s.Close()
-	p, err := s.existing(ctx, s.target.User)
+	p, err := s.existing(ctx, s.Target.User)
 	if err != nil {
 		return err
 	}
@@ -202,7 +209,7 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	}
 	if p.contained {
 		n.Note = "the superuser is a user of this database; if it is a login, run CREATE USER … FOR LOGIN first"
-		grant(s.target.Database, "ALTER ROLE [db_owner] ADD MEMBER %s", login)
+		grant(s.Target.Database, "ALTER ROLE [db_owner] ADD MEMBER %s", login)
 		return nil
 	}
 	grant("master", "GRANT ALTER ANY LOGIN TO %s", login)
@@ -221,7 +228,7 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 		case one.role != "":
 			grant("master", "GRANT ALTER ON %s TO %s", strings.Replace(one.role, " [", "::[", 1), login)
 		case one.what == "CONNECT SQL" && one.state == "G": // every login has it
-		case strings.Contains(one.what, unknown): // the rotation refuses to copy it
+		case one.unknown(): // the rotation refuses to copy it
 		case one.state == "D":
 			n.Note = "deny the second login by hand what the first is denied: that requires CONTROL SERVER"
 		default:
@@ -346,7 +353,7 @@ func (t *target) missed(ctx context.Context, closed []string) error {
 		if d.open && slices.Contains(closed, string(d.place)) {
 			return engine.Errorf(engine.PrivilegeMissing, "create the superuser in it, with the role db_owner",
 				"the login %q can open the database %q, but the superuser %q cannot",
-				s.target.User, d.place, t.session.target.User)
+				s.Target.User, d.place, t.Target.User)
 		}
 	}
 	return err

@@ -100,16 +100,16 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 	}
 	if r.Superuser {
 		stored := func(name string) string {
-			if strings.EqualFold(name, s.target.User) { // most collations ignore case
-				return s.target.User
+			if strings.EqualFold(name, s.Target.User) { // most collations ignore case
+				return s.Target.User
 			}
 			return name
 		}
 		return pair.Apply(ctx, &target{session: s, request: r, password: pending.Password},
-			pair.Change{Kind: e.Kind(), Request: r, Superuser: s.target.User, Current: stored(user(r.Current)),
+			pair.Change{Kind: e.Kind(), Request: r, Superuser: s.Target.User, Current: stored(user(r.Current)),
 				Pending: stored(pending.User), Rehearsal: rehearsal})
 	}
-	if s.target.Password == pending.Password {
+	if s.Target.Password == pending.Password {
 		// An earlier attempt made the change. A policy with a password history would reject it now.
 		return nil
 	}
@@ -120,7 +120,7 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 	if err != nil || rehearsal {
 		return err
 	}
-	return s.setPassword(ctx, p, pending.Password, s.target.Password)
+	return s.setPassword(ctx, p, pending.Password, s.Target.Password)
 }
 
 func user(v engine.Value) string {

@@ -685,9 +685,32 @@ func TestRightThatNoStatementExpressesStopsTheRotation(t *testing.T) {
 	m.databases["shop"]["app"] = append(m.databases["shop"]["app"], []string{"", "G", "EXECUTE?NEW_CLASS"})
 	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""),
 		Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
-	want(t, engine.PrivilegeMissing, newEngine(t).Set(enginetest.Within(t), r))
+	for _, other := range [][]string{nil, {"", "D", "EXECUTE?NEW_CLASS"}} { // lacks it, or is denied it
+		if other != nil {
+			m.databases["shop"]["app_clone"] = append(m.databases["shop"]["app_clone"], other)
+		}
+		want(t, engine.PrivilegeMissing, newEngine(t).Set(enginetest.Within(t), r))
+	}
 	if s.logins["app_clone"] == new1 {
 		t.Error("the password was set anyway")
+	}
+}
+
+// A question mark marks what no statement expresses, but can also be part of a name.
+func TestRightOnANameWithAQuestionMarkIsCopied(t *testing.T) {
+	s := newTDS(t, true)
+	m := newModel()
+	s.logins["admin"], s.logins["app_clone"] = "Admin-password1", ""
+	s.answer = m.answer
+	right := []string{"", "G", "SELECT ON OBJECT::[dbo].[really?]"}
+	m.databases["shop"]["app"] = append(m.databases["shop"]["app"], right)
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""),
+		Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
+	want(t, "", newEngine(t).Set(enginetest.Within(t), r))
+	if got := m.databases["shop"]["app_clone"]; !slices.ContainsFunc(got, func(r []string) bool {
+		return slices.Equal(r, right)
+	}) {
+		t.Errorf("app_clone has %q", got)
 	}
 }
 
