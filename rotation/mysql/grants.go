@@ -234,11 +234,11 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 		n.Note = "none: a user may change its own password (for the overlap, see docs/engines/mysql.md and mariadb.md)"
 		return nil
 	}
-	pending, err := parse(r.Pending)
+	pending, err := e.Parse(r.Pending)
 	if err != nil {
 		return err
 	}
-	s, err := e.connect(ctx, r.Current)
+	s, err := e.Login(ctx, r.Current)
 	if err != nil {
 		return err
 	}

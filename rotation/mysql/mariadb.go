@@ -76,11 +76,6 @@ func (m *mariadb) strict(ctx context.Context) (strict bool, err error) {
 	return strict, m.Classify(ctx, "the password policy cannot be read", err)
 }
 
-func (m *mariadb) own(ctx context.Context) (account, error) {
-	self := m.self
-	return self, m.describe(ctx, &self, "CURRENT_USER()")
-}
-
 // overlaps reports whether an account can have two passwords. The driver needs both methods to be the native one.
 func (a account) overlaps() bool {
 	return len(a.plugins) <= 2 && !slices.ContainsFunc(a.plugins, func(p string) bool { return p != native })
@@ -88,7 +83,7 @@ func (a account) overlaps() bool {
 
 // rehearse sends an invalid hash, which the server checks last.
 func (m *mariadb) rehearse(ctx context.Context, password, _ string) error {
-	self, err := m.own(ctx)
+	self, err := m.describeSelf(ctx)
 	if err == nil {
 		_, err = self.password()
 	}
@@ -108,7 +103,7 @@ func (m *mariadb) rehearse(ctx context.Context, password, _ string) error {
 
 func (m *mariadb) change(ctx context.Context, password, old, _ string, must bool) error {
 	const what = "the password could not be changed"
-	self, err := m.own(ctx)
+	self, err := m.describeSelf(ctx)
 	if err != nil {
 		return err
 	}
@@ -138,7 +133,7 @@ func (m *mariadb) change(ctx context.Context, password, old, _ string, must bool
 }
 
 func (m *mariadb) retire(ctx context.Context, password, _ string) error {
-	self, err := m.own(ctx)
+	self, err := m.describeSelf(ctx)
 	if err != nil || len(self.plugins) != 2 || !self.overlaps() {
 		return err // it has no second password
 	}

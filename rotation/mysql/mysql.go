@@ -71,8 +71,8 @@ func (m *mysqld) rehearse(ctx context.Context, password, old string) error {
 // mustReplace reports whether the user must give its primary password to change it.
 // Source: https://dev.mysql.com/doc/refman/8.4/en/password-management.html#password-reverification-policy
 func (m *mysqld) mustReplace(ctx context.Context) (required bool, err error) {
-	self := m.self
-	if err := m.describe(ctx, &self, "CURRENT_USER()"); err != nil {
+	self, err := m.describeSelf(ctx)
+	if err != nil {
 		return false, err
 	}
 	if !strings.Contains(self.attributes, " REQUIRE CURRENT DEFAULT ") {

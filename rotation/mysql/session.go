@@ -54,16 +54,8 @@ const (
 	idleLimit = "30"
 )
 
-// connect logs in and identifies the server. The error has the cause LoginRefused only if the server refuses the login.
-func (e *Engine) connect(ctx context.Context, v engine.Value) (*session, error) {
-	t, err := parse(v)
-	if err != nil {
-		return nil, err
-	}
-	return e.dial(ctx, t)
-}
-
-func (e *Engine) dial(ctx context.Context, t engine.Target) (*session, error) {
+// connect logs in and identifies the server.
+func (e *Engine) connect(ctx context.Context, t engine.Target) (*session, error) {
 	connect := func(ctx context.Context, config *tls.Config) (conn driver.Conn, err error) {
 		cfg := mysql.NewConfig()
 		cfg.Net, cfg.Addr, cfg.TLS = "tcp", t.Address(), config
@@ -154,7 +146,7 @@ func (s *session) secretly(ctx context.Context, what, statement string) error {
 func (s *session) opens(ctx context.Context, user, password string) (bool, error) {
 	t := s.Target
 	t.User, t.Password = user, password
-	other, err := s.engine.dial(ctx, t)
+	other, err := s.engine.connect(ctx, t)
 	if err == nil {
 		other.Close()
 		return true, nil
@@ -177,7 +169,7 @@ func locked(err error) bool { return code(err) == lockWaitTimeout || code(err) =
 // messages explains the servers' errors. After the login, accessDenied is the answer to a GRANT.
 var messages = sqlsession.Server{Read: read, AtLogin: []sqlsession.Meaning{
 	sqlsession.Means(engine.LoginRefused, "check the user's name and password, the addresses that the account allows, "+
-		`and its REQUIRE clause; with "ssl": false, also the server's require_secure_transport`, accessDenied),
+		`and its REQUIRE clause; with "ssl": false, look for REQUIRE SSL and require_secure_transport`, accessDenied),
 	// MariaDB imitates an account for a user that does not exist.
 	sqlsession.Means(engine.LoginRefused, "check that the account exists and logs in with a password", noPasswordLogin),
 	sqlsession.Means(engine.PrivilegeMissing,

@@ -67,14 +67,9 @@ type session struct {
 	engine *Engine
 }
 
-// connect logs in, over TLS if the listener has it. Only the server's answer leads to LoginRefused. It first treats
-// dbname as AWS's templates do, as a SID over TLS and as a service name without, then the other way; the listener says
-// which it knows before a login.
-func (e *Engine) connect(ctx context.Context, v engine.Value) (*session, error) {
-	t, err := parse(v)
-	if err != nil {
-		return nil, err
-	}
+// connect logs in, over TLS if the listener has it. It first treats dbname as AWS's templates do, as a SID over TLS and
+// as a service name without, then the other way; the listener says which it knows before a login.
+func (e *Engine) connect(ctx context.Context, t engine.Target) (*session, error) {
 	login := func(ctx context.Context, config *tls.Config) (conn driver.Conn, err error) {
 		for _, sid := range []bool{config != nil, config == nil} {
 			if conn, err = e.open(ctx, t, sid, config); code(err) != 12505 && code(err) != 12514 {

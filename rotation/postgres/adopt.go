@@ -13,7 +13,7 @@ import (
 // directly, or is named in by policies, in any database, becomes the first's. Each database has its own transaction,
 // and the mark comes last, so an adoption can be repeated. The plan lists what the login may not change.
 func (e *Engine) Adopt(ctx context.Context, r *engine.Request, apply bool) (plan []string, err error) {
-	err = e.with(ctx, r, r.Login, func(s *pgsession.Session, c pair.Change) error {
+	err = e.Act(ctx, r, r.Login, !apply, func(ctx context.Context, s *pgsession.Session, c pair.Change) error {
 		plan, err = adopt(ctx, s, c, apply, false)
 		return err
 	})

@@ -18,11 +18,7 @@ import (
 // oldest is the first version with SCRAM. An older server would store a verifier as a password.
 const oldest = 10
 
-func (e *Engine) connect(ctx context.Context, v engine.Value) (*pgsession.Session, error) {
-	t, err := parse(v)
-	if err != nil {
-		return nil, err
-	}
+func (e *Engine) connect(ctx context.Context, t engine.Target) (*pgsession.Session, error) {
 	s, err := pgsession.Dial(ctx, e.tls, t, begin)
 	if err == nil && s.Major < oldest {
 		s.Close()

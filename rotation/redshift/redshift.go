@@ -13,39 +13,40 @@ import (
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/pgsession"
+	"example.com/rotator/rotation/internal/sqlengine"
 	"example.com/rotator/rotation/pair"
 )
 
 // Engine rotates users of Redshift.
-type Engine struct{ tls engine.TLSPolicy }
+type Engine struct{ base }
 
-// New returns the engine with the given policy for its connections.
-func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
+type base = sqlengine.Engine[*pgsession.Session]
 
-// Kind describes the engine, with the names and defaults of AWS's templates.
-func (*Engine) Kind() engine.Kind {
-	return engine.Kind{
-		Names:        []string{"redshift"},
-		UserField:    "username",
-		SecretFields: []string{"password"},
-		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\:`, RequireEachIncludedType: true},
-		CloneSuffix:  "_clone",
-		CloneLimit:   nameLimit - len(markPrefix) + len("_clone"),
+// New returns the engine with the given policy for its connections, with the names and defaults of AWS's templates.
+func New(tls engine.TLSPolicy) *Engine {
+	connect := func(ctx context.Context, t engine.Target) (*pgsession.Session, error) {
+		return pgsession.Dial(ctx, tls, t, begin)
 	}
+	return &Engine{base{
+		Port: 5439, Database: "dev", Fault: fault, Connect: connect, Change: change, Grants: grants,
+		About: engine.Kind{
+			Names:       []string{"redshift"},
+			Passwords:   engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\:`, RequireEachIncludedType: true},
+			CloneSuffix: "_clone",
+			CloneLimit:  nameLimit - len(markPrefix) + len("_clone"),
+		},
+	}}
 }
 
 // nameLimit is the maximum length of a name in bytes. A pair's group also has its first user's name; see mark.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/r_names.html
 const nameLimit = 127
 
-// parse reads a login and checks what only Redshift requires.
-func parse(v engine.Value) (engine.Target, error) {
-	t, err := engine.ParseTarget(v, 5439, "dev")
-	if err == nil && (len(t.User) > nameLimit || strings.EqualFold(t.User, "public")) {
-		err = engine.Errorf(engine.InvalidSecret, "use the user's real name",
-			"the user name is PUBLIC or has more than %d bytes", nameLimit)
+func fault(t engine.Target) string {
+	if len(t.User) > nameLimit || strings.EqualFold(t.User, "public") {
+		return "the user name is PUBLIC or has more than 127 bytes"
 	}
-	return t, err
+	return ""
 }
 
 // policy applies Redshift's password rules, because the server cannot apply them to a digest. A password that breaks
@@ -75,8 +76,8 @@ func policy(password string) error {
 }
 
 // Next returns the value that follows the current one.
-func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
-	next, err := pair.Next(e.Kind(), r, parse)
+func (e *Engine) Next(ctx context.Context, r *engine.Request) (engine.Value, error) {
+	next, err := e.base.Next(ctx, r)
 	if err == nil {
 		password, _ := next.Text("password")
 		err = policy(password)
@@ -84,24 +85,15 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	return next, err
 }
 
-// DryRun makes the change, in the database that the secret names, in a transaction that is rolled back.
-func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, true) }
-
-// Set makes the pending credential valid.
-func (e *Engine) Set(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, false) }
-
 // Verify logs in and runs a query. For a user that changes its own password, it tries the change and rolls it back.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
-	s, err := e.connect(ctx, v)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	return s.Transaction(ctx, r, true, func(w *pgsession.Work) error {
-		if r.SuperuserChanges {
-			return nil
-		}
-		return (&target{Work: w, password: rand.Text()}).ownPassword(ctx)
+	return e.With(ctx, v, func(s *pgsession.Session) error {
+		return s.Transaction(ctx, r, true, func(w *pgsession.Work) error {
+			if r.SuperuserChanges {
+				return nil
+			}
+			return (&target{Work: w, password: rand.Text()}).ownPassword(ctx)
+		})
 	})
 }
 
@@ -114,34 +106,15 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 // https://docs.aws.amazon.com/redshift/latest/dg/r_statement_timeout.html
 const begin = "SET LOCAL search_path TO pg_catalog; SET LOCAL statement_timeout TO 5000"
 
-func (e *Engine) connect(ctx context.Context, v engine.Value) (*pgsession.Session, error) {
-	t, err := parse(v)
-	if err != nil {
-		return nil, err
-	}
-	return pgsession.Dial(ctx, e.tls, t, begin)
-}
-
-// change makes the change as r.Login. A rehearsal sets an unknown password and is rolled back.
-func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) error {
-	pending, err := parse(r.Pending)
-	if err != nil {
+// change makes the change in one transaction, apart from rights in other databases. A rehearsal sets an unknown
+// password and is rolled back.
+func change(ctx context.Context, s *pgsession.Session, c pair.Change) error {
+	r, rehearsal := c.Request, c.Rehearsal
+	password, _ := r.Pending.Text("password")
+	if err := policy(password); err != nil {
 		return err
 	}
-	if err := policy(pending.Password); err != nil {
-		return err
-	}
-	current, err := parse(r.Current)
-	if err != nil {
-		return err
-	}
-	s, err := e.connect(ctx, r.Login)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	password := pending.Password
-	if rehearsal {
+	if c.Rehearsal = false; rehearsal {
 		password = rand.Text()
 	}
 	return s.Transaction(ctx, r, rehearsal, func(w *pgsession.Work) error {
@@ -149,8 +122,8 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 		if !r.Superuser {
 			return t.ownPassword(ctx)
 		}
-		return pair.Apply(ctx, t, pair.Change{Kind: e.Kind(), Request: w.Request, Superuser: s.Target.User,
-			Current: current.User, Pending: pending.User})
+		c.Request = w.Request
+		return pair.Apply(ctx, t, c)
 	})
 }
 
@@ -199,14 +172,10 @@ func text(s string) string {
 	return "'" + s + "'"
 }
 
-// Needs returns the statement that makes a user a superuser, Redshift's CREATEUSER: nobody else may change another
+// grants adds the statement that makes a user a superuser, Redshift's CREATEUSER: nobody else may change another
 // user's password, create a group or grant rights on others' objects. It needs no right to a database.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/r_ALTER_USER.html
-func (e *Engine) Needs(_ context.Context, r *engine.Request, n *engine.Needs) error {
-	if r.Superuser {
-		n.Grants = []string{"ALTER USER " + name(n.Login) + " CREATEUSER;"}
-	} else {
-		n.Note = "none: a user may change its own password"
-	}
+func grants(_ context.Context, _ *engine.Request, n *engine.Needs) error {
+	n.Grants = []string{"ALTER USER " + name(n.Login) + " CREATEUSER;"}
 	return nil
 }

@@ -220,7 +220,7 @@ func TestErrorsLeaveSettingsValuesOut(t *testing.T) {
 	c := newCluster(t)
 	current := &user{name: c.user(old), settings: []string{"app.key=it's a-key TO us", "work_mem=a-key-in-a-setting"}}
 	other := &user{name: c.user(old)}
-	s, err := c.engine.connect(ctx(t), c.superuser())
+	s, err := c.engine.Login(ctx(t), c.superuser())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -280,7 +280,7 @@ func TestAWrongFormIsRefusedWithEveryFault(t *testing.T) {
 			t.Errorf("%q does not name %s", err, field)
 		}
 	}
-	_, err = parse(engine.StringValue(`{"host":"h","username":"PUBLIC","password":"p"}`))
+	_, err = New(engine.TLSPolicy{}).Parse(engine.StringValue(`{"host":"h","username":"PUBLIC","password":"p"}`))
 	want(t, engine.InvalidSecret, err)
 }
 

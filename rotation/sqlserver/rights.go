@@ -24,7 +24,8 @@ func (p place) run(statement string) string {
 // right is a role or a permission that a principal was granted directly.
 type right struct {
 	role string // such as SERVER ROLE [r], or "" for a permission
-	// state is G for granted, W for granted with grant option, or D for denied.
+	// state is G for granted, W for granted with grant option, D for denied, or F for membership in a fixed server
+	// role, to which only members can add others.
 	// Source:
 	// https://learn.microsoft.com/sql/relational-databases/system-catalog-views/sys-database-permissions-transact-sql
 	state string
@@ -60,7 +61,8 @@ func (p place) statements(r right, user string) pair.Right {
 
 // serverRights returns a row for each role and each permission of a login. The server quotes the names.
 const serverRights = `
-SELECT N'SERVER ROLE ' + QUOTENAME(r.name), N'', N'' FROM sys.server_role_members m
+SELECT N'SERVER ROLE ' + QUOTENAME(r.name), CASE r.is_fixed_role WHEN 1 THEN N'F' ELSE N'' END, N''
+	FROM sys.server_role_members m
 	JOIN sys.server_principals r ON r.principal_id = m.role_principal_id
 	JOIN sys.server_principals l ON l.principal_id = m.member_principal_id WHERE l.name = %s
 UNION ALL SELECT N'', p.state, p.permission_name + COALESCE(CASE p.class WHEN 100 THEN N''
@@ -184,17 +186,13 @@ func (s *session) home(p *principal) place {
 	return server
 }
 
-// Needs returns what the superuser's login needs; a login may change its own password without any permission. The
-// current login reads its databases, roles and permissions from the server.
+// grants adds what the superuser's login needs. The current login reads its databases, roles and permissions from the
+// server.
 // Source: https://learn.microsoft.com/en-us/sql/t-sql/statements/alter-login-transact-sql#permissions,
 // https://learn.microsoft.com/en-us/sql/t-sql/statements/alter-server-role-transact-sql#permissions
 // and https://learn.microsoft.com/en-us/sql/t-sql/statements/grant-server-permissions-transact-sql#permissions
-func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) error {
-	if !r.Superuser {
-		n.Note = "none: a login may change its own password"
-		return nil
-	}
-	s, err := e.connect(ctx, r.Current)
+func (e *Engine) grants(ctx context.Context, r *engine.Request, n *engine.Needs) error {
+	s, err := e.Login(ctx, r.Current)
 	if err != nil {
 		return err
 	}
@@ -223,7 +221,7 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	}
 	for _, one := range rights {
 		switch {
-		case slices.Contains(fixedRoles, one.role):
+		case one.state == "F":
 			grant("master", "ALTER %s ADD MEMBER %s", one.role, login)
 		case one.role != "":
 			grant("master", "GRANT ALTER ON %s TO %s", strings.Replace(one.role, " [", "::[", 1), login)
@@ -254,12 +252,6 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	}
 	return nil
 }
-
-// fixedRoles are the server's fixed roles, to which only members can add others.
-// Source: https://learn.microsoft.com/en-us/sql/relational-databases/security/authentication-access/server-level-roles
-var fixedRoles = []string{"SERVER ROLE [sysadmin]", "SERVER ROLE [serveradmin]", "SERVER ROLE [securityadmin]",
-	"SERVER ROLE [processadmin]", "SERVER ROLE [setupadmin]", "SERVER ROLE [bulkadmin]", "SERVER ROLE [diskadmin]",
-	"SERVER ROLE [dbcreator]"}
 
 type database struct {
 	place
@@ -343,20 +335,17 @@ func (t *target) missed(ctx context.Context, closed []string) error {
 			": the second login gets nothing there")
 		return nil
 	}
-	s, err := t.engine.connect(ctx, t.request.Proofs[i])
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	theirs, err := s.databases(ctx)
-	for _, d := range theirs {
-		if d.open && slices.Contains(closed, string(d.place)) {
-			return engine.Errorf(engine.PrivilegeMissing, "create the superuser in it, with the role db_owner",
-				"the login %q can open the database %q, but the superuser %q cannot",
-				s.Target.User, d.place, t.Target.User)
+	return t.engine.With(ctx, t.request.Proofs[i], func(s *session) error {
+		theirs, err := s.databases(ctx)
+		for _, d := range theirs {
+			if d.open && slices.Contains(closed, string(d.place)) {
+				return engine.Errorf(engine.PrivilegeMissing, "create the superuser in it, with the role db_owner",
+					"the login %q can open the database %q, but the superuser %q cannot",
+					s.Target.User, d.place, t.Target.User)
+			}
 		}
-	}
-	return err
+		return err
+	})
 }
 
 // untrapped refuses a database with a DDL trigger that would run as the superuser: a user that may create triggers

@@ -25,12 +25,7 @@ type session struct {
 // noTLS is the driver's whole text for a server without TLS; a part could be a database's name in another message.
 func noTLS(err error) bool { return errtree.Is(err, "server does not support encryption") }
 
-// connect logs in. Only the server's answer leads to LoginRefused.
-func (e *Engine) connect(ctx context.Context, v engine.Value) (*session, error) {
-	t, err := parse(v)
-	if err != nil {
-		return nil, err
-	}
+func (e *Engine) connect(ctx context.Context, t engine.Target) (*session, error) {
 	connect := func(ctx context.Context, config *tls.Config) (driver.Conn, error) {
 		cfg := msdsn.Config{
 			Host: t.Host, Port: uint64(t.Port), Database: t.Database, User: t.User, Password: t.Password,

@@ -720,10 +720,10 @@ func TestMalformedValueIsRefused(t *testing.T) {
 		`{"host":"h","username":"app","password":"` + strings.Repeat("x", 129) + `"}`,
 		`{"host":"h","username":"` + strings.Repeat("x", 129) + `","password":"p"}`,
 		`{"host":"h","username":"app","password":"p","dbname":"a\tb"}`, `{}`} {
-		_, err := parse(engine.StringValue(v))
+		_, err := New(engine.TLSPolicy{}).Parse(engine.StringValue(v))
 		want(t, engine.InvalidSecret, err)
 	}
-	target, err := parse(engine.StringValue(`{"host":"h","username":"app","password":"` + strings.Repeat("ü", 128) +
+	target, err := New(engine.TLSPolicy{}).Parse(engine.StringValue(`{"host":"h","username":"app","password":"` + strings.Repeat("ü", 128) +
 		`","dbname":null}`))
 	if err != nil || target.Port != 1433 || target.Database != "master" {
 		t.Errorf("%v, %v", target, err)
@@ -766,7 +766,7 @@ func FuzzNamesAndPasswordsArriveUnchanged(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, name, password, before string) {
 		v := engine.StringValue(`{"host":"h"}`).With("username", name).With("password", password).With("dbname", before)
-		target, err := parse(v)
+		target, err := New(engine.TLSPolicy{}).Parse(v)
 		if err != nil || !utf8.ValidString(name+password+before) || before == "" {
 			return // refused with an error, or JSON cannot hold it
 		}

@@ -101,6 +101,9 @@ func (s *Session) At(ctx context.Context, database string) (*Session, error) {
 	return Dial(ctx, s.policy, t, s.begin)
 }
 
+// User returns who logged in.
+func (s *Session) User() string { return s.Target.User }
+
 // Close closes the connection without waiting long for a hung server.
 func (s *Session) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)

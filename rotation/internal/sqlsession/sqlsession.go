@@ -74,6 +74,9 @@ func (server Server) Open(ctx context.Context, policy engine.TLSPolicy, t engine
 		"secret to send passwords in plain text", "%s does not offer TLS", t.Address())
 }
 
+// User returns who logged in.
+func (s *Session) User() string { return s.Target.User }
+
 // Close closes the connection.
 func (s *Session) Close() {
 	s.Conn.Close()
