@@ -39,6 +39,9 @@ const (
 	readOnlyMode           = 1836
 	expiredAtLogin         = 1862
 
+	malformed     = 2027 // of a client
+	clearPassword = 2061 // of a client
+
 	mysqlLocked        = 3118
 	mysqlTLSRequired   = 3159
 	mysqlHistory       = 3638

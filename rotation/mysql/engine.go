@@ -10,14 +10,33 @@ import (
 	"unicode/utf8"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/sqlengine"
 	"example.com/rotator/rotation/pair"
 )
 
 // Engine rotates users of MySQL 5.7 and later and MariaDB 10.4 and later.
-type Engine struct{ tls engine.TLSPolicy }
+type Engine struct {
+	base
+	tls engine.TLSPolicy
+}
 
-// New returns the engine with the given policy for its connections.
-func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
+type base = sqlengine.Engine[*session]
+
+// New returns the engine with the given policy for its connections, with the names and defaults of AWS's templates.
+func New(tls engine.TLSPolicy) *Engine {
+	e := &Engine{tls: tls}
+	e.base = base{
+		Port: 3306, Fault: fault, Connect: e.connect, Change: change,
+		About: engine.Kind{
+			Names:       []string{"mysql", "aurora-mysql", "mariadb"},
+			Overlap:     engine.AskTarget,
+			Passwords:   engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
+			CloneSuffix: "_clone",
+			CloneLimit:  mariadbNameLimit,
+		},
+	}
+	return e
+}
 
 // The longest user names. Source: https://dev.mysql.com/doc/refman/8.4/en/user-names.html
 // and https://mariadb.com/kb/en/identifier-names/#maximum-length
@@ -26,39 +45,18 @@ const (
 	mariadbNameLimit = 80
 )
 
-// Kind describes the engine, with the names and defaults of AWS's templates.
-func (*Engine) Kind() engine.Kind {
-	return engine.Kind{
-		Names:        []string{"mysql", "aurora-mysql", "mariadb"},
-		Overlap:      engine.AskTarget,
-		UserField:    "username",
-		SecretFields: []string{"password"},
-		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
-		CloneSuffix:  "_clone",
-		CloneLimit:   mariadbNameLimit,
-	}
-}
-
-// parse reads a login and checks what only these servers require.
-func parse(v engine.Value) (engine.Target, error) {
-	t, err := engine.ParseTarget(v, 3306, "")
-	if err != nil {
-		return t, err
-	}
-	invalid := func(format string, args ...any) error {
-		return engine.Errorf(engine.InvalidSecret, "use the user's real name", format, args...)
-	}
+func fault(t engine.Target) string {
 	switch {
 	case strings.Trim(t.User, " \t\n\v\f\r") != t.User:
 		// The servers trim white space from a name in a statement but not at a login: those would be two users.
-		return t, invalid("the user name begins or ends with white space")
+		return "the user name begins or ends with white space"
 	case strings.ContainsFunc(t.User, func(c rune) bool { return c > 0xFFFF }):
 		// The servers store names in three-byte UTF-8 and would replace it with a question mark, which is another name.
-		return t, invalid("the user name has a character beyond U+FFFF")
+		return "the user name has a character beyond U+FFFF"
 	case utf8.RuneCountInString(t.User) > mariadbNameLimit:
-		return t, invalid("the user name has more than %d characters", mariadbNameLimit)
+		return "the user name has more than 80 characters"
 	}
-	return t, nil
+	return ""
 }
 
 // Next returns the value that follows the current one.
@@ -67,63 +65,44 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	if name, _ := r.Current.Text("engine"); name != "mariadb" {
 		k.CloneLimit = mysqlNameLimit
 	}
-	return pair.Next(k, r, parse)
+	return pair.Next(k, r, e.Parse)
 }
 
-// DryRun sends statements that the server checks but does not execute: with a wrong password, or for an absent user.
-func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error { return e.apply(ctx, r, true) }
-
-// Set makes the pending credential valid.
-func (e *Engine) Set(ctx context.Context, r *engine.Request) error { return e.apply(ctx, r, false) }
-
-func (e *Engine) apply(ctx context.Context, r *engine.Request, rehearsal bool) error {
-	pending, err := parse(r.Pending)
-	if err != nil {
-		return err
-	}
-	s, err := e.connect(ctx, r.Login)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
+// change sends in a rehearsal statements that the server checks but does not execute: with a wrong password, or for an
+// absent user.
+func change(ctx context.Context, s *session, c pair.Change) error {
+	r := c.Request
 	s.request = r
 	r.Met(s.server)
+	password, _ := r.Pending.Text("password")
 	switch {
 	case r.Superuser:
-		current, err := parse(r.Current)
-		if err != nil {
-			return err
-		}
-		c := pair.Change{Kind: e.Kind(), Request: r, Rehearsal: rehearsal}
-		t := target{session: s, change: c, current: current.User, pending: pending.User, password: pending.Password}
+		t := target{session: s, change: c, current: c.Current, pending: c.Pending, password: password}
 		return t.bySuperuser(ctx)
-	case s.target.User != pending.User:
+	case s.Target.User != c.Pending:
 		return engine.Errorf(engine.TakeoverRefused, "rotate every user by its own secret",
-			"the user %q cannot change the password of %q", s.target.User, pending.User)
-	case s.target.Password == pending.Password:
+			"the user %q cannot change the password of %q", s.Target.User, c.Pending)
+	case s.Target.Password == password:
 		return nil // an earlier call made the change
-	case rehearsal:
-		return s.dialect.rehearse(ctx, pending.Password, s.target.Password)
+	case c.Rehearsal:
+		return s.dialect.rehearse(ctx, password, s.Target.Password)
 	}
 	current, _ := r.Current.Text("password")
-	return s.dialect.change(ctx, pending.Password, s.target.Password, current, r.KeepCurrent)
+	return s.dialect.change(ctx, password, s.Target.Password, current, r.KeepCurrent)
 }
 
 // Verify logs in and runs a query. It rehearses the change for a user that changes its own password.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
-	s, err := e.connect(ctx, v)
-	if err != nil {
+	return e.With(ctx, v, func(s *session) error {
+		if r.SuperuserChanges {
+			return nil // connect has run a query
+		}
+		err := s.dialect.rehearse(ctx, s.Target.Password, "")
+		if errors.Is(err, engine.PolicyRejected) {
+			return nil // says nothing about the next password
+		}
 		return err
-	}
-	defer s.Close()
-	if r.SuperuserChanges {
-		return nil // connect has run a query
-	}
-	err = s.dialect.rehearse(ctx, s.target.Password, "")
-	if errors.Is(err, engine.PolicyRejected) {
-		return nil // says nothing about the next password
-	}
-	return err
+	})
 }
 
 // Retire ends the overlap: afterwards only the pending password is valid.
@@ -133,11 +112,8 @@ func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 		only.Proofs, only.KeepCurrent = nil, false
 		return e.Set(ctx, &only)
 	}
-	s, err := e.connect(ctx, r.Login)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	old, _ := r.Current.Text("password")
-	return s.dialect.retire(ctx, s.target.Password, old)
+	return e.With(ctx, r.Login, func(s *session) error {
+		old, _ := r.Current.Text("password")
+		return s.dialect.retire(ctx, s.Target.Password, old)
+	})
 }

@@ -234,11 +234,11 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 		n.Note = "none: a user may change its own password (for the overlap, see docs/engines/mysql.md and mariadb.md)"
 		return nil
 	}
-	pending, err := parse(r.Pending)
+	pending, err := e.Parse(r.Pending)
 	if err != nil {
 		return err
 	}
-	s, err := e.connect(ctx, r.Current)
+	s, err := e.Login(ctx, r.Current)
 	if err != nil {
 		return err
 	}
@@ -257,7 +257,7 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 			err = s.Conn.QueryRowContext(ctx, "SELECT CURRENT_ROLE() IS NOT NULL").Scan(&update)
 		}
 		if err != nil {
-			return s.failure("the user's default role cannot be read", err)
+			return s.Classify(ctx, "the user's default role cannot be read", err)
 		}
 		if update {
 			allow("UPDATE", "mysql.*")
@@ -273,7 +273,7 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	if err != nil {
 		return err
 	}
-	set[right{name: "SHOW VIEW", object: markObject(mark(s.target.User, pending.User))}] = true
+	set[right{name: "SHOW VIEW", object: markObject(mark(s.Target.User, pending.User))}] = true
 	handed, roles := rights{}, false
 	for r := range set {
 		if r.object == "" && !isMaria { // ROLE_ADMIN grants all roles

@@ -19,7 +19,7 @@ func TestStatementsForServersWithoutRoles(t *testing.T) {
 	subject := New(engine.TLSPolicy{ExtraCAs: server.CA.PEM})
 	old := func(user, password string) *session {
 		t.Helper()
-		s, err := subject.dial(t.Context(),
+		s, err := subject.connect(t.Context(),
 			engine.Target{Host: server.Host, Port: server.Port, User: user, Password: password})
 		if err != nil {
 			t.Fatal(err)
@@ -85,7 +85,7 @@ func TestStatementsForServersWithoutRoles(t *testing.T) {
 			t.Errorf("a superuser without the right: %v", err)
 		}
 	}
-	if _, err := subject.dial(t.Context(), engine.Target{Host: server.Host, Port: server.Port, User: clone,
+	if _, err := subject.connect(t.Context(), engine.Target{Host: server.Host, Port: server.Port, User: clone,
 		Password: "Third-Pw-3"}); !errors.Is(err, engine.LoginRefused) {
 		t.Errorf("the pending password opens a user without rights: %v", err)
 	}

@@ -55,7 +55,7 @@ func (m *mariadb) quiet(ctx context.Context) error {
 	if code(err) == privilegeMissing {
 		return nil
 	}
-	return m.failure("the general log cannot be turned off", err)
+	return m.Classify(ctx, "the general log cannot be turned off", err)
 }
 
 // strict reports whether the server refuses hashes, to check every password itself. It returns an error if the
@@ -73,12 +73,7 @@ func (m *mariadb) strict(ctx context.Context) (strict bool, err error) {
 		err = engine.Errorf(engine.PolicyRejected, "turn general_log or strict_password_validation off",
 			"the server accepts no hashes and would log the password")
 	}
-	return strict, m.failure("the password policy cannot be read", err)
-}
-
-func (m *mariadb) own(ctx context.Context) (account, error) {
-	self := m.self
-	return self, m.describe(ctx, &self, "CURRENT_USER()")
+	return strict, m.Classify(ctx, "the password policy cannot be read", err)
 }
 
 // overlaps reports whether an account can have two passwords. The driver needs both methods to be the native one.
@@ -88,7 +83,7 @@ func (a account) overlaps() bool {
 
 // rehearse sends an invalid hash, which the server checks last.
 func (m *mariadb) rehearse(ctx context.Context, password, _ string) error {
-	self, err := m.own(ctx)
+	self, err := m.describeSelf(ctx)
 	if err == nil {
 		_, err = self.password()
 	}
@@ -103,12 +98,12 @@ func (m *mariadb) rehearse(ctx context.Context, password, _ string) error {
 		strings.Contains(err.Error(), "strict-password-validation") {
 		return nil
 	}
-	return m.failure("the password cannot be changed", err)
+	return m.Classify(ctx, "the password cannot be changed", err)
 }
 
 func (m *mariadb) change(ctx context.Context, password, old, _ string, must bool) error {
 	const what = "the password could not be changed"
-	self, err := m.own(ctx)
+	self, err := m.describeSelf(ctx)
 	if err != nil {
 		return err
 	}
@@ -138,7 +133,7 @@ func (m *mariadb) change(ctx context.Context, password, old, _ string, must bool
 }
 
 func (m *mariadb) retire(ctx context.Context, password, _ string) error {
-	self, err := m.own(ctx)
+	self, err := m.describeSelf(ctx)
 	if err != nil || len(self.plugins) != 2 || !self.overlaps() {
 		return err // it has no second password
 	}

@@ -51,7 +51,7 @@ func (m *mysqld) rehearse(ctx context.Context, password, old string) error {
 	}
 	err := m.own(ctx, password, decoy(), true, false)
 	if code(err) != mysqlNotFirst {
-		return m.failure(what, err)
+		return m.Classify(ctx, what, err)
 	}
 	if old == "" {
 		return nil
@@ -71,15 +71,15 @@ func (m *mysqld) rehearse(ctx context.Context, password, old string) error {
 // mustReplace reports whether the user must give its primary password to change it.
 // Source: https://dev.mysql.com/doc/refman/8.4/en/password-management.html#password-reverification-policy
 func (m *mysqld) mustReplace(ctx context.Context) (required bool, err error) {
-	self := m.self
-	if err := m.describe(ctx, &self, "CURRENT_USER()"); err != nil {
+	self, err := m.describeSelf(ctx)
+	if err != nil {
 		return false, err
 	}
 	if !strings.Contains(self.attributes, " REQUIRE CURRENT DEFAULT ") {
 		return !strings.Contains(self.attributes, " REQUIRE CURRENT OPTIONAL "), nil
 	}
 	err = m.Conn.QueryRowContext(ctx, "SELECT @@global.password_require_current").Scan(&required)
-	return required, m.failure("the server's rules for passwords cannot be read", err)
+	return required, m.Classify(ctx, "the server's rules for passwords cannot be read", err)
 }
 
 // second is the error for a password that opens the server but cannot change it. Because of its cause the machine
@@ -102,26 +102,26 @@ func (m *mysqld) change(ctx context.Context, password, old, current string, must
 	retained := false
 	if current != old { // an abandoned rotation may have set old, and retained current
 		var err error
-		if retained, err = m.opens(ctx, m.target.User, current); err != nil {
+		if retained, err = m.opens(ctx, m.Target.User, current); err != nil {
 			return err
 		}
 	}
 	err := m.own(ctx, password, old, !retained, must)
 	if c := code(err); c != mysqlNotFirst && c != mysqlHistory {
-		return m.failure(what, err)
+		return m.Classify(ctx, what, err)
 	}
 	// Old is the retained password and stays without RETAIN. The primary one is the new one or an abandoned rotation's.
-	if done, perr := m.opens(ctx, m.target.User, password); done || perr != nil {
+	if done, perr := m.opens(ctx, m.Target.User, password); done || perr != nil {
 		return perr
 	}
 	if code(err) == mysqlHistory {
-		return m.failure(what, err)
+		return m.Classify(ctx, what, err)
 	}
 	_, err = m.Conn.ExecContext(ctx, "ALTER USER USER() IDENTIFIED BY "+text(password))
 	if code(err) == mysqlMustSayFirst {
 		return m.second(err)
 	}
-	return m.failure(what, err)
+	return m.Classify(ctx, what, err)
 }
 
 // retire needs APPLICATION_PASSWORD_ADMIN; if that was revoked meanwhile, the old password still works.
@@ -131,12 +131,12 @@ func (m *mysqld) retire(ctx context.Context, password, old string) error {
 	}
 	_, err := m.Conn.ExecContext(ctx, "ALTER USER USER() DISCARD OLD PASSWORD")
 	if code(err) != privilegeMissing {
-		return m.failure("the old password could not be discarded", err)
+		return m.Classify(ctx, "the old password could not be discarded", err)
 	}
 	if old == password {
 		return nil
 	}
-	if two, oerr := m.opens(ctx, m.target.User, old); oerr != nil || !two {
+	if two, oerr := m.opens(ctx, m.Target.User, old); oerr != nil || !two {
 		return oerr
 	}
 	return engine.Errorf(engine.PrivilegeMissing, "grant APPLICATION_PASSWORD_ADMIN again, or as an administrator: "+
@@ -213,7 +213,7 @@ func (m *mysqld) setPassword(ctx context.Context, a, like account, password, kee
 		}
 	}
 	if err != nil || !m.modern() {
-		return m.failure(what, err)
+		return m.Classify(ctx, what, err)
 	}
 	return m.Exec(ctx, "ALTER USER "+a.name()+" DISCARD OLD PASSWORD")
 }

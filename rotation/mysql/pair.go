@@ -103,7 +103,7 @@ func (t target) at(a account, other *account, several, rehearsal bool) target {
 		r.Proofs = nil
 	}
 	named := func(user string) string { return account{user: user, host: a.host}.name() }
-	t.change = pair.Change{Kind: t.change.Kind, Request: &r, Superuser: named(t.target.User), Current: named(t.current),
+	t.change = pair.Change{Kind: t.change.Kind, Request: &r, Superuser: named(t.Target.User), Current: named(t.current),
 		Pending: named(t.pending), Rehearsal: rehearsal}
 	return t
 }

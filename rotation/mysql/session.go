@@ -2,9 +2,11 @@ package mysql
 
 import (
 	"context"
+	"crypto/tls"
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/go-sql-driver/mysql"
@@ -16,7 +18,6 @@ import (
 type session struct {
 	*sqlsession.Session
 	engine  *Engine
-	target  engine.Target
 	self    account // the account that the server used for the login
 	dialect dialect
 	server  string          // its product and version
@@ -53,47 +54,37 @@ const (
 	idleLimit = "30"
 )
 
-// connect logs in and identifies the server. The error has the cause LoginRefused only if the server refuses the login.
-func (e *Engine) connect(ctx context.Context, v engine.Value) (*session, error) {
-	t, err := parse(v)
-	if err != nil {
-		return nil, err
-	}
-	return e.dial(ctx, t)
-}
-
-func (e *Engine) dial(ctx context.Context, t engine.Target) (*session, error) {
-	s := &session{engine: e, target: t}
-	classify := func(_ context.Context, what string, err error) error { return s.failure(what, err) }
-	var err error
-	for i, tls := range e.tls.Attempts(t) {
-		if i > 0 && !errors.Is(err, mysql.ErrNoTLS) {
-			break
-		}
+// connect logs in and identifies the server.
+func (e *Engine) connect(ctx context.Context, t engine.Target) (*session, error) {
+	connect := func(ctx context.Context, config *tls.Config) (conn driver.Conn, err error) {
 		cfg := mysql.NewConfig()
-		cfg.Net, cfg.Addr, cfg.TLS = "tcp", t.Address(), tls
+		cfg.Net, cfg.Addr, cfg.TLS = "tcp", t.Address(), config
 		cfg.User, cfg.Passwd, cfg.DBName = t.User, t.Password, t.Database
 		cfg.Params = map[string]string{"sql_mode": text(quoting), "lock_wait_timeout": lockWait,
 			"innodb_lock_wait_timeout": lockWait, "wait_timeout": idleLimit}
 		cfg.Logger = &mysql.NopLogger{}
-		connector, cerr := mysql.NewConnector(cfg)
-		if cerr != nil {
+		connector, err := mysql.NewConnector(cfg)
+		if err != nil {
 			return nil, engine.Errorf(engine.InternalError, "report this as a bug",
-				"the driver's settings are unusable: %w", cerr)
+				"the driver's settings are unusable: %w", err)
 		}
 		// Once in 256 times the driver mistakes the end of ed25519's challenge for a terminator.
 		for try := 0; try == 0 || try < 3 && errors.Is(err, mysql.ErrMalformPkt); try++ {
-			s.Session, err = sqlsession.Open(ctx, connector.Connect, classify)
+			conn, err = connector.Connect(ctx)
 		}
-		if err == nil {
-			if err = s.identify(ctx); err != nil {
-				s.Close()
-				return nil, err
-			}
-			return s, nil
-		}
+		return conn, err
 	}
-	return nil, s.refusal(err)
+	noTLS := func(err error) bool { return errors.Is(err, mysql.ErrNoTLS) }
+	opened, err := messages.Open(ctx, e.tls, t, noTLS, connect)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{Session: opened, engine: e}
+	if err := s.identify(ctx); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
 }
 
 // grantsOnly is the mode in which GRANT creates no user, for servers where it otherwise does.
@@ -103,14 +94,14 @@ const grantsOnly = "NO_AUTO_CREATE_USER"
 func (s *session) identify(ctx context.Context) error {
 	var v, current string
 	if err := s.Conn.QueryRowContext(ctx, "SELECT VERSION(), CURRENT_USER()").Scan(&v, &current); err != nil {
-		return s.failure("the server's version cannot be read", err)
+		return s.Classify(ctx, "the server's version cannot be read", err)
 	}
 	at := strings.LastIndexByte(current, '@')
 	s.self = account{user: current[:max(at, 0)], host: current[at+1:]}
-	if s.self.user != s.target.User {
+	if s.self.user != s.Target.User {
 		return engine.Errorf(engine.InvalidSecret,
 			"create an account of the user for the function's address, or remove the anonymous one",
-			"the login of %q uses the account %s", s.target.User, s.self.name())
+			"the login of %q uses the account %s", s.Target.User, s.self.name())
 	}
 	var major, minor, patch int
 	if _, err := fmt.Sscanf(v, "%d.%d.%d", &major, &minor, &patch); err != nil {
@@ -149,13 +140,13 @@ func (s *session) secretly(ctx context.Context, what, statement string) error {
 			err = &reason
 		}
 	}
-	return s.failure(what, err)
+	return s.Classify(ctx, what, err)
 }
 
 func (s *session) opens(ctx context.Context, user, password string) (bool, error) {
-	t := s.target
+	t := s.Target
 	t.User, t.Password = user, password
-	other, err := s.engine.dial(ctx, t)
+	other, err := s.engine.connect(ctx, t)
 	if err == nil {
 		other.Close()
 		return true, nil
@@ -175,43 +166,18 @@ func code(err error) int {
 
 func locked(err error) bool { return code(err) == lockWaitTimeout || code(err) == mariadbTimeout }
 
-// atLogin explains errors that have another meaning after the login.
-var atLogin = []sqlsession.Meaning{
-	sqlsession.Means(engine.PrivilegeMissing,
-		"grant the user a privilege in the database, or remove dbname from the secret", databaseDenied),
+// messages explains the servers' errors. After the login, accessDenied is the answer to a GRANT.
+var messages = sqlsession.Server{Read: read, AtLogin: []sqlsession.Meaning{
+	sqlsession.Means(engine.LoginRefused, "check the user's name and password, the addresses that the account allows, "+
+		`and its REQUIRE clause; with "ssl": false, look for REQUIRE SSL and require_secure_transport`, accessDenied),
 	// MariaDB imitates an account for a user that does not exist.
 	sqlsession.Means(engine.LoginRefused, "check that the account exists and logs in with a password", noPasswordLogin),
-}
-
-func (s *session) refusal(err error) error {
-	what := "no login at " + s.target.Address()
-	switch {
-	case errors.Is(err, mysql.ErrNoTLS):
-		return engine.Errorf(engine.TLSFailed,
-			`enable TLS on the server, or set "ssl": false in the secret to send passwords in plain text`,
-			"%s does not offer TLS", s.target.Address())
-	case errors.Is(err, mysql.ErrCleartextPassword):
-		return engine.Errorf(engine.InvalidSecret, adviceNoPassword,
-			"%s: the server asks for a password or token in plain text", what)
-	case errors.Is(err, mysql.ErrMalformPkt):
-		// The driver supports only the first two methods of a MariaDB account.
-		return engine.Errorf(engine.TargetFailed, "put mysql_native_password first, with at most one more method",
-			"%s: the driver does not support the account's authentication methods: %w", what, err)
-	case code(err) == accessDenied:
-		advice := "check the user's name and password, the addresses that the account allows, and its REQUIRE clause"
-		if s.target.TLS == engine.TLSOff {
-			advice += `, such as REQUIRE SSL, or the server's require_secure_transport: the secret has "ssl": false`
-		}
-		return engine.Errorf(engine.LoginRefused, advice, "%s: %w", what, err)
-	}
-	if e := sqlsession.Explain(atLogin, []int{code(err)}, what, err); e != nil {
-		return e
-	}
-	return s.failure(what, err)
-}
-
-// meanings explain the servers' errors. Here accessDenied is the answer to a GRANT.
-var meanings = []sqlsession.Meaning{
+	sqlsession.Means(engine.PrivilegeMissing,
+		"grant the user a privilege in the database, or remove dbname from the secret", databaseDenied),
+	sqlsession.Means(engine.InvalidSecret, adviceNoPassword, clearPassword),
+	// The driver supports only the first two methods of a MariaDB account.
+	sqlsession.Means(engine.TargetFailed, "put mysql_native_password first, with at most one more method", malformed),
+}, Meanings: []sqlsession.Meaning{
 	sqlsession.Means(engine.InvalidSecret, "correct or remove the secret's field dbname", unknownDatabase),
 	sqlsession.Means(engine.PrivilegeMissing, "create an account of the user for the function's address", hostDenied),
 	sqlsession.Means(engine.TargetFailed,
@@ -236,33 +202,25 @@ var meanings = []sqlsession.Meaning{
 		lockWaitTimeout, mariadbTimeout),
 	sqlsession.Means(engine.TargetFailed,
 		"load the authentication plugin on the server, or give the user one that the server has", noSuchPlugin),
-}
+}}
 
-func (s *session) failure(what string, err error) error {
-	if err == nil {
-		return nil
-	}
-	if e, ok := errors.AsType[*engine.Error](err); ok {
-		return e
-	}
-	e, _ := errors.AsType[*mysql.MySQLError](err)
-	switch code(err) {
-	case syntaxError:
-		// The server quotes the statement from where parsing failed, and so parts of a password or verifier.
+// read omits from a syntax error what the server quotes: the statement from where parsing failed, and so parts of a
+// password or verifier.
+func read(err error) (codes []int, shown error) {
+	e, ok := errors.AsType[*mysql.MySQLError](err)
+	switch {
+	case ok && e.Number == syntaxError:
 		before, _, _ := strings.Cut(e.Message, " near ")
 		err = &mysql.MySQLError{Number: e.Number, SQLState: e.SQLState, Message: before}
-	case 0:
-		if errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) {
-			// The driver hides what ended the connection.
-			return engine.Errorf(engine.Unreachable, "check the port, security groups, routes and that the server runs",
-				"the connection to %s failed: %w", s.target.Address(), err)
-		}
-		if e := engine.NetworkError(s.target, err); e != nil {
-			return e
-		}
+	case errors.Is(err, mysql.ErrCleartextPassword):
+		return []int{clearPassword}, errors.New("the server asks for a password or token in plain text")
+	case errors.Is(err, mysql.ErrMalformPkt):
+		return []int{malformed}, err
+	case errors.Is(err, driver.ErrBadConn), errors.Is(err, mysql.ErrInvalidConn):
+		return nil, errors.Join(io.ErrUnexpectedEOF, err) // the driver hides what ended the connection
 	}
-	if e := sqlsession.Explain(meanings, []int{code(err)}, what, err); e != nil {
-		return e
+	if ok {
+		codes = []int{int(e.Number)}
 	}
-	return engine.Errorf(engine.TargetFailed, "see the server's message and log", "%s: %w", what, err)
+	return codes, err
 }

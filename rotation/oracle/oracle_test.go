@@ -240,13 +240,14 @@ func TestRightsOnObjectsOfThePairAreLeftAlone(t *testing.T) {
 	u := o.user("APP", old)
 	u.objects = [][]string{{"READ", "SYS", "DATA_DIR", "DIRECTORY", "NO", "NO"},
 		{"SELECT", "APP_CLONE", "T", "TABLE", "NO", "NO"}}
-	s, err := o.engine().connect(enginetest.Within(t), value("ADMIN", "Admin-password1"))
+	s, err := o.engine().Login(enginetest.Within(t), value("ADMIN", "Admin-password1"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
 	rights, err := s.rights(enginetest.Within(t), "APP", "APP", "APP_CLONE")
-	if err != nil || len(rights) != 1 || rights[0].what != `READ ON DIRECTORY "DATA_DIR"` {
+	if err != nil || len(rights) != 1 || rights[0].Give != `GRANT READ ON DIRECTORY "DATA_DIR" TO "APP_CLONE"` ||
+		rights[0].Take != `REVOKE READ ON DIRECTORY "DATA_DIR" FROM "APP_CLONE"` {
 		t.Errorf("%+v, %v", rights, err)
 	}
 }
@@ -457,10 +458,10 @@ func TestMalformedValueIsRefused(t *testing.T) {
 		form("username", `A"B`), form("username", "sys"), form("username", `"SYS"`),
 		form("password", `a"b`), form("password", "a\nb"), form("username", strings.Repeat("x", 129)),
 		engine.StringValue("{}")} {
-		_, err := parse(v)
+		_, err := New(engine.TLSPolicy{}).Parse(v)
 		want(t, engine.InvalidSecret, err)
 	}
-	target, err := parse(value(`"App"`, old).WithJSON("port", []byte(`"1522"`)))
+	target, err := New(engine.TLSPolicy{}).Parse(value(`"App"`, old).WithJSON("port", []byte(`"1522"`)))
 	if err != nil || target.Port != 1522 || canonical(target.User) != "App" || canonical("app_CLONE") != "APP_CLONE" {
 		t.Errorf("%v, %v", target, err)
 	}
@@ -475,7 +476,7 @@ func FuzzNamesAndPasswordsStayInQuotes(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, name, password string) {
 		v := value("x", "x").With("username", name).With("password", password)
-		target, err := parse(v)
+		target, err := New(engine.TLSPolicy{}).Parse(v)
 		if err != nil {
 			return // refused with an error
 		}

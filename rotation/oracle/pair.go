@@ -1,8 +1,11 @@
 package oracle
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"example.com/rotator/rotation/engine"
@@ -11,8 +14,8 @@ import (
 
 type target struct {
 	*session
-	request *engine.Request
-	pending engine.Target
+	request  *engine.Request
+	password string
 }
 
 func (t target) Find(ctx context.Context, name string) (*account, error) {
@@ -101,7 +104,7 @@ func (t target) Equalize(ctx context.Context, current, other *account) error {
 		err = t.Change(ctx, t.request, mark(current.name, other.name))
 	}
 	if err == nil {
-		err = t.change(ctx, current, other)
+		err = t.attributes(ctx, current, other)
 	}
 	if err == nil {
 		err = t.level(ctx, current.name, other.name)
@@ -111,11 +114,164 @@ func (t target) Equalize(ctx context.Context, current, other *account) error {
 
 func (t target) SetPassword(ctx context.Context, a *account) error {
 	if t.request.Strategy != engine.AlternatingUsers || !strings.Contains(a.status, "LOCKED") {
-		return t.setPassword(ctx, t.pending, "")
+		return t.setPassword(ctx, a.name, t.password, "")
 	}
-	err := t.setPassword(ctx, t.pending, " ACCOUNT UNLOCK")
+	err := t.setPassword(ctx, a.name, t.password, " ACCOUNT UNLOCK")
 	if err == nil {
 		t.request.Changed("ALTER USER " + quoted(a.name) + " ACCOUNT UNLOCK")
 	}
 	return err
+}
+
+// rights returns a user's roles, system privileges and rights on objects and columns, except on the pair's objects, as
+// rights of the other user. A right on a column is revoked from all columns of its table.
+// Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/sqlrf/GRANT.html
+func (s *session) rights(ctx context.Context, name, current, other string) (all []pair.Right, err error) {
+	rows, err := s.Texts(ctx, "the user's rights could not be read", `SELECT '"' || granted_role || '"', '', '',
+	DECODE(admin_option, 'YES', ' WITH ADMIN OPTION') ||
+	DECODE(delegate_option, 'YES', ' WITH DELEGATE OPTION') FROM dba_role_privs WHERE grantee = :1
+UNION ALL SELECT privilege, '', '', DECODE(admin_option, 'YES', ' WITH ADMIN OPTION')
+	FROM dba_sys_privs WHERE grantee = :2
+UNION ALL SELECT privilege, '', ' ON ' || CASE WHEN type IN ('DIRECTORY', 'EDITION', 'USER') THEN type || ' '
+	WHEN type IN ('MINING MODEL', 'SQL TRANSLATION PROFILE', 'JAVA SOURCE', 'JAVA RESOURCE')
+	THEN type || ' "' || owner || '".' ELSE '"' || owner || '".' END || '"' || table_name || '"',
+	DECODE(hierarchy, 'YES', ' WITH HIERARCHY OPTION') || DECODE(grantable, 'YES', ' WITH GRANT OPTION')
+	FROM dba_tab_privs WHERE grantee = :3 AND owner NOT IN (:4, :5)
+UNION ALL SELECT privilege, ' ("' || column_name || '")', ' ON "' || owner || '"."' || table_name || '"',
+	DECODE(grantable, 'YES', ' WITH GRANT OPTION')
+	FROM dba_col_privs WHERE grantee = :6 AND owner NOT IN (:7, :8)`,
+		name, name, name, current, other, name, current, other)
+	for _, r := range rows {
+		all = append(all, pair.Right{Give: "GRANT " + r[0] + r[1] + r[2] + " TO " + quoted(other) + r[3],
+			Take: "REVOKE " + r[0] + r[2] + " FROM " + quoted(other)})
+	}
+	return all, err
+}
+
+// level makes the rights of the other user equal to the current one's, and then its default roles.
+func (t target) level(ctx context.Context, current, other string) error {
+	left, err := pair.Level(func() (want, have []pair.Right, err error) {
+		if want, err = t.rights(ctx, current, current, other); err == nil {
+			have, err = t.rights(ctx, other, current, other)
+		}
+		return want, have, err
+	}, func(statement string) error { return t.Change(ctx, t.request, statement) })
+	if err != nil {
+		return err
+	}
+	if len(left) > 0 {
+		return engine.Errorf(engine.PrivilegeMissing, "grant both the same by hand, or let the superuser grant it",
+			"the users %q and %q still differ: %s", current, other, left[0].Give)
+	}
+	want, err := t.defaults(ctx, current)
+	if err != nil {
+		return err
+	}
+	have, err := t.defaults(ctx, other)
+	if err != nil || want == have {
+		return err
+	}
+	return t.Change(ctx, t.request, "ALTER USER "+quoted(other)+" DEFAULT ROLE "+want)
+}
+
+// defaults returns the user's default roles in the syntax of ALTER USER.
+func (s *session) defaults(ctx context.Context, name string) (string, error) {
+	rows, err := s.Texts(ctx, "the default roles could not be read", `
+SELECT granted_role FROM dba_role_privs WHERE grantee = :1 AND default_role = 'YES' ORDER BY granted_role`, name)
+	var roles []string
+	for _, r := range rows {
+		roles = append(roles, quoted(r[0]))
+	}
+	return cmp.Or(strings.Join(roles, ", "), "NONE"), err
+}
+
+func (s *session) mayChange(ctx context.Context, privileges ...string) error {
+	rows, err := s.Texts(ctx, "the login's privileges could not be read", "SELECT privilege FROM session_privs")
+	if err != nil {
+		return err
+	}
+	for _, needed := range privileges {
+		if !slices.ContainsFunc(rows, func(r []string) bool { return r[0] == needed }) {
+			return engine.Errorf(engine.PrivilegeMissing, adviceGrant, "the user %q lacks %s", s.Target.User, needed)
+		}
+	}
+	return nil
+}
+
+type account struct {
+	name, status string
+	attributes   string // tablespaces and profile, in the syntax of CREATE USER and ALTER USER
+	power        string // what makes it an administrator, or ""
+}
+
+func (t target) attributes(ctx context.Context, current, other *account) error {
+	clauses := ""
+	if current.attributes != other.attributes {
+		clauses = " " + current.attributes
+	}
+	want, err := t.quotas(ctx, current.name)
+	if err != nil {
+		return err
+	}
+	have, err := t.quotas(ctx, other.name)
+	if err != nil {
+		return err
+	}
+	for tablespace := range have {
+		want[tablespace] = cmp.Or(want[tablespace], "0")
+	}
+	for _, tablespace := range slices.Sorted(maps.Keys(want)) {
+		if q := want[tablespace]; q != cmp.Or(have[tablespace], "0") {
+			clauses += " QUOTA " + q + " ON " + quoted(tablespace)
+		}
+	}
+	if clauses == "" {
+		return nil
+	}
+	return t.Change(ctx, t.request, "ALTER USER "+quoted(other.name)+clauses)
+}
+
+func (s *session) quotas(ctx context.Context, name string) (map[string]string, error) {
+	rows, err := s.Texts(ctx, "the quotas could not be read", `
+SELECT tablespace_name, DECODE(max_bytes, -1, 'UNLIMITED', TO_CHAR(max_bytes)) FROM dba_ts_quotas
+	WHERE username = :1 AND dropped = 'NO'`, name)
+	all := map[string]string{}
+	for _, r := range rows {
+		all[r[0]] = r[1]
+	}
+	return all, err
+}
+
+// grants adds what the superuser needs. The current user reads from the server which kinds of rights the superuser must
+// grant.
+// Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/sqlrf/GRANT.html
+func (e *Engine) grants(ctx context.Context, r *engine.Request, n *engine.Needs) error {
+	privileges := []string{"SELECT_CATALOG_ROLE", "ALTER USER"}
+	if r.Strategy == engine.AlternatingUsers {
+		s, err := e.Login(ctx, r.Current)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		privileges = append(privileges, "CREATE USER")
+		for _, kind := range []struct{ query, privilege string }{
+			{"SELECT granted_role FROM user_role_privs", "GRANT ANY ROLE"},
+			{"SELECT privilege FROM user_sys_privs", "GRANT ANY PRIVILEGE"},
+			{"SELECT privilege FROM user_tab_privs_recd UNION ALL SELECT privilege FROM user_col_privs_recd",
+				"GRANT ANY OBJECT PRIVILEGE"},
+		} {
+			rows, err := s.Texts(ctx, "the user's own rights could not be read", kind.query)
+			if err != nil {
+				return err
+			}
+			if len(rows) > 0 {
+				privileges = append(privileges, kind.privilege)
+			}
+		}
+		n.Note = "grant on objects of SYS to both users by hand, on RDS with rdsadmin.rdsadmin_util.grant_sys_object"
+	}
+	for _, p := range privileges {
+		n.Grants = append(n.Grants, "GRANT "+p+" TO "+quoted(canonical(n.Login))+";")
+	}
+	return nil
 }

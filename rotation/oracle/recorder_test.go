@@ -47,7 +47,8 @@ func newRecorder() *recorder {
 }
 
 func (r *recorder) engine() *Engine {
-	return &Engine{open: func(_ context.Context, t engine.Target, _ bool, _ *tls.Config) (driver.Conn, error) {
+	e := New(engine.TLSPolicy{})
+	e.open = func(_ context.Context, t engine.Target, _ bool, _ *tls.Config) (driver.Conn, error) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.logins++
@@ -63,7 +64,8 @@ func (r *recorder) engine() *Engine {
 			return nil, &network.OracleError{ErrCode: 28000}
 		}
 		return &recordedConn{r, name}, nil
-	}}
+	}
+	return e
 }
 
 // rights returns a user's rights as the engine's query does.

@@ -6,10 +6,8 @@ import (
 	"database/sql/driver"
 	"encoding/binary"
 	"errors"
-	"io"
 	"net"
 	"slices"
-	"strings"
 
 	goora "github.com/sijms/go-ora/v2"
 	"github.com/sijms/go-ora/v2/network"
@@ -67,45 +65,29 @@ func open(ctx context.Context, t engine.Target, sid bool, config *tls.Config) (d
 type session struct {
 	*sqlsession.Session
 	engine *Engine
-	target engine.Target
 }
 
-// connect logs in, over TLS if the listener has it. Only the server's answer leads to LoginRefused.
-func (e *Engine) connect(ctx context.Context, v engine.Value) (*session, error) {
-	t, err := parse(v)
-	if err != nil {
-		return nil, err
-	}
-	s := &session{engine: e, target: t}
-	attempts := e.tls.Attempts(t)
-	err = s.login(ctx, attempts[0])
-	if maybePlain(err) && len(attempts) > 1 {
-		// A broken connection is not an answer from the listener.
-		err = s.login(ctx, attempts[0])
-	}
-	if maybePlain(err) && t.TLS != engine.TLSOff && answersPlain(ctx, t) {
-		if len(attempts) == 1 {
-			return nil, engine.Errorf(engine.TLSFailed, `set port to a TCPS port, or set "ssl": false in the secret`,
-				"%s does not speak TLS: %w", t.Address(), err)
+// connect logs in, over TLS if the listener has it. It first treats dbname as AWS's templates do, as a SID over TLS and
+// as a service name without, then the other way; the listener says which it knows before a login.
+func (e *Engine) connect(ctx context.Context, t engine.Target) (*session, error) {
+	login := func(ctx context.Context, config *tls.Config) (conn driver.Conn, err error) {
+		for _, sid := range []bool{config != nil, config == nil} {
+			if conn, err = e.open(ctx, t, sid, config); code(err) != 12505 && code(err) != 12514 {
+				break
+			}
 		}
-		err = s.login(ctx, attempts[1])
+		return conn, err
 	}
-	if err != nil {
-		return nil, s.classify(ctx, "no login at "+t.Address(), err)
-	}
-	return s, nil
-}
-
-// login first treats dbname as AWS's templates do, as a SID over TLS and as a service name without, then the other
-// way. The listener says which it knows before a login.
-func (s *session) login(ctx context.Context, config *tls.Config) (err error) {
-	for _, sid := range []bool{config != nil, config == nil} {
-		connect := func(context.Context) (driver.Conn, error) { return s.engine.open(ctx, s.target, sid, config) }
-		if s.Session, err = sqlsession.Open(ctx, connect, s.classify); code(err) != 12505 && code(err) != 12514 {
-			break
+	connect := func(ctx context.Context, config *tls.Config) (driver.Conn, error) {
+		conn, err := login(ctx, config)
+		if len(e.tls.Attempts(t)) > 1 && config != nil && maybePlain(err) {
+			return login(ctx, config) // a broken connection is not an answer from the listener
 		}
+		return conn, err
 	}
-	return err
+	noTLS := func(err error) bool { return maybePlain(err) && answersPlain(ctx, t) }
+	s, err := messages.Open(ctx, e.tls, t, noTLS, connect)
+	return &session{s, e}, err
 }
 
 func maybePlain(err error) bool { return code(err) == 0 && boundconn.MaybePlain(err) }
@@ -128,6 +110,13 @@ func answersPlain(ctx context.Context, t engine.Target) bool {
 	return head != nil && slices.Contains([]byte{2, 4, 5, 11}, head[4])
 }
 
+func read(err error) (codes []int, shown error) {
+	if c := code(err); c != 0 {
+		codes = []int{c}
+	}
+	return codes, err
+}
+
 func code(err error) int {
 	if e, ok := errors.AsType[*network.OracleError](err); ok {
 		return e.ErrCode
@@ -142,10 +131,10 @@ const (
 		"PASSWORD_VERIFY_FUNCTION, PASSWORD_REUSE_MAX and PASSWORD_REUSE_TIME"
 )
 
-// meanings explain known errors; all others are TargetFailed. An account that is locked, expired or without CREATE
+// messages explains known errors. An account that is locked, expired or without CREATE
 // SESSION is not LoginRefused, because no other password would change the answer.
 // Source: https://docs.oracle.com/en/error-help/db/
-var meanings = []sqlsession.Meaning{
+var messages = sqlsession.Server{Read: read, Meanings: []sqlsession.Meaning{
 	sqlsession.Means(engine.LoginRefused, "check the user's name and password", 1017),
 	sqlsession.Means(engine.PrivilegeMissing,
 		"unlock the account with ALTER USER … ACCOUNT UNLOCK, and find the source of wrong passwords", 28000),
@@ -175,29 +164,4 @@ var meanings = []sqlsession.Meaning{
 	sqlsession.Means(engine.InvalidSecret, "name the pluggable database in dbname, not the container", 65096, 65049),
 	sqlsession.Means(engine.InvalidSecret, "correct the secret's user name", 1918, 1917),
 	sqlsession.Means(engine.Locked, "end the session that holds the lock: v$session shows it", 54),
-}
-
-func (s *session) classify(ctx context.Context, what string, err error) error {
-	if err == nil {
-		return nil
-	}
-	if e, ok := errors.AsType[*engine.Error](err); ok {
-		return e
-	}
-	c := code(err)
-	if known := sqlsession.Explain(meanings, []int{c}, what, err); known != nil {
-		return known
-	}
-	if c == 0 {
-		// The connection of an ended call is closed while the driver uses it.
-		if over := ctx.Err(); over != nil {
-			err = errors.Join(over, err)
-		} else if strings.Contains(err.Error(), "use of closed network connection") {
-			err = errors.Join(io.ErrUnexpectedEOF, err)
-		}
-		if e := engine.NetworkError(s.target, err); e != nil {
-			return e
-		}
-	}
-	return engine.Errorf(engine.TargetFailed, "see the server's message and log", "%s: %w", what, err)
-}
+}}

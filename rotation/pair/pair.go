@@ -3,14 +3,177 @@ package pair
 
 import (
 	"cmp"
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"slices"
 	"strings"
 
 	"example.com/rotator/rotation/engine"
 )
+
+// Target is a superuser's session. It supplies facts and single changes; Apply decides which users
+// may be changed, and in which order. U is what the engine knows about a user.
+type Target[U any] interface {
+	// Find returns a user, or nil if it does not exist.
+	Find(ctx context.Context, name string) (*U, error)
+	// Administrator returns what makes the user an administrator in the target's terms, such as "a
+	// superuser", or "".
+	Administrator(ctx context.Context, u *U) (power string, err error)
+	// Exceeds returns a power that other has, current lacks, and Equalize does not revoke, or "".
+	Exceeds(ctx context.Context, current, other *U) (power string, err error)
+	// Marked reports whether the target itself says that the two are a pair, in a place that can be
+	// written only by those who could set both passwords anyway.
+	Marked(ctx context.Context, current, other *U) (bool, error)
+	// Mark returns how an administrator marks the two as a pair: statements, or a clause that
+	// starts with a verb.
+	Mark(current, other *U) string
+	// Create creates a marked user without any rights. Its error wraps ErrExists if the user
+	// exists.
+	Create(ctx context.Context, current *U, name string) (*U, error)
+	// Equalize gives other the rights of current, marks an unmarked pair, and reports every change
+	// with Request.Changed.
+	Equalize(ctx context.Context, current, other *U) error
+	// SetPassword makes the pending password valid. It is the last change.
+	SetPassword(ctx context.Context, u *U) error
+}
+
+// Rehearser is a Target whose changes cannot be rolled back. Other targets rehearse by making the
+// changes and rolling them back.
+type Rehearser[U any] interface {
+	Target[U]
+	// Rehearse proves, as far as the target allows, that the changes will succeed. current is nil
+	// for a single user, and other is nil if it will be created.
+	Rehearse(ctx context.Context, current, other *U) error
+}
+
+// Change is what a superuser does at a target.
+type Change struct {
+	Kind    engine.Kind
+	Request *engine.Request
+	// Superuser, Current and Pending are the users' names as the target stores them.
+	Superuser, Current, Pending string
+	Rehearsal                   bool // by a Rehearser
+	// Marked requires the mark in addition to the proof: an unmarked pair, which something else
+	// created, is taken over only if an operator allows it.
+	Marked bool
+}
+
+// ErrExists is wrapped by Create's error if the user exists.
+var ErrExists = errors.New("the user already exists")
+
+// AdviceOwn is the advice for a user that no superuser may change because a secret asks for it.
+const AdviceOwn = "rotate an administrator with a separate secret that names no superuser secret"
+
+// Apply makes or rehearses the change. A superuser changes neither administrators nor itself, nor a
+// second user unless the user's credentials in the secret or a mark at the target prove that it
+// belongs to the secret.
+func Apply[U any](ctx context.Context, t Target[U], c Change) error {
+	alternating := c.Request.Strategy == engine.AlternatingUsers
+	if c.Pending == c.Superuser || alternating && c.Current == c.Superuser {
+		return engine.Errorf(engine.TakeoverRefused, AdviceOwn, "the user %q is the superuser itself", c.Superuser)
+	}
+	var current, u *U // u is the user to change
+	var err error
+	if alternating {
+		current, u, err = Find(ctx, t, c)
+	} else {
+		u, err = ordinary(ctx, t, c.Pending)
+	}
+	if err != nil {
+		return err
+	}
+	if c.Rehearsal {
+		return t.(Rehearser[U]).Rehearse(ctx, current, u)
+	}
+	if alternating && u == nil {
+		if u, err = t.Create(ctx, current, c.Pending); err == nil {
+			c.Request.Changed("the user " + c.Pending + " is created, as the second user of " + c.Current)
+		}
+		if created := err; errors.Is(err, ErrExists) { // created since Find, by a concurrent call or by a stranger
+			if current, u, err = Find(ctx, t, c); u == nil {
+				err = cmp.Or(err, created)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if alternating {
+		if err := t.Equalize(ctx, current, u); err != nil {
+			return err
+		}
+	}
+	return t.SetPassword(ctx, u)
+}
+
+// Find returns the two users of a secret; other is nil if it does not exist. It refuses what Apply
+// refuses.
+func Find[U any](ctx context.Context, t Target[U], c Change) (current, other *U, err error) {
+	if current, err = ordinary(ctx, t, c.Current); err != nil {
+		return nil, nil, err
+	}
+	if other, err = t.Find(ctx, c.Pending); err == nil && other != nil {
+		err = ours(ctx, t, c, current, other)
+	}
+	return current, other, err
+}
+
+// ordinary returns a user that a superuser may change because a secret asks for it.
+func ordinary[U any](ctx context.Context, t Target[U], name string) (*U, error) {
+	u, err := t.Find(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if u == nil {
+		return nil, engine.Errorf(engine.InvalidSecret, "correct the secret's user name", "there is no user %q", name)
+	}
+	return u, RefuseAdministrator(ctx, t, u, name)
+}
+
+// RefuseAdministrator refuses a user who is an administrator in the target's terms.
+func RefuseAdministrator[U any](ctx context.Context, t Target[U], u *U, name string) error {
+	power, err := t.Administrator(ctx, u)
+	if err == nil && power != "" {
+		err = engine.Errorf(engine.TakeoverRefused, AdviceOwn, "the user %q is %s", name, power)
+	}
+	return err
+}
+
+// ours refuses a second user that may belong to somebody else.
+func ours[U any](ctx context.Context, t Target[U], c Change, current, other *U) error {
+	if err := RefuseAdministrator(ctx, t, other, c.Pending); err != nil {
+		return err
+	}
+	power, err := t.Exceeds(ctx, current, other)
+	if err == nil && power != "" {
+		err = engine.Errorf(engine.TakeoverRefused,
+			"revoke that from the user, or use a user name without the suffix "+c.Kind.CloneSuffix,
+			"the user %q has more power than %q: %s", c.Pending, c.Current, power)
+	}
+	proved := Proved(c.Kind, c.Request)
+	if err != nil || proved && !c.Marked {
+		return err
+	}
+	marked, err := t.Marked(ctx, current, other)
+	switch {
+	case err != nil || marked:
+	case proved:
+		err = engine.Errorf(engine.TakeoverRefused,
+			"adopt the pair with `rotatorctl adopt --yes`, which without --yes only prints the changes; "+
+				"or set ADOPT_PAIRS",
+			"the users %q and %q were not created by this function, which has no permission to take them over",
+			c.Current, c.Pending)
+	default:
+		err = engine.Errorf(engine.TakeoverRefused,
+			"use another user name in the secret; or, if the user belongs to the secret, "+
+				"do this as an administrator of the target: "+t.Mark(current, other),
+			"the user %q already exists and cannot be shown to belong to %q", c.Pending, c.Current)
+	}
+	return err
+}
 
 // Next is engine.NextPassword and, if users alternate, also sets the other user's name. It
 // validates both values with parse and returns its error.

@@ -13,7 +13,7 @@ import (
 // directly, or is named in by policies, in any database, becomes the first's. Each database has its own transaction,
 // and the mark comes last, so an adoption can be repeated. The plan lists what the login may not change.
 func (e *Engine) Adopt(ctx context.Context, r *engine.Request, apply bool) (plan []string, err error) {
-	err = e.with(ctx, r, r.Login, func(s *pgsession.Session, c pair.Change) error {
+	err = e.Act(ctx, r, r.Login, !apply, func(ctx context.Context, s *pgsession.Session, c pair.Change) error {
 		plan, err = adopt(ctx, s, c, apply, false)
 		return err
 	})
@@ -35,8 +35,9 @@ func adopt(ctx context.Context, s *pgsession.Session, c pair.Change, apply, unma
 			return nil
 		}
 		first, second = ranks(current, other)
-		databases, err = t.Texts(ctx, unreadable, `SELECT DISTINCT d.datname::text FROM pg_catalog.pg_shdepend s JOIN pg_catalog.pg_database d ON d.oid = s.dbid
-	WHERE s.refclassid = 'pg_catalog.pg_authid'::regclass AND s.refobjid = $1 AND d.datname <> current_database()`, second.oid)
+		databases, err = t.Texts(ctx, unreadable, `SELECT DISTINCT d.datname::text
+	FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
+	WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = $1 AND d.datname <> current_database()`, second.oid)
 		return err
 	})
 	if err != nil || second == nil {
@@ -99,14 +100,19 @@ func (t *taking) take(ctx context.Context, last bool) error {
 
 // own makes the first user the owner of what the second owns. For that the login joins both for the transaction.
 func (t *taking) own(ctx context.Context) error {
-	objects, err := t.Texts(ctx, unreadable, `SELECT pg_describe_object(classid, objid, 0) FROM pg_catalog.pg_shdepend WHERE refclassid = 'pg_catalog.pg_authid'::regclass AND refobjid = $1
-	AND deptype = 'o' AND classid NOT IN ('pg_default_acl'::regclass, 'pg_user_mapping'::regclass) AND dbid IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())) ORDER BY 1`, t.second.oid)
+	objects, err := t.Texts(ctx, unreadable, `SELECT pg_describe_object(classid, objid, 0) FROM pg_shdepend
+	WHERE refclassid = 'pg_authid'::regclass AND refobjid = $1 AND deptype = 'o'
+		AND classid NOT IN ('pg_default_acl'::regclass, 'pg_user_mapping'::regclass)
+		AND dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())) ORDER BY 1`, t.second.oid)
 	if err != nil || len(objects) == 0 {
 		return err
 	}
-	statements, err := t.Text(ctx, unreadable, `SELECT concat(string_agg(format('GRANT %I TO %I%s; ', rolname, session_user, $3::text), ''),
-		format('REASSIGN OWNED BY %I TO %I', pg_get_userbyid($1), pg_get_userbyid($2)), string_agg(format('; REVOKE %I FROM %I', rolname, session_user), ''))
-	FROM pg_catalog.pg_roles WHERE oid IN ($1, $2) AND NOT pg_has_role(session_user, oid, 'USAGE')`, t.second.oid, t.first.oid, t.options())
+	statements, err := t.Text(ctx, unreadable, `SELECT concat(
+	string_agg(format('GRANT %I TO %I%s; ', rolname, session_user, $3::text), ''),
+	format('REASSIGN OWNED BY %I TO %I', pg_get_userbyid($1), pg_get_userbyid($2)),
+	string_agg(format('; REVOKE %I FROM %I', rolname, session_user), ''))
+	FROM pg_roles WHERE oid IN ($1, $2) AND NOT pg_has_role(session_user, oid, 'USAGE')`,
+		t.second.oid, t.first.oid, t.options())
 	if err != nil {
 		return err
 	}
@@ -149,10 +155,12 @@ func (t *taking) try(ctx context.Context, statement string, do func() error) err
 
 // mappings copies the second user's user mappings, whose options can hold passwords.
 func (t *taking) mappings(ctx context.Context) error {
-	rows, err := t.Query(ctx, 2, `SELECT srvname::text, umoptions FROM pg_catalog.pg_user_mappings m
-	WHERE umuser = $1 AND NOT EXISTS (SELECT FROM pg_catalog.pg_user_mappings o WHERE o.srvid = m.srvid AND o.umuser = $2)`, t.second.oid, t.first.oid)
+	rows, err := t.Query(ctx, unreadable, 2, `SELECT srvname::text, umoptions FROM pg_user_mappings m WHERE umuser = $1
+	AND NOT EXISTS (SELECT FROM pg_user_mappings o WHERE o.srvid = m.srvid AND o.umuser = $2)`,
+		t.second.oid, t.first.oid)
 	for _, row := range rows {
-		format, args, options := "CREATE USER MAPPING FOR %I SERVER %I", []string{t.first.name, row[0]}, pgsession.Elements(row[1])
+		format, args := "CREATE USER MAPPING FOR %I SERVER %I", []string{t.first.name, row[0]}
+		options := pgsession.Elements(row[1])
 		for _, o := range options {
 			name, text, _ := strings.Cut(o, "=")
 			args = append(args, name, text)
@@ -168,47 +176,59 @@ func (t *taking) mappings(ctx context.Context) error {
 			return err
 		}
 	}
-	return t.Classify(unreadable, err)
+	return err
 }
 
 // memberships, grants, defaults and policies return statements; $1 is the second user and $2 the first.
-const memberships = `SELECT format('GRANT %I TO %I', pg_get_userbyid(roleid), pg_get_userbyid($2)) FROM pg_catalog.pg_auth_members
+const memberships = `SELECT format('GRANT %I TO %I', pg_get_userbyid(roleid), pg_get_userbyid($2)) FROM pg_auth_members
 	WHERE member = $1 AND roleid <> $2 AND NOT pg_has_role($2, roleid, 'MEMBER')`
 
 // grants: for every right in this database that only the second was granted directly.
 const grants = `WITH held (kind, object, acl, columns) AS (
-	SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, c.oid::regclass::text, relacl, '' FROM pg_catalog.pg_class c WHERE relacl IS NOT NULL
-	UNION ALL SELECT 'TABLE', attrelid::regclass::text, attacl, ' (' || quote_ident(attname) || ')' FROM pg_catalog.pg_attribute WHERE attacl IS NOT NULL AND NOT attisdropped
-	UNION ALL SELECT 'SCHEMA', quote_ident(nspname), nspacl, '' FROM pg_catalog.pg_namespace WHERE nspacl IS NOT NULL
-	UNION ALL SELECT CASE prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END, p.oid::regprocedure::text, proacl, '' FROM pg_catalog.pg_proc p WHERE proacl IS NOT NULL
-	UNION ALL SELECT CASE typtype WHEN 'd' THEN 'DOMAIN' ELSE 'TYPE' END, t.oid::regtype::text, typacl, '' FROM pg_catalog.pg_type t WHERE typacl IS NOT NULL
-	UNION ALL SELECT 'FOREIGN SERVER', quote_ident(srvname), srvacl, '' FROM pg_catalog.pg_foreign_server WHERE srvacl IS NOT NULL
-	UNION ALL SELECT 'FOREIGN DATA WRAPPER', quote_ident(fdwname), fdwacl, '' FROM pg_catalog.pg_foreign_data_wrapper WHERE fdwacl IS NOT NULL
-	UNION ALL SELECT 'LANGUAGE', quote_ident(lanname), lanacl, '' FROM pg_catalog.pg_language WHERE lanacl IS NOT NULL
-	UNION ALL SELECT 'LARGE OBJECT', oid::text, lomacl, '' FROM pg_catalog.pg_largeobject_metadata WHERE lomacl IS NOT NULL
-	UNION ALL SELECT 'DATABASE', quote_ident(datname), datacl, '' FROM pg_catalog.pg_database WHERE datacl IS NOT NULL
-	UNION ALL SELECT 'TABLESPACE', quote_ident(spcname), spcacl, '' FROM pg_catalog.pg_tablespace WHERE spcacl IS NOT NULL
+	SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, oid::regclass::text, relacl, '' FROM pg_class
+	UNION ALL SELECT 'TABLE', attrelid::regclass::text, attacl, ' (' || quote_ident(attname) || ')'
+		FROM pg_attribute WHERE NOT attisdropped
+	UNION ALL SELECT 'SCHEMA', quote_ident(nspname), nspacl, '' FROM pg_namespace
+	UNION ALL SELECT CASE prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END, oid::regprocedure::text, proacl, ''
+		FROM pg_proc
+	UNION ALL SELECT CASE typtype WHEN 'd' THEN 'DOMAIN' ELSE 'TYPE' END, oid::regtype::text, typacl, '' FROM pg_type
+	UNION ALL SELECT 'FOREIGN SERVER', quote_ident(srvname), srvacl, '' FROM pg_foreign_server
+	UNION ALL SELECT 'FOREIGN DATA WRAPPER', quote_ident(fdwname), fdwacl, '' FROM pg_foreign_data_wrapper
+	UNION ALL SELECT 'LANGUAGE', quote_ident(lanname), lanacl, '' FROM pg_language
+	UNION ALL SELECT 'LARGE OBJECT', oid::text, lomacl, '' FROM pg_largeobject_metadata
+	UNION ALL SELECT 'DATABASE', quote_ident(datname), datacl, '' FROM pg_database
+	UNION ALL SELECT 'TABLESPACE', quote_ident(spcname), spcacl, '' FROM pg_tablespace
 )
-SELECT format('GRANT %s%s ON %s %s TO %I%s', a.privilege_type, columns, kind, object, pg_get_userbyid($2), CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+SELECT format('GRANT %s%s ON %s %s TO %I%s', a.privilege_type, columns, kind, object, pg_get_userbyid($2),
+	CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
 FROM held, LATERAL aclexplode(acl) a
-WHERE a.grantee = $1 AND NOT EXISTS (SELECT FROM aclexplode(acl) b WHERE b.grantee = $2 AND b.privilege_type = a.privilege_type AND b.is_grantable >= a.is_grantable)
+WHERE a.grantee = $1 AND NOT EXISTS (SELECT FROM aclexplode(acl) b
+	WHERE b.grantee = $2 AND b.privilege_type = a.privilege_type AND b.is_grantable >= a.is_grantable)
 UNION ALL
-SELECT '?' || pg_describe_object(classid, objid, objsubid) FROM pg_catalog.pg_shdepend s
-WHERE s.refclassid = 'pg_catalog.pg_authid'::regclass AND s.refobjid = $1 AND s.deptype = 'a'
-	AND s.dbid IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))
-	AND s.classid NOT IN ('pg_class'::regclass, 'pg_namespace'::regclass, 'pg_proc'::regclass, 'pg_type'::regclass, 'pg_foreign_server'::regclass,
-		'pg_foreign_data_wrapper'::regclass, 'pg_language'::regclass, 'pg_largeobject'::regclass, 'pg_largeobject_metadata'::regclass, 'pg_database'::regclass, 'pg_tablespace'::regclass, 'pg_default_acl'::regclass)`
+SELECT '?' || pg_describe_object(classid, objid, objsubid) FROM pg_shdepend
+WHERE refclassid = 'pg_authid'::regclass AND refobjid = $1 AND deptype = 'a'
+	AND dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+	AND classid::regclass <> ALL ('{pg_class,pg_namespace,pg_proc,pg_type,pg_foreign_server,pg_foreign_data_wrapper,
+		pg_language,pg_largeobject,pg_largeobject_metadata,pg_database,pg_tablespace,pg_default_acl}'::regclass[])`
 
 // defaults: for every right that the second, but not the first, gets or grants by default.
-const defaults = `WITH held AS (SELECT CASE WHEN defaclrole = $1 THEN $2 ELSE defaclrole END AS maker, defaclnamespace, defaclobjtype,
-	CASE WHEN a.grantee = $1 THEN $2 ELSE a.grantee END AS grantee, a.privilege_type, a.is_grantable
-	FROM pg_catalog.pg_default_acl, LATERAL aclexplode(defaclacl) a WHERE (defaclrole = $1) <> (a.grantee = $1))
-SELECT format('ALTER DEFAULT PRIVILEGES FOR ROLE %I%s GRANT %s ON %s TO %s%s', pg_get_userbyid(maker), CASE WHEN defaclnamespace <> 0 THEN ' IN SCHEMA ' || quote_ident((SELECT nspname FROM pg_catalog.pg_namespace n WHERE n.oid = defaclnamespace)) ELSE '' END,
-	privilege_type, CASE defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES' WHEN 'f' THEN 'FUNCTIONS' WHEN 'T' THEN 'TYPES' WHEN 'n' THEN 'SCHEMAS' ELSE 'LARGE OBJECTS' END,
-	CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END, CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
-FROM held h WHERE grantee <> maker AND NOT EXISTS (SELECT FROM pg_catalog.pg_default_acl d, LATERAL aclexplode(d.defaclacl) a WHERE d.defaclrole = maker AND d.defaclnamespace = h.defaclnamespace
-	AND d.defaclobjtype = h.defaclobjtype AND a.grantee = h.grantee AND a.privilege_type = h.privilege_type)`
+const defaults = `WITH held AS (
+	SELECT CASE defaclrole WHEN $1 THEN $2 ELSE defaclrole END AS maker, defaclnamespace, defaclobjtype,
+		CASE a.grantee WHEN $1 THEN $2 ELSE a.grantee END AS grantee, a.privilege_type, a.is_grantable
+	FROM pg_default_acl, LATERAL aclexplode(defaclacl) a WHERE (defaclrole = $1) <> (a.grantee = $1)
+)
+SELECT format('ALTER DEFAULT PRIVILEGES FOR ROLE %I%s GRANT %s ON %s TO %s%s', pg_get_userbyid(maker),
+	(SELECT ' IN SCHEMA ' || quote_ident(nspname) FROM pg_namespace n WHERE n.oid = defaclnamespace), privilege_type,
+	CASE defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES' WHEN 'f' THEN 'FUNCTIONS'
+		WHEN 'T' THEN 'TYPES' WHEN 'n' THEN 'SCHEMAS' ELSE 'LARGE OBJECTS' END,
+	CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,
+	CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+FROM held h WHERE grantee <> maker AND NOT EXISTS (
+	SELECT FROM pg_default_acl d, LATERAL aclexplode(d.defaclacl) a
+	WHERE d.defaclrole = maker AND d.defaclnamespace = h.defaclnamespace AND d.defaclobjtype = h.defaclobjtype
+		AND a.grantee = h.grantee AND a.privilege_type = h.privilege_type)`
 
 // policies: for every policy that names only the second.
-const policies = `SELECT format('ALTER POLICY %I ON %s TO %s', polname, polrelid::regclass, (SELECT string_agg(quote_ident(pg_get_userbyid(r)), ', ') FROM unnest(polroles || $2::oid) r))
-FROM pg_catalog.pg_policy WHERE $1 = ANY (polroles) AND NOT $2 = ANY (polroles)`
+const policies = `SELECT format('ALTER POLICY %I ON %s TO %s', polname, polrelid::regclass,
+	(SELECT string_agg(quote_ident(pg_get_userbyid(r)), ', ') FROM unnest(polroles || $2::oid) r))
+FROM pg_policy WHERE $1 = ANY (polroles) AND NOT $2 = ANY (polroles)`

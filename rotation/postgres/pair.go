@@ -34,25 +34,28 @@ var flags = []string{"LOGIN", "INHERIT", "CREATEDB", "CREATEROLE", "REPLICATION"
 // Source: https://www.postgresql.org/docs/current/predefined-roles.html,
 // https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/database-authentication.html
 func (t *target) Find(ctx context.Context, name string) (*role, error) {
-	rows, err := t.Query(ctx, 9, `SELECT oid, CASE WHEN rolsuper THEN 'a superuser'
+	rows, err := t.Query(ctx, "the role could not be read", 9, `SELECT oid, CASE WHEN rolsuper THEN 'a superuser'
 	WHEN rolcreaterole AND $2 < 16 THEN 'a role with CREATEROLE'
-	ELSE coalesce((SELECT 'a member of ' || p.rolname FROM pg_catalog.pg_roles p WHERE p.oid <> r.oid AND pg_has_role(r.oid, p.oid, 'MEMBER')
-		AND (p.rolsuper OR p.rolcreaterole AND $2 < 16 OR p.rolname IN ('pg_execute_server_program', 'pg_read_server_files',
-			'pg_write_server_files', 'rds_superuser', 'cloudsqlsuperuser', 'azure_pg_admin', session_user))
+	ELSE coalesce((SELECT 'a member of ' || p.rolname FROM pg_roles p
+		WHERE p.oid <> r.oid AND pg_has_role(r.oid, p.oid, 'MEMBER') AND (p.rolsuper OR p.rolcreaterole AND $2 < 16
+			OR p.rolname IN ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files',
+				'rds_superuser', 'cloudsqlsuperuser', 'azure_pg_admin', session_user))
 		ORDER BY p.rolname LIMIT 1), '') END,
-	ARRAY(SELECT name FROM (VALUES ('LOGIN', rolcanlogin), ('INHERIT', rolinherit), ('CREATEDB', rolcreatedb), ('CREATEROLE', rolcreaterole),
-		('REPLICATION', rolreplication), ('BYPASSRLS', rolbypassrls)) f (name, has) WHERE has),
+	ARRAY(SELECT name FROM (VALUES ('LOGIN', rolcanlogin), ('INHERIT', rolinherit), ('CREATEDB', rolcreatedb),
+		('CREATEROLE', rolcreaterole), ('REPLICATION', rolreplication), ('BYPASSRLS', rolbypassrls)) f (name, has)
+		WHERE has),
 	rolconnlimit, coalesce(rolvaliduntil::text, ''), coalesce(shobj_description(oid, 'pg_authid'), ''),
-	ARRAY(SELECT roleid FROM pg_catalog.pg_auth_members WHERE member = r.oid),
-	ARRAY(SELECT roleid FROM pg_catalog.pg_auth_members m WHERE member = r.oid AND NOT to_jsonb(m) @> '{"inherit_option": false}' AND NOT to_jsonb(m) @> '{"set_option": false}'),
-	ARRAY(SELECT p.rolname::text FROM pg_catalog.pg_roles p WHERE p.rolname IN ('rds_iam', 'rds_ad') AND pg_has_role(r.oid, p.oid, 'MEMBER'))
-	FROM pg_catalog.pg_roles r WHERE rolname = $1`, name, t.Major)
+	ARRAY(SELECT roleid FROM pg_auth_members WHERE member = r.oid),
+	ARRAY(SELECT roleid FROM pg_auth_members m WHERE member = r.oid
+		AND NOT to_jsonb(m) @> '{"inherit_option": false}' AND NOT to_jsonb(m) @> '{"set_option": false}'),
+	ARRAY(SELECT p.rolname::text FROM pg_roles p
+		WHERE p.rolname IN ('rds_iam', 'rds_ad') AND pg_has_role(r.oid, p.oid, 'MEMBER'))
+	FROM pg_roles r WHERE rolname = $1`, name, t.Major)
 	if err != nil || len(rows) == 0 {
-		return nil, t.Classify("the role could not be read", err)
+		return nil, err
 	}
 	row, list := rows[0], pgsession.Elements
-	return &role{name: name, oid: row[0], power: row[1], flags: list(row[2]), limit: row[3], until: row[4], comment: row[5],
-		groups: list(row[6]), acts: list(row[7]), tokenOnly: list(row[8])}, nil
+	return &role{row[0], name, row[1], list(row[2]), row[3], row[4], row[5], list(row[6]), list(row[7]), list(row[8])}, nil
 }
 
 func (t *target) Administrator(_ context.Context, r *role) (string, error) { return r.power, nil }
@@ -97,11 +100,12 @@ func ranks(current, other *role) (first, second *role) {
 
 func (t *target) Mark(current, other *role) string {
 	first, second := ranks(current, other)
-	statements := "COMMENT ON ROLE " + pgsession.Quote(second.name) + " IS '" + strings.ReplaceAll(mark(first.name), "'", "''") + "'"
-	if !slices.Contains(second.groups, first.oid) {
-		statements = "GRANT " + pgsession.Quote(first.name) + " TO " + pgsession.Quote(second.name) + "; " + statements
+	comment := "COMMENT ON ROLE " + pgsession.Quote(second.name) + " IS '" +
+		strings.ReplaceAll(mark(first.name), "'", "''") + "'"
+	if slices.Contains(second.groups, first.oid) {
+		return comment
 	}
-	return statements
+	return "GRANT " + pgsession.Quote(first.name) + " TO " + pgsession.Quote(second.name) + "; " + comment
 }
 
 func (t *target) Create(ctx context.Context, _ *role, name string) (*role, error) {
@@ -115,7 +119,8 @@ func (t *target) Create(ctx context.Context, _ *role, name string) (*role, error
 func (t *target) Equalize(ctx context.Context, current, other *role) error {
 	for _, group := range other.tokenOnly {
 		if !slices.Contains(current.tokenOnly, group) {
-			return engine.Errorf(engine.PrivilegeMissing, "REVOKE "+group+" FROM "+pgsession.Quote(other.name)+", or from the role through which it is a member",
+			return engine.Errorf(engine.PrivilegeMissing,
+				"REVOKE "+group+" FROM "+pgsession.Quote(other.name)+", or from the role through which it is a member",
 				"the user %q is a member of %s, which ends logins with a password, and %q is not", other.name, group, current.name)
 		}
 	}
@@ -139,13 +144,19 @@ func (t *target) Equalize(ctx context.Context, current, other *role) error {
 
 // foreign reports what the second user owns or was granted directly. The operator decides whether a pair adopts that.
 func (t *target) foreign(ctx context.Context, first, second *role) error {
-	found, err := t.Texts(ctx, "the second user's rights could not be read", `SELECT 'a member of ' || quote_ident(pg_get_userbyid(roleid)) FROM pg_catalog.pg_auth_members WHERE member = $1 AND roleid <> $2 AND NOT pg_has_role($2, roleid, 'MEMBER')
-	UNION ALL SELECT format('%s of %s objects or rights in %s', CASE deptype WHEN 'o' THEN 'the owner' WHEN 'r' THEN 'named by policies' ELSE 'the holder' END, count(*), coalesce('the database ' || quote_ident(d.datname), 'the whole server'))
-	FROM pg_catalog.pg_shdepend s LEFT JOIN pg_catalog.pg_database d ON d.oid = s.dbid
-	WHERE s.refclassid = 'pg_catalog.pg_authid'::regclass AND s.refobjid = $1 AND s.deptype IN ('o', 'a', 'r')
-		AND s.classid NOT IN ('pg_default_acl'::regclass, 'pg_user_mapping'::regclass) GROUP BY deptype, d.datname ORDER BY 1`, second.oid, first.oid)
+	found, err := t.Texts(ctx, "the second user's rights could not be read", `
+SELECT 'a member of ' || quote_ident(pg_get_userbyid(roleid)) FROM pg_auth_members
+	WHERE member = $1 AND roleid <> $2 AND NOT pg_has_role($2, roleid, 'MEMBER')
+UNION ALL SELECT format('%s of %s objects or rights in %s',
+	CASE deptype WHEN 'o' THEN 'the owner' WHEN 'r' THEN 'named by policies' ELSE 'the holder' END, count(*),
+	coalesce('the database ' || quote_ident(d.datname), 'the whole server'))
+	FROM pg_shdepend s LEFT JOIN pg_database d ON d.oid = s.dbid
+	WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = $1 AND s.deptype IN ('o', 'a', 'r')
+		AND s.classid NOT IN ('pg_default_acl'::regclass, 'pg_user_mapping'::regclass)
+	GROUP BY deptype, d.datname ORDER BY 1`, second.oid, first.oid)
 	for _, f := range found {
-		t.Request.Warn("the second user " + second.name + " is by itself " + f + ", which " + first.name + " and so the application is not; `rotatorctl adopt` shows it")
+		t.Request.Warn("the second user " + second.name + " is by itself " + f + ", which " + first.name +
+			" and so the application is not; `rotatorctl adopt` shows it")
 	}
 	return err
 }
@@ -200,17 +211,20 @@ func (t *target) attributes(ctx context.Context, current, other *role, second bo
 func (t *target) SetPassword(ctx context.Context, r *role) error {
 	if t.Conn.ParameterStatus("is_superuser") == "on" {
 		// Only a superuser can stop it from storing statements inside a block.
-		if err := t.Exec(ctx, "SELECT pg_catalog.set_config('pg_stat_statements.track', 'none', true)"); err != nil {
-			return t.Classify("pg_stat_statements could not be switched off", err)
+		if err := t.do(ctx, "SELECT set_config('pg_stat_statements.track', 'none', true)"); err != nil {
+			return err
 		}
 	}
-	_, err := t.exec(ctx, "ALTER ROLE %I PASSWORD %L", r.name, scramVerifier(t.password, t.Request.Secret, t.Request.Version, r.name))
+	verifier := scramVerifier(t.password, t.Request.Secret, t.Request.Version, r.name)
+	_, err := t.exec(ctx, "ALTER ROLE %I PASSWORD %L", r.name, verifier)
 	switch {
-	case err == nil:
 	case pgsession.Code(err) == "22023": // invalid_parameter_value, raised by password check hooks
-		return engine.Errorf(engine.PolicyRejected, "adapt PASSWORD_LENGTH and EXCLUDE_CHARACTERS to the server's policy", "the server rejects the password of %q: %w", r.name, err)
-	case strings.Contains(err.Error(), "rds_password"):
-		err = denied(err, "GRANT rds_password TO "+pgsession.Quote(t.Target.User)+", or name a superuser secret in masterarn whose user may change passwords")
+		return engine.Errorf(engine.PolicyRejected,
+			"adapt PASSWORD_LENGTH and EXCLUDE_CHARACTERS to the server's policy",
+			"the server rejects the password of %q: %w", r.name, err)
+	case err != nil && strings.Contains(err.Error(), "rds_password"):
+		return denied(err, "GRANT rds_password TO "+pgsession.Quote(t.Target.User)+
+			", or name a superuser secret in masterarn whose user may change passwords")
 	}
 	return denied(err, t.adviceChange(r.name))
 }

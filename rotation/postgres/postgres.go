@@ -10,123 +10,97 @@ import (
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/pgsession"
+	"example.com/rotator/rotation/internal/sqlengine"
 	"example.com/rotator/rotation/pair"
 )
 
 // Engine rotates roles of PostgreSQL 10 and later.
-type Engine struct{ tls engine.TLSPolicy }
+type Engine struct {
+	base
+	tls engine.TLSPolicy
+}
 
-// New returns the engine with the given policy for its connections.
-func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
+type base = sqlengine.Engine[*pgsession.Session]
 
-// Kind describes the engine, with the names and defaults of AWS's templates.
-func (*Engine) Kind() engine.Kind {
-	return engine.Kind{
-		Names:        []string{"postgres", "aurora-postgresql"},
-		UserField:    "username",
-		SecretFields: []string{"password"},
-		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: `:/@"'\`, RequireEachIncludedType: true},
-		CloneSuffix:  "_clone",
-		// Source: https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS
-		CloneLimit: 63,
+// New returns the engine with the given policy for its connections, with the names and defaults of AWS's templates.
+func New(tls engine.TLSPolicy) *Engine {
+	e := &Engine{tls: tls}
+	e.base = base{
+		Port: 5432, Database: "postgres", Fault: fault, Connect: e.connect, Change: change, Grants: e.grants,
+		About: engine.Kind{
+			Names:       []string{"postgres", "aurora-postgresql"},
+			Passwords:   engine.PasswordPolicy{Length: 32, ExcludeCharacters: `:/@"'\`, RequireEachIncludedType: true},
+			CloneSuffix: "_clone",
+			// Source: https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS
+			CloneLimit: 63,
+		},
 	}
+	return e
 }
 
-// parse reads a login and checks what only PostgreSQL requires.
-func parse(v engine.Value) (engine.Target, error) {
-	t, err := engine.ParseTarget(v, 5432, "postgres")
-	if err == nil && len(t.User) > 63 {
-		// The server would truncate the name and change another role.
-		err = engine.Errorf(engine.InvalidSecret, "use the role's real name", "the user name has more than 63 bytes")
+func fault(t engine.Target) string {
+	if len(t.User) > 63 {
+		return "the user name has more than 63 bytes" // the server would truncate it and change another role
 	}
-	return t, err
+	return ""
 }
-
-// Next returns the value that follows the current one.
-func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
-	return pair.Next(e.Kind(), r, parse)
-}
-
-// DryRun makes the change in a transaction that is rolled back.
-func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, true) }
-
-// Set makes the pending password valid, in one transaction.
-func (e *Engine) Set(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, false) }
 
 // Verify logs in and runs a query. A second user's sessions must become the first, or an application lacks its rights.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
-	s, err := e.connect(ctx, v)
-	if err != nil {
+	return e.With(ctx, v, func(s *pgsession.Session) error {
+		// The login may be the superuser and the search path the database owner's; begin would reset the session's role.
+		strayed, err := s.Texts(ctx, "the query failed", `SELECT coalesce(pg_catalog.shobj_description(oid, 'pg_authid')
+	OPERATOR(pg_catalog.~~) 'rotator: second user of "%"', false) AND current_user OPERATOR(pg_catalog.=) session_user
+	FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) session_user`)
+		if slices.Equal(strayed, []string{"t"}) && r.Strategy == engine.AlternatingUsers && v.Equal(r.Pending) {
+			return engine.Errorf(engine.PrivilegeMissing,
+				"look for a setting of role that overrides the second user's, and for a membership without SET",
+				"the sessions of %q do not become the first user", s.Target.User)
+		}
 		return err
-	}
-	defer s.Close()
-	// The login may be the superuser and the search path the database owner's; begin would reset the session's role.
-	strayed, err := s.Texts(ctx, "the query failed", `SELECT coalesce(pg_catalog.shobj_description(oid, 'pg_authid') OPERATOR(pg_catalog.~~) 'rotator: second user of "%"', false)
-	AND current_user OPERATOR(pg_catalog.=) session_user FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) session_user`)
-	if slices.Equal(strayed, []string{"t"}) && r.Strategy == engine.AlternatingUsers && v.Equal(r.Pending) {
-		return engine.Errorf(engine.PrivilegeMissing, "look for a setting of role that overrides the second user's, and for a membership without SET",
-			"the sessions of %q do not become the first user", s.Target.User)
-	}
-	return err
-}
-
-// change makes the change as r.Login. A rehearsal sets an unknown password and is rolled back.
-func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) error {
-	return e.with(ctx, r, r.Login, func(s *pgsession.Session, c pair.Change) error {
-		password, _ := r.Pending.Text("password")
-		if rehearsal {
-			password = rand.Text()
-		}
-		if r.Superuser && r.Adopt && r.Strategy == engine.AlternatingUsers {
-			plan, err := adopt(ctx, s, c, !rehearsal, true)
-			for _, line := range plan {
-				if !rehearsal {
-					r.Changed(line)
-				}
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return s.Transaction(ctx, r, rehearsal, func(w *pgsession.Work) error {
-			t := &target{w, password}
-			c.Request = w.Request
-			if rehearsal {
-				if err := t.warnOfMD5(ctx, r, c.Pending); err != nil {
-					return err
-				}
-			}
-			if !r.Superuser {
-				return t.SetPassword(ctx, &role{name: c.Pending})
-			}
-			return pair.Apply(ctx, t, c)
-		})
 	})
 }
 
-func (e *Engine) with(ctx context.Context, r *engine.Request, login engine.Value, do func(*pgsession.Session, pair.Change) error) error {
-	current, err := parse(r.Current)
-	if err != nil {
-		return err
-	}
-	pending, err := parse(r.Pending)
-	if err != nil {
-		return err
-	}
-	s, err := e.connect(ctx, login)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
+// change makes the change in one transaction. A rehearsal sets an unknown password and is rolled back.
+func change(ctx context.Context, s *pgsession.Session, c pair.Change) error {
+	r, rehearsal := c.Request, c.Rehearsal
 	r.Met("PostgreSQL " + s.Version())
-	return do(s, pair.Change{Kind: e.Kind(), Request: r, Superuser: s.Target.User, Current: current.User, Pending: pending.User, Marked: !r.Adopt})
+	password, _ := r.Pending.Text("password")
+	if c.Rehearsal = false; rehearsal {
+		password = rand.Text()
+	}
+	if c.Marked = !r.Adopt; r.Superuser && r.Adopt && r.Strategy == engine.AlternatingUsers {
+		plan, err := adopt(ctx, s, c, !rehearsal, true)
+		for _, line := range plan {
+			if !rehearsal {
+				r.Changed(line)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return s.Transaction(ctx, r, rehearsal, func(w *pgsession.Work) error {
+		t := &target{w, password}
+		c.Request = w.Request
+		if rehearsal {
+			if err := t.warnOfMD5(ctx, r, c.Pending); err != nil {
+				return err
+			}
+		}
+		if !r.Superuser {
+			return t.SetPassword(ctx, &role{name: c.Pending})
+		}
+		return pair.Apply(ctx, t, c)
+	})
 }
 
 // warnOfMD5 warns beforehand that the user's clients must support SCRAM.
 func (t *target) warnOfMD5(ctx context.Context, r *engine.Request, user string) error {
 	stored, err := t.Text(ctx, "the server's settings could not be read", "SELECT current_setting('password_encryption')")
 	if stored == "md5" {
-		r.Warn("password_encryption is md5 at the server, and " + user + " gets SCRAM-SHA-256: clients that know nothing but MD5 will not be able to log in")
+		r.Warn("password_encryption is md5 at the server, and " + user +
+			" gets SCRAM-SHA-256: clients that know nothing but MD5 will not be able to log in")
 	}
 	return err
 }
@@ -135,22 +109,23 @@ func (t *target) warnOfMD5(ctx context.Context, r *engine.Request, user string) 
 // CREATEROLE suffices except for attributes that only a superuser may set. From 16 on ($3) it needs ADMIN OPTION on
 // the role, and the attributes that a second user ($4) gets.
 // Source: https://www.postgresql.org/docs/18/sql-alterrole.html and .../15/sql-createrole.html
-const needs = `WITH own AS (SELECT * FROM pg_catalog.pg_roles WHERE rolname = session_user)
-SELECT format('ALTER ROLE %I %s;', $1::text, CASE WHEN $4 AND NOT $3 AND (rolreplication OR rolbypassrls) THEN 'SUPERUSER' ELSE 'CREATEROLE' END) FROM own
-UNION ALL SELECT format('ALTER ROLE %I %s;', $1::text, a.name)
-	FROM own, LATERAL (VALUES ('CREATEDB', rolcreatedb), ('REPLICATION', rolreplication), ('BYPASSRLS', rolbypassrls)) a (name, has) WHERE $3 AND $4 AND has
-UNION ALL SELECT * FROM (SELECT format('GRANT %I TO %I WITH ADMIN OPTION;', rolname, $1::text) FROM pg_catalog.pg_roles WHERE $3 AND rolname IN (session_user, $2) ORDER BY rolname) g
-UNION ALL SELECT format('GRANT rds_password TO %I;', $1::text) WHERE current_setting('rds.restrict_password_commands', true) = 'on'`
+const needs = `WITH own AS (SELECT * FROM pg_roles WHERE rolname = session_user)
+SELECT format('ALTER ROLE %I %s;', $1::text,
+	CASE WHEN $4 AND NOT $3 AND (rolreplication OR rolbypassrls) THEN 'SUPERUSER' ELSE 'CREATEROLE' END) FROM own
+UNION ALL SELECT format('ALTER ROLE %I %s;', $1::text, a.name) FROM own,
+	LATERAL (VALUES ('CREATEDB', rolcreatedb), ('REPLICATION', rolreplication), ('BYPASSRLS', rolbypassrls)) a (name, has)
+	WHERE $3 AND $4 AND has
+UNION ALL SELECT * FROM (SELECT format('GRANT %I TO %I WITH ADMIN OPTION;', rolname, $1::text) FROM pg_roles
+	WHERE $3 AND rolname IN (session_user, $2) ORDER BY rolname) g
+UNION ALL SELECT format('GRANT rds_password TO %I;', $1::text)
+	WHERE current_setting('rds.restrict_password_commands', true) = 'on'`
 
-// Needs returns what the superuser needs; a user may change its own password without any privilege.
-func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) error {
-	if !r.Superuser {
-		n.Note = "none: a user may change its own password"
-		return nil
-	}
-	return e.with(ctx, r, r.Current, func(s *pgsession.Session, c pair.Change) error {
+// grants adds what the superuser needs.
+func (e *Engine) grants(ctx context.Context, r *engine.Request, n *engine.Needs) error {
+	return e.Act(ctx, r, r.Current, true, func(ctx context.Context, s *pgsession.Session, c pair.Change) error {
 		return s.Transaction(ctx, r, true, func(w *pgsession.Work) (err error) {
-			n.Grants, err = w.Texts(ctx, "the role's attributes could not be read", needs, n.Login, c.Pending, w.Major >= 16, r.Strategy == engine.AlternatingUsers)
+			n.Grants, err = w.Texts(ctx, "the role's attributes could not be read", needs, n.Login, c.Pending,
+				w.Major >= 16, r.Strategy == engine.AlternatingUsers)
 			return err
 		})
 	})

@@ -18,15 +18,12 @@ import (
 // oldest is the first version with SCRAM. An older server would store a verifier as a password.
 const oldest = 10
 
-func (e *Engine) connect(ctx context.Context, v engine.Value) (*pgsession.Session, error) {
-	t, err := parse(v)
-	if err != nil {
-		return nil, err
-	}
+func (e *Engine) connect(ctx context.Context, t engine.Target) (*pgsession.Session, error) {
 	s, err := pgsession.Dial(ctx, e.tls, t, begin)
 	if err == nil && s.Major < oldest {
 		s.Close()
-		err = engine.Errorf(engine.InvalidSecret, "upgrade the server, or correct the secret's field engine", "%s is version %d, and this engine needs PostgreSQL %d or later", t.Address(), s.Major, oldest)
+		err = engine.Errorf(engine.InvalidSecret, "upgrade the server, or correct the secret's field engine",
+			"%s is version %d, and this engine needs PostgreSQL %d or later", t.Address(), s.Major, oldest)
 	}
 	return s, err
 }
@@ -44,8 +41,9 @@ func (e *Engine) connect(ctx context.Context, v engine.Value) (*pgsession.Sessio
 //
 // The timeouts, in milliseconds, end the transaction of a frozen function, which cannot even send a cancel. A
 // statement has as long as an engine's call. A wait for a lock is short because it blocks others.
-const begin = `SET LOCAL statement_timeout = 15000; SET LOCAL idle_in_transaction_session_timeout = 5000; SET LOCAL lock_timeout = 2000;
-SET LOCAL ROLE NONE; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL datestyle = 'ISO, YMD'`
+const begin = `SET LOCAL statement_timeout = 15000; SET LOCAL idle_in_transaction_session_timeout = 5000;
+SET LOCAL lock_timeout = 2000; SET LOCAL ROLE NONE;
+SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL datestyle = 'ISO, YMD'`
 
 // target is a transaction; for package pair, a superuser's. Of two alternating users, the first owns everything and
 // has every right. The second is a member of the first, and its sessions become the first at login. So what either
@@ -80,23 +78,24 @@ func (t *target) exec(ctx context.Context, format string, args ...string) (shown
 	values := make([]string, len(args))
 	for i, a := range args {
 		parameter := fmt.Sprintf("rotator.value%d", i)
-		if err := t.set(ctx, parameter, a); err != nil {
-			return shown, t.Classify(shown, err)
+		if err := t.Classify(shown, t.set(ctx, parameter, a)); err != nil {
+			return shown, err
 		}
 		values[i] = "pg_catalog.current_setting('" + parameter + "')"
 	}
 	// The error is raised again because its context would quote the statement.
-	err = t.Exec(ctx, "DO $$ BEGIN EXECUTE pg_catalog.format('"+format+"', "+strings.Join(values, ", ")+`);
+	err = t.Exec(ctx, shown, "DO $$ BEGIN EXECUTE pg_catalog.format('"+format+"', "+strings.Join(values, ", ")+`);
 EXCEPTION WHEN OTHERS THEN RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM; END $$`)
 	if pgsession.Code(err) == "42501" && strings.Contains(err.Error(), "plpgsql") {
-		return shown, engine.Errorf(engine.PrivilegeMissing, "GRANT USAGE ON LANGUAGE plpgsql TO "+pgsession.Quote(t.Target.User)+"; only in its blocks a verifier stays out of the server's log", "%s: %w", shown, err)
+		return shown, denied(err, "GRANT USAGE ON LANGUAGE plpgsql TO "+pgsession.Quote(t.Target.User)+
+			"; only in its blocks a verifier stays out of the server's log")
 	}
 	return shown, t.Classify(shown, pgsession.Without(err, texts))
 }
 
 // do runs a statement whose names are quoted and that holds no text.
 func (t *target) do(ctx context.Context, statement string) error {
-	return t.Classify(statement, t.Exec(ctx, statement))
+	return t.Exec(ctx, statement, statement)
 }
 
 // setConfig is the function set_config(text, text, boolean), whose id is the same in all versions.
@@ -109,7 +108,8 @@ func (t *target) set(ctx context.Context, name, value string) error {
 	stop := context.AfterFunc(ctx, func() { _ = t.Conn.Conn().SetDeadline(time.Now()) })
 	defer stop()
 	wire := t.Conn.Frontend()
-	wire.Send(&pgproto3.FunctionCall{Function: setConfig, ArgFormatCodes: []uint16{0}, Arguments: [][]byte{[]byte(name), []byte(value), []byte("t")}})
+	wire.Send(&pgproto3.FunctionCall{Function: setConfig, ArgFormatCodes: []uint16{0},
+		Arguments: [][]byte{[]byte(name), []byte(value), []byte("t")}})
 	if err := wire.Flush(); err != nil {
 		return err
 	}

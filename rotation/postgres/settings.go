@@ -11,7 +11,8 @@ import (
 
 // lists are the settings whose stored text is a list of quoted names, which must be set item by item.
 // Source: https://github.com/postgres/postgres/blob/master/src/include/utils/guc.h (GUC_LIST_QUOTE)
-var lists = []string{"local_preload_libraries", "search_path", "session_preload_libraries", "shared_preload_libraries", "temp_tablespaces", "unix_socket_directories"}
+var lists = []string{"local_preload_libraries", "search_path", "session_preload_libraries",
+	"shared_preload_libraries", "temp_tablespaces", "unix_socket_directories"}
 
 // setting is a default of a role's sessions, in one database or, with database "", in all.
 type setting struct{ database, name string }
@@ -20,11 +21,13 @@ type setting struct{ database, name string }
 // user's sessions become the first, unless the first's settings or the database's make the pair's a third role.
 func (t *target) settings(ctx context.Context, first string, current, other *role) error {
 	all := map[string]map[setting]string{current.oid: {}, other.oid: {}, "0": {}} // 0 stands for all roles
-	rows, err := t.Query(ctx, 4, `SELECT s.setrole, coalesce(d.datname, ''), split_part(c, '=', 1), substr(c, strpos(c, '=') + 1)
-	FROM pg_catalog.pg_db_role_setting s LEFT JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase, unnest(s.setconfig) c
+	rows, err := t.Query(ctx, "the settings could not be read", 4, `SELECT
+	s.setrole, coalesce(d.datname, ''), split_part(c, '=', 1), substr(c, strpos(c, '=') + 1)
+	FROM pg_catalog.pg_db_role_setting s LEFT JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase,
+		unnest(s.setconfig) c
 	WHERE s.setrole IN ($1, $2, 0)`, current.oid, other.oid)
 	if err != nil {
-		return t.Classify("the settings could not be read", err)
+		return err
 	}
 	for _, row := range rows {
 		all[row[0]][setting{row[1], row[2]}] = row[3]
@@ -97,7 +100,8 @@ func (t *target) change(ctx context.Context, role string, s setting, verb string
 	}
 	refused, err := t.optional(ctx, do)
 	if refused != nil {
-		t.Request.Warn("the setting " + s.name + " of the one user could not be given to " + role + ": " + pgsession.Code(refused))
+		t.Request.Warn("the setting " + s.name + " of the one user could not be given to " + role + ": " +
+			pgsession.Code(refused))
 	}
 	return err
 }

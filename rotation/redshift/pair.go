@@ -1,7 +1,6 @@
 package redshift
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"slices"
@@ -21,25 +20,28 @@ type target struct {
 }
 
 type user struct {
-	name      string
-	superuser bool
-	createdb  bool
-	limit     string // connections: a number or UNLIMITED
-	syslog    string // RESTRICTED or UNRESTRICTED
-	timeout   string // of an idle session in seconds, 0 for none
-	until     string // in the server's format, "" for no end
-	settings  []string
+	name       string
+	superuser  bool
+	settings   []string
+	attributes []string // one clause of ALTER USER each
 }
 
 // Find compares names as Redshift does if enable_case_sensitive_identifier is off.
+// Source: https://docs.aws.amazon.com/redshift/latest/dg/r_ALTER_USER.html
 func (t *target) Find(ctx context.Context, named string) (*user, error) {
-	rows, err := t.Query(ctx, 8, `SELECT i.user_name, i.superuser, i.createdb, i.connection_limit, i.syslog_access, coalesce(i.session_timeout, 0), coalesce(u.valuntil::text, ''), u.useconfig
-	FROM svv_user_info i JOIN pg_user u ON u.usesysid = i.user_id WHERE i.user_name IN ($1, lower($1)) ORDER BY i.user_name = $1 DESC LIMIT 1`, named)
+	rows, err := t.Query(ctx, "the user could not be read", 8, `SELECT i.user_name, i.superuser, u.useconfig,
+	CASE WHEN i.createdb THEN 'CREATEDB' ELSE 'NOCREATEDB' END,
+	'CONNECTION LIMIT ' || i.connection_limit,
+	'SYSLOG ACCESS ' || i.syslog_access,
+	'VALID UNTIL ' || quote_literal(coalesce(u.valuntil::text, 'infinity')),
+	CASE WHEN i.session_timeout > 0 THEN 'SESSION TIMEOUT ' || i.session_timeout::text ELSE 'RESET SESSION TIMEOUT' END
+	FROM svv_user_info i JOIN pg_user u ON u.usesysid = i.user_id
+	WHERE i.user_name IN ($1, lower($1)) ORDER BY i.user_name = $1 DESC LIMIT 1`, named)
 	if err != nil || len(rows) == 0 {
-		return nil, t.Classify("the user could not be read", err)
+		return nil, err
 	}
 	row := rows[0]
-	return &user{row[0], row[1] == "t", row[2] == "t", row[3], row[4], row[5], row[6], pgsession.Elements(row[7])}, nil
+	return &user{row[0], row[1] == "t", pgsession.Elements(row[2]), row[3:]}, nil
 }
 
 // Administrator follows roles of roles. A role makes an administrator if it can change users or grant roles, as
@@ -94,8 +96,9 @@ func (t *target) Mark(current, other *user) string {
 }
 
 func (t *target) Create(ctx context.Context, _ *user, named string) (*user, error) {
-	if err := t.Exec(ctx, "CREATE USER "+name(named)+" PASSWORD '"+digest(rand.Text(), named)+"'"); err != nil {
-		return nil, t.Classify("the user "+name(named)+" could not be created", err)
+	statement := "CREATE USER " + name(named) + " PASSWORD '" + digest(rand.Text(), named) + "'"
+	if err := t.Exec(ctx, "the user "+name(named)+" could not be created", statement); err != nil {
+		return nil, err
 	}
 	return t.Find(ctx, named)
 }
@@ -116,8 +119,8 @@ func (t *target) Equalize(ctx context.Context, current, other *user) error {
 	if err != nil || t.rehearsal {
 		return err
 	}
-	databases, err := t.Texts(ctx, "the databases could not be read",
-		"SELECT database_name FROM svv_redshift_databases WHERE database_type = 'local' AND database_name <> current_database()")
+	databases, err := t.Texts(ctx, "the databases could not be read", `SELECT database_name
+	FROM svv_redshift_databases WHERE database_type = 'local' AND database_name <> current_database()`)
 	if err == nil {
 		err = t.Save(ctx)
 	}
@@ -143,9 +146,11 @@ func (t *target) levelIn(ctx context.Context, database string, current, other *u
 func (t *target) mark(ctx context.Context, current, other *user) error {
 	group := markPrefix + current.name
 	if len(group) > nameLimit {
-		return engine.Errorf(engine.InvalidSecret, "use a shorter user name", "the user name %q leaves no room for the name of the pair's group", current.name)
+		return engine.Errorf(engine.InvalidSecret, "use a shorter user name",
+			"the user name %q leaves no room for the name of the pair's group", current.name)
 	}
-	exists, err := t.Texts(ctx, "the pair's mark could not be read", "SELECT groname FROM pg_group WHERE groname = $1", group)
+	exists, err := t.Texts(ctx, "the pair's mark could not be read",
+		"SELECT groname FROM pg_group WHERE groname = $1", group)
 	if err == nil && len(exists) == 0 {
 		err = t.exec(ctx, "CREATE GROUP "+name(group))
 	}
@@ -156,25 +161,19 @@ func (t *target) mark(ctx context.Context, current, other *user) error {
 }
 
 // attributes gives the other user the current user's attributes and settings.
-// Source: https://docs.aws.amazon.com/redshift/latest/dg/r_ALTER_USER.html
 func (t *target) attributes(ctx context.Context, current, other *user) error {
 	alter := "ALTER USER " + name(other.name) + " "
 	var clauses []string
-	add := func(where bool, clause string) {
-		if where {
-			clauses = append(clauses, clause)
+	for i, want := range current.attributes {
+		if want != other.attributes[i] {
+			clauses = append(clauses, want)
 		}
 	}
-	add(current.createdb && !other.createdb, "CREATEDB")
-	add(!current.createdb && other.createdb, "NOCREATEDB")
-	add(current.limit != other.limit, "CONNECTION LIMIT "+current.limit)
-	add(current.syslog != other.syslog, "SYSLOG ACCESS "+current.syslog)
-	add(current.until != other.until, "VALID UNTIL "+text(cmp.Or(current.until, "infinity")))
-	add(current.timeout != other.timeout && current.timeout != "0", "SESSION TIMEOUT "+current.timeout)
-	add(current.timeout == "0" && other.timeout != "0", "RESET SESSION TIMEOUT")
 	for _, have := range other.settings {
 		key, _, _ := strings.Cut(have, "=")
-		add(!slices.ContainsFunc(current.settings, func(want string) bool { return strings.HasPrefix(want, key+"=") }), "RESET "+name(key))
+		if !slices.ContainsFunc(current.settings, func(s string) bool { return strings.HasPrefix(s, key+"=") }) {
+			clauses = append(clauses, "RESET "+name(key))
+		}
 	}
 	for _, c := range clauses {
 		if err := t.exec(ctx, alter+c); err != nil {
@@ -197,7 +196,7 @@ func (t *target) attributes(ctx context.Context, current, other *user) error {
 		}
 		// A setting's value may be a key, which must not be in an error or a log.
 		shown := alter + "SET " + name(key)
-		err := t.Exec(ctx, shown+" TO "+strings.Join(quoted, ", "))
+		err := t.Exec(ctx, shown, shown+" TO "+strings.Join(quoted, ", "))
 		if err = t.Classify(shown, pgsession.Without(err, items)); err != nil {
 			return err
 		}

@@ -6,43 +6,47 @@ package redshift
 
 import (
 	"context"
+	"crypto/md5"
 	"crypto/rand"
+	"encoding/hex"
 	"strings"
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/pgsession"
+	"example.com/rotator/rotation/internal/sqlengine"
 	"example.com/rotator/rotation/pair"
 )
 
 // Engine rotates users of Redshift.
-type Engine struct{ tls engine.TLSPolicy }
+type Engine struct{ base }
 
-// New returns the engine with the given policy for its connections.
-func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
+type base = sqlengine.Engine[*pgsession.Session]
 
-// Kind describes the engine, with the names and defaults of AWS's templates.
-func (*Engine) Kind() engine.Kind {
-	return engine.Kind{
-		Names:        []string{"redshift"},
-		UserField:    "username",
-		SecretFields: []string{"password"},
-		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\:`, RequireEachIncludedType: true},
-		CloneSuffix:  "_clone",
-		CloneLimit:   nameLimit - len(markPrefix) + len("_clone"),
+// New returns the engine with the given policy for its connections, with the names and defaults of AWS's templates.
+func New(tls engine.TLSPolicy) *Engine {
+	connect := func(ctx context.Context, t engine.Target) (*pgsession.Session, error) {
+		return pgsession.Dial(ctx, tls, t, begin)
 	}
+	return &Engine{base{
+		Port: 5439, Database: "dev", Fault: fault, Connect: connect, Change: change, Grants: grants,
+		About: engine.Kind{
+			Names:       []string{"redshift"},
+			Passwords:   engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\:`, RequireEachIncludedType: true},
+			CloneSuffix: "_clone",
+			CloneLimit:  nameLimit - len(markPrefix) + len("_clone"),
+		},
+	}}
 }
 
 // nameLimit is the maximum length of a name in bytes. A pair's group also has its first user's name; see mark.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/r_names.html
 const nameLimit = 127
 
-// parse reads a login and checks what only Redshift requires.
-func parse(v engine.Value) (engine.Target, error) {
-	t, err := engine.ParseTarget(v, 5439, "dev")
-	if err == nil && (len(t.User) > nameLimit || strings.EqualFold(t.User, "public")) {
-		err = engine.Errorf(engine.InvalidSecret, "use the user's real name", "the user name is PUBLIC or has more than %d bytes", nameLimit)
+func fault(t engine.Target) string {
+	if len(t.User) > nameLimit || strings.EqualFold(t.User, "public") {
+		return "the user name is PUBLIC or has more than 127 bytes"
 	}
-	return t, err
+	return ""
 }
 
 // policy applies Redshift's password rules, because the server cannot apply them to a digest. A password that breaks
@@ -59,17 +63,21 @@ func policy(password string) error {
 		fault = "it has no lowercase letter"
 	case !strings.ContainsFunc(password, func(r rune) bool { return '0' <= r && r <= '9' }):
 		fault = "it has no digit"
-	case strings.ContainsFunc(password, func(r rune) bool { return r < 33 || r > 126 || strings.ContainsRune(`'"\/@`, r) }):
+	case strings.ContainsFunc(password, func(r rune) bool {
+		return r < 33 || r > 126 || strings.ContainsRune(`'"\/@`, r)
+	}):
 		fault = `it has a character other than the visible ASCII ones without ' " \ / @`
 	default:
 		return nil
 	}
-	return engine.Errorf(engine.PolicyRejected, "adapt PASSWORD_LENGTH, EXCLUDE_* and REQUIRE_EACH_INCLUDED_TYPE to Redshift's rule", "Redshift would reject the new password: %s", fault)
+	return engine.Errorf(engine.PolicyRejected,
+		"adapt PASSWORD_LENGTH, EXCLUDE_* and REQUIRE_EACH_INCLUDED_TYPE to Redshift's rule",
+		"Redshift would reject the new password: %s", fault)
 }
 
 // Next returns the value that follows the current one.
-func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
-	next, err := pair.Next(e.Kind(), r, parse)
+func (e *Engine) Next(ctx context.Context, r *engine.Request) (engine.Value, error) {
+	next, err := e.base.Next(ctx, r)
 	if err == nil {
 		password, _ := next.Text("password")
 		err = policy(password)
@@ -77,35 +85,97 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	return next, err
 }
 
-// DryRun makes the change, in the database that the secret names, in a transaction that is rolled back.
-func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, true) }
-
-// Set makes the pending credential valid.
-func (e *Engine) Set(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, false) }
-
 // Verify logs in and runs a query. For a user that changes its own password, it tries the change and rolls it back.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
-	s, err := e.connect(ctx, v)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	return s.Transaction(ctx, r, true, func(w *pgsession.Work) error {
-		if r.SuperuserChanges {
-			return nil
-		}
-		return (&target{Work: w, password: rand.Text()}).ownPassword(ctx)
+	return e.With(ctx, v, func(s *pgsession.Session) error {
+		return s.Transaction(ctx, r, true, func(w *pgsession.Work) error {
+			if r.SuperuserChanges {
+				return nil
+			}
+			return (&target{Work: w, password: rand.Text()}).ownPassword(ctx)
+		})
 	})
 }
 
-// Needs returns the statement that makes a user a superuser, Redshift's CREATEUSER: nobody else may change another
+// begin makes every transaction use only the server's own functions, tables and views: the superuser must not run
+// others with their names, which the database's owner can create and put first in the search path. Redshift's system
+// views are in pg_catalog. Redshift has no lock_timeout, so the statement timeout ends the wait for a lock in time to
+// report it.
+// Source: https://docs.aws.amazon.com/redshift/latest/dg/r_search_path.html,
+// https://docs.aws.amazon.com/redshift/latest/dg/r_SET.html (LOCAL),
+// https://docs.aws.amazon.com/redshift/latest/dg/r_statement_timeout.html
+const begin = "SET LOCAL search_path TO pg_catalog; SET LOCAL statement_timeout TO 5000"
+
+// change makes the change in one transaction, apart from rights in other databases. A rehearsal sets an unknown
+// password and is rolled back.
+func change(ctx context.Context, s *pgsession.Session, c pair.Change) error {
+	r, rehearsal := c.Request, c.Rehearsal
+	password, _ := r.Pending.Text("password")
+	if err := policy(password); err != nil {
+		return err
+	}
+	if c.Rehearsal = false; rehearsal {
+		password = rand.Text()
+	}
+	return s.Transaction(ctx, r, rehearsal, func(w *pgsession.Work) error {
+		t := &target{w, r, rehearsal, password}
+		if !r.Superuser {
+			return t.ownPassword(ctx)
+		}
+		c.Request = w.Request
+		return pair.Apply(ctx, t, c)
+	})
+}
+
+// ownPassword changes the logged-in user's password. Redshift folds names, and the digest needs the stored name.
+func (t *target) ownPassword(ctx context.Context) error {
+	named, err := t.Text(ctx, "the user's name could not be read", "SELECT current_user")
+	if err != nil {
+		return err
+	}
+	return t.SetPassword(ctx, &user{name: named})
+}
+
+// SetPassword stores a digest, which needs no quoting. The server cannot build the statement, so errors must omit it.
+func (t *target) SetPassword(ctx context.Context, u *user) error {
+	return t.Exec(ctx, "the password of "+name(u.name)+" could not be changed",
+		"ALTER USER "+name(u.name)+" PASSWORD '"+digest(t.password, u.name)+"'")
+}
+
+// digest returns what Redshift stores for a password given as text. The user's name is the salt, so a repeated step
+// stores the same bytes. Redshift also accepts 'sha256|digest|salt', but then asks for the password with its own
+// message, authentication type 13, which libpq and other drivers of PostgreSQL's protocol refuse. That format would
+// lock out clients that worked before.
+// Source: https://docs.aws.amazon.com/redshift/latest/dg/r_CREATE_USER.html
+func digest(password, user string) string {
+	sum := md5.Sum([]byte(password + user))
+	return "md5" + hex.EncodeToString(sum[:])
+}
+
+// exec runs a statement without a password and reports it.
+func (t *target) exec(ctx context.Context, statement string) error {
+	err := t.Exec(ctx, statement, statement)
+	if err == nil {
+		t.Request.Changed(statement)
+	}
+	return err
+}
+
+func name(s string) string { return pgsession.Quote(s) }
+
+// text quotes a string. The meaning of a backslash depends on standard_conforming_strings, so E'…' fixes it.
+func text(s string) string {
+	s = strings.ReplaceAll(s, "'", "''")
+	if strings.Contains(s, `\`) {
+		return "E'" + strings.ReplaceAll(s, `\`, `\\`) + "'"
+	}
+	return "'" + s + "'"
+}
+
+// grants adds the statement that makes a user a superuser, Redshift's CREATEUSER: nobody else may change another
 // user's password, create a group or grant rights on others' objects. It needs no right to a database.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/r_ALTER_USER.html
-func (e *Engine) Needs(_ context.Context, r *engine.Request, n *engine.Needs) error {
-	if r.Superuser {
-		n.Grants = []string{"ALTER USER " + name(n.Login) + " CREATEUSER;"}
-	} else {
-		n.Note = "none: a user may change its own password"
-	}
+func grants(_ context.Context, _ *engine.Request, n *engine.Needs) error {
+	n.Grants = []string{"ALTER USER " + name(n.Login) + " CREATEUSER;"}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/pgsession"
+	"example.com/rotator/rotation/pair"
 )
 
 // cluster is a PostgreSQL that stores MD5 digests and has Redshift's views in two databases.
@@ -217,9 +218,9 @@ func TestOtherUsersAreNotChanged(t *testing.T) {
 // An application may keep a key in a setting of its user.
 func TestErrorsLeaveSettingsValuesOut(t *testing.T) {
 	c := newCluster(t)
-	current := &user{name: c.user(old), limit: "UNLIMITED", syslog: "RESTRICTED", settings: []string{"app.key=it's a-key TO us", "work_mem=a-key-in-a-setting"}}
-	other := &user{name: c.user(old), limit: "UNLIMITED", syslog: "RESTRICTED"}
-	s, err := c.engine.connect(ctx(t), c.superuser())
+	current := &user{name: c.user(old), settings: []string{"app.key=it's a-key TO us", "work_mem=a-key-in-a-setting"}}
+	other := &user{name: c.user(old)}
+	s, err := c.engine.Login(ctx(t), c.superuser())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,7 +280,7 @@ func TestAWrongFormIsRefusedWithEveryFault(t *testing.T) {
 			t.Errorf("%q does not name %s", err, field)
 		}
 	}
-	_, err = parse(engine.StringValue(`{"host":"h","username":"PUBLIC","password":"p"}`))
+	_, err = New(engine.TLSPolicy{}).Parse(engine.StringValue(`{"host":"h","username":"PUBLIC","password":"p"}`))
 	want(t, engine.InvalidSecret, err)
 }
 
@@ -336,9 +337,8 @@ func TestRightsThatOnlyRedshiftHasBecomeItsStatements(t *testing.T) {
 	} {
 		v := row.views[slices.IndexFunc(row.views, func(v view) bool { return strings.Contains(v.query, row.of) })]
 		v.query = strings.Replace(v.query, row.of, row.rows, 1)
-		rights, err := work.read(ctx(t), []view{v}, "u")
-		if err != nil || len(rights) != 1 || rights[0].strange() ||
-			strings.TrimSpace(rights[0].give+` "u" `+rights[0].option) != row.give || rights[0].take+` "u"` != row.take {
+		rights, err := work.read(ctx(t), []view{v}, "u", "u")
+		if err != nil || !slices.Equal(rights, []pair.Right{{Give: row.give, Take: row.take}}) || strange(row.give) {
 			t.Errorf("%+v, %v\nwant %q, %q", rights, err, row.give, row.take)
 		}
 	}

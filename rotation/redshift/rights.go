@@ -1,7 +1,6 @@
 package redshift
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -9,12 +8,8 @@ import (
 
 	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
-	"example.com/rotator/rotation/internal/parity"
+	"example.com/rotator/rotation/pair"
 )
-
-// right is a right granted to a user: the beginnings of the statements that grant and revoke it, up to the user's
-// name, and the end of the granting one, such as WITH GRANT OPTION.
-type right struct{ give, take, option string }
 
 // places matches texts (%s) and names (%I) in a format.
 var places = lazyregexp.New("%[sI]")
@@ -22,8 +17,8 @@ var places = lazyregexp.New("%[sI]")
 // opposite turns the format of a granting statement into that of the revoking one.
 var opposite = strings.NewReplacer("GRANT ", "REVOKE ", " TO", " FROM", " ADD ", " DROP ")
 
-// newRight returns the right that a format's statement, filled with the texts, grants.
-func newRight(format string, texts ...string) right {
+// newRight returns the right that a format's statement, filled with the texts, grants to a user.
+func newRight(user, option, format string, texts ...string) pair.Right {
 	fill := func(format string) string {
 		i := -1
 		return places.ReplaceAllStringFunc(format, func(place string) string {
@@ -32,9 +27,9 @@ func newRight(format string, texts ...string) right {
 				return name(texts[i])
 			}
 			return texts[i]
-		})
+		}) + " " + name(user)
 	}
-	return right{give: fill(format), take: fill(opposite.Replace(format))}
+	return pair.Right{Give: fill(format) + option, Take: fill(opposite.Replace(format))}
 }
 
 // view is a system view of rights. The columns of a row fill the format of the granting statement; one more says
@@ -45,32 +40,43 @@ type view struct {
 	handOn        string // the clause for a right with grant option
 }
 
-const grantOption = "WITH GRANT OPTION"
+const grantOption = " WITH GRANT OPTION"
 
-// clusterViews show what is the same in every database. A right is on a database or schema, or scoped to its objects.
+// privileges returns the query of a view of rights that is like the others.
+func privileges(of, columns string) string {
+	return "SELECT " + columns + " FROM svv_" + of + "_privileges WHERE identity_type = 'user' AND identity_name = $1"
+}
+
+// scope returns what precedes the name of a database or schema: a right is on it, or scoped to its objects.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/t_scoped-permissions.html
+func scope(of string) string {
+	return "CASE privilege_scope WHEN '" + of + "' THEN 'ON' ELSE 'FOR ' || privilege_scope || ' IN' END"
+}
+
+// clusterViews show what is the same in every database.
 var clusterViews = []view{
-	{`SELECT g.groname, false FROM pg_group g, pg_user u WHERE u.usename = $1 AND u.usesysid = ANY (g.grolist) AND g.groname NOT LIKE '` + markPrefix + `%'`,
-		"ALTER GROUP %I ADD USER", ""},
-	{`SELECT role_name, admin_option FROM svv_user_grants WHERE user_name = $1`, "GRANT ROLE %I TO", "WITH ADMIN OPTION"},
-	{`SELECT privilege_type, CASE privilege_scope WHEN 'DATABASE' THEN 'ON' ELSE 'FOR ' || privilege_scope || ' IN' END, database_name, admin_option
-	FROM svv_database_privileges WHERE identity_type = 'user' AND identity_name = $1`, "GRANT %s %s DATABASE %I TO", grantOption},
+	{`SELECT g.groname, false FROM pg_group g, pg_user u WHERE u.usename = $1 AND u.usesysid = ANY (g.grolist)
+	AND g.groname NOT LIKE '` + markPrefix + `%'`, "ALTER GROUP %I ADD USER", ""},
+	{"SELECT role_name, admin_option FROM svv_user_grants WHERE user_name = $1", "GRANT ROLE %I TO", " WITH ADMIN OPTION"},
+	{privileges("database", "privilege_type, "+scope("DATABASE")+", database_name, admin_option"),
+		"GRANT %s %s DATABASE %I TO", grantOption},
 }
 
 var databaseViews = []view{
-	{`SELECT privilege_type, CASE privilege_scope WHEN 'SCHEMA' THEN 'ON' ELSE 'FOR ' || privilege_scope || ' IN' END, namespace_name, admin_option
-	FROM svv_schema_privileges WHERE identity_type = 'user' AND identity_name = $1`, "GRANT %s %s SCHEMA %I TO", grantOption},
-	{`SELECT privilege_type, namespace_name, relation_name, admin_option FROM svv_relation_privileges WHERE identity_type = 'user' AND identity_name = $1`,
+	{privileges("schema", "privilege_type, "+scope("SCHEMA")+", namespace_name, admin_option"),
+		"GRANT %s %s SCHEMA %I TO", grantOption},
+	{privileges("relation", "privilege_type, namespace_name, relation_name, admin_option"),
 		"GRANT %s ON %I.%I TO", grantOption},
-	{`SELECT privilege_type, column_name, namespace_name, relation_name, false FROM svv_column_privileges WHERE identity_type = 'user' AND identity_name = $1`,
+	{privileges("column", "privilege_type, column_name, namespace_name, relation_name, false"),
 		"GRANT %s (%I) ON %I.%I TO", ""},
-	{`SELECT privilege_type, namespace_name, function_name, argument_types, admin_option FROM svv_function_privileges WHERE identity_type = 'user' AND identity_name = $1`,
+	{privileges("function", "privilege_type, namespace_name, function_name, argument_types, admin_option"),
 		"GRANT %s ON FUNCTION %I.%I(%s) TO", grantOption},
-	{`SELECT privilege_type, language_name, admin_option FROM svv_language_privileges WHERE identity_type = 'user' AND identity_name = $1`,
-		"GRANT %s ON LANGUAGE %I TO", grantOption},
-	{`SELECT owner_name, CASE WHEN schema_name <> '' THEN 'IN SCHEMA ' || quote_ident(schema_name) || ' ' ELSE '' END, privilege_type,
-	CASE object_type WHEN 'RELATION' THEN 'TABLES' WHEN 'FUNCTION' THEN 'FUNCTIONS' WHEN 'PROCEDURE' THEN 'PROCEDURES' ELSE '?' || object_type END, admin_option
-	FROM svv_default_privileges WHERE grantee_type = 'user' AND grantee_name = $1`, "ALTER DEFAULT PRIVILEGES FOR USER %I %sGRANT %s ON %s TO", grantOption},
+	{privileges("language", "privilege_type, language_name, admin_option"), "GRANT %s ON LANGUAGE %I TO", grantOption},
+	{`SELECT owner_name, CASE WHEN schema_name <> '' THEN 'IN SCHEMA ' || quote_ident(schema_name) || ' ' ELSE '' END,
+	privilege_type, CASE object_type WHEN 'RELATION' THEN 'TABLES' WHEN 'FUNCTION' THEN 'FUNCTIONS'
+		WHEN 'PROCEDURE' THEN 'PROCEDURES' ELSE '?' || object_type END, admin_option
+	FROM svv_default_privileges WHERE grantee_type = 'user' AND grantee_name = $1`,
+		"ALTER DEFAULT PRIVILEGES FOR USER %I %sGRANT %s ON %s TO", grantOption},
 }
 
 // quoted and word match the parts of a right's statement. A right whose text, except quoted names, has more than the
@@ -80,88 +86,89 @@ var (
 	word   = lazyregexp.New(`^[A-Za-z0-9_ ,.()\[\]]*$`)
 )
 
-func (r right) strange() bool { return !word.MatchString(quoted.ReplaceAllString(r.give, "")) }
+func strange(statement string) bool { return !word.MatchString(quoted.ReplaceAllString(statement, "")) }
 
-func (t *target) read(ctx context.Context, views []view, user string) (rights []right, err error) {
+// read returns a user's rights in the views, as rights of another user.
+func (t *target) read(ctx context.Context, views []view, user, to string) (rights []pair.Right, err error) {
 	for _, v := range views {
-		rows, err := t.Query(ctx, strings.Count(v.format, "%")+1, v.query, user)
+		rows, err := t.Query(ctx, "the user's rights could not be read", strings.Count(v.format, "%")+1, v.query, user)
 		if err != nil {
-			return nil, t.Classify("the user's rights could not be read", err)
+			return nil, err
 		}
 		for _, row := range rows {
-			r := newRight(v.format, row...)
+			option := ""
 			if row[len(row)-1] == "t" {
-				r.option = v.handOn
+				option = v.handOn
 			}
-			rights = append(rights, r)
+			rights = append(rights, newRight(to, option, v.format, row...))
 		}
 	}
 	return rights, nil
 }
 
-// owned returns the tables and schemas that a user owns, quoted as in rights, with the rights of an owner.
-func (t *target) owned(ctx context.Context, user string) (objects []string, rights []right, err error) {
-	rows, err := t.Query(ctx, 2, `SELECT n.nspname, c.relname FROM pg_class c, pg_namespace n, pg_user u
+// owned returns the tables and schemas that a user owns, quoted as in rights, with an owner's rights for another user.
+func (t *target) owned(ctx context.Context, user, to string) (objects []string, rights []pair.Right, err error) {
+	rows, err := t.Query(ctx, "the user's objects could not be read", 2, `
+SELECT n.nspname, c.relname FROM pg_class c, pg_namespace n, pg_user u
 	WHERE n.oid = c.relnamespace AND c.relowner = u.usesysid AND u.usename = $1 AND c.relkind IN ('r', 'v')
 	UNION ALL SELECT n.nspname, '' FROM pg_namespace n, pg_user u WHERE n.nspowner = u.usesysid AND u.usename = $1`, user)
 	for _, row := range rows {
 		schema, relation := row[0], row[1]
 		on, implied := "ON SCHEMA "+name(schema), []string{"USAGE", "CREATE"}
 		if relation != "" {
-			on, implied = "ON "+name(schema)+"."+name(relation), []string{"SELECT", "INSERT", "UPDATE", "DELETE", "REFERENCES"}
+			on = "ON " + name(schema) + "." + name(relation)
+			implied = []string{"SELECT", "INSERT", "UPDATE", "DELETE", "REFERENCES"}
 		}
 		objects = append(objects, on)
 		for _, p := range implied {
-			rights = append(rights, newRight("GRANT %s %s TO", p, on))
+			rights = append(rights, newRight(to, "", "GRANT %s %s TO", p, on))
 		}
 	}
-	return objects, rights, t.Classify("the user's objects could not be read", err)
-}
-
-func without(rights []right, objects []string) []right {
-	return slices.DeleteFunc(slices.Clone(rights), func(r right) bool {
-		return slices.ContainsFunc(objects, func(object string) bool { return strings.HasSuffix(r.give, " "+object+" TO") })
-	})
+	return objects, rights, err
 }
 
 // level makes the other user's rights in the views equal to the current user's, except grants of others.
 func (t *target) level(ctx context.Context, current, other *user, views []view) error {
-	var want, have []right
-	change := func(r right, statement, option string) error {
-		if r.strange() {
-			return nil
-		}
-		return t.exec(ctx, strings.TrimSpace(statement+" "+name(other.name)+" "+option))
+	var want, have []pair.Right
+	without := func(rights []pair.Right, objects []string) []pair.Right {
+		return slices.DeleteFunc(rights, func(r pair.Right) bool {
+			return slices.ContainsFunc(objects, func(on string) bool {
+				return strings.HasSuffix(strings.TrimSuffix(r.Give, grantOption), " "+on+" TO "+name(other.name))
+			})
+		})
 	}
-	take := func(r right) error { return change(r, r.take, "") }
-	give := func(r right) error { return change(r, r.give, r.option) }
-	left, err := parity.Level(func() ([]right, []right, error) {
-		theirs, implied, err := t.owned(ctx, current.name)
+	left, err := pair.Level(func() ([]pair.Right, []pair.Right, error) {
+		theirs, implied, err := t.owned(ctx, current.name, other.name)
 		if err != nil {
 			return nil, nil, err
 		}
-		mine, _, err := t.owned(ctx, other.name)
+		mine, _, err := t.owned(ctx, other.name, other.name)
 		if err == nil {
-			want, err = t.read(ctx, views, current.name)
+			want, err = t.read(ctx, views, current.name, other.name)
 		}
 		if err == nil {
-			have, err = t.read(ctx, views, other.name)
+			have, err = t.read(ctx, views, other.name, other.name)
 		}
 		// The views show an owner's rights on its objects once another user has some.
 		want, have = without(append(without(want, theirs), implied...), mine), without(have, mine)
 		return want, have, err
-	}, take, give)
+	}, func(statement string) error {
+		if strange(statement) {
+			return nil
+		}
+		return t.exec(ctx, statement)
+	})
 	if err != nil {
 		return err
 	}
 	for _, r := range left {
-		more := r
-		more.option = cmp.Or(r.option, "WITH GRANT OPTION")
 		switch {
-		case r.strange() || !slices.Contains(want, r):
-			t.Request.Warn(fmt.Sprintf("the users %q and %q differ in a right that only its grantor can level: %s %s", current.name, other.name, r.give, r.option))
-		case !slices.Contains(have, more):
-			return engine.Errorf(engine.PrivilegeMissing, "give both users the same by hand", "the user %q cannot be given what %q has: %s", other.name, current.name, r.give)
+		case strange(r.Give) || !slices.Contains(want, r):
+			t.Request.Warn(fmt.Sprintf("the users %q and %q differ in a right that only its grantor can level: %s",
+				current.name, other.name, r.Give))
+		case !slices.ContainsFunc(have, func(h pair.Right) bool { return h.Give == r.Give+grantOption }):
+			return engine.Errorf(engine.PrivilegeMissing, "give both users the same by hand",
+				"the user %q cannot be given what %q has: %s", other.name, current.name, r.Give)
 		}
 	}
 	return nil

@@ -15,7 +15,7 @@ func TestNeedsFollowFromTheLogin(t *testing.T) {
 	s := newTDS(t, true)
 	m := newModel()
 	s.logins["app"], s.logins["admin"] = old, "Admin-password1"
-	m.server["app"] = append(m.server["app"], []string{"dbcreator", "", ""}, []string{"", "D", "ALTER TRACE"})
+	m.server["app"] = append(m.server["app"], []string{"dbcreator", "F", ""}, []string{"", "D", "ALTER TRACE"})
 	m.server["app"] = append(m.server["app"], []string{"", "G", "EXECUTE?NEW_CLASS"})
 	may := "0"
 	s.answer = func(sql string) ([][]string, error) {

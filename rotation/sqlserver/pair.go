@@ -105,15 +105,13 @@ func (t *target) Create(ctx context.Context, current *principal, name string) (*
 		}
 	}
 	marking := t.grantMark(current, &other)
-	_, err := t.Conn.ExecContext(ctx,
+	err := t.Secretly(ctx, "the user "+identifier(name)+" could not be created",
 		"SET XACT_ABORT ON; BEGIN TRANSACTION; "+statement+"; "+marking+"; COMMIT TRANSACTION")
+	if have := numbers(err); slices.Contains(have, 15025) || slices.Contains(have, 15023) {
+		return nil, fmt.Errorf("%w: %w", pair.ErrExists, err)
+	}
 	if err == nil {
 		t.request.Changed(marking)
-	}
-	have := numbers(err)
-	err = t.classify(ctx, "the user "+identifier(name)+" could not be created", err)
-	if slices.Contains(have, 15025) || slices.Contains(have, 15023) {
-		err = fmt.Errorf("%w: %w", pair.ErrExists, err)
 	}
 	return &other, err
 }
@@ -145,10 +143,8 @@ func (t *target) Equalize(ctx context.Context, current, other *principal) error 
 		return err
 	}
 	shares, err := t.shares(ctx, current.name, other.name)
-	for _, s := range shares {
-		if err == nil {
-			err = t.equalIn(ctx, s, other.name)
-		}
+	for i := 0; err == nil && i < len(shares); i++ {
+		err = t.equalIn(ctx, shares[i], other.name)
 	}
 	return err
 }

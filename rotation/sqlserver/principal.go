@@ -90,8 +90,7 @@ func (s *session) setPassword(ctx context.Context, p *principal, password, old s
 	if old != "" {
 		statement += " OLD_PASSWORD = " + text(old)
 	}
-	_, err := s.Conn.ExecContext(ctx, statement)
-	return s.Classify(ctx, "the password of "+identifier(p.name)+" could not be changed", err)
+	return s.Secretly(ctx, "the password of "+identifier(p.name)+" could not be changed", statement)
 }
 
 func (s *session) mayChange(ctx context.Context, p *principal) error {
@@ -101,7 +100,7 @@ func (s *session) mayChange(ctx context.Context, p *principal) error {
 	}
 	rows, err := s.Texts(ctx, "the login's rights could not be read", "SELECT COALESCE("+question+", 0)")
 	if err == nil && (len(rows) != 1 || !yes(rows[0][0])) {
-		err = engine.Errorf(engine.PrivilegeMissing, adviceGrant, "the login %q lacks %s", s.target.User, right)
+		err = engine.Errorf(engine.PrivilegeMissing, adviceGrant, "the login %q lacks %s", s.Target.User, right)
 	}
 	return err
 }

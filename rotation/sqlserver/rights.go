@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"example.com/rotator/rotation/engine"
-	"example.com/rotator/rotation/internal/parity"
+	"example.com/rotator/rotation/pair"
 )
 
 // place is where rights are granted: a database, or "" for the server.
@@ -24,7 +24,8 @@ func (p place) run(statement string) string {
 // right is a role or a permission that a principal was granted directly.
 type right struct {
 	role string // such as SERVER ROLE [r], or "" for a permission
-	// state is G for granted, W for granted with grant option, or D for denied.
+	// state is G for granted, W for granted with grant option, D for denied, or F for membership in a fixed server
+	// role, to which only members can add others.
 	// Source:
 	// https://learn.microsoft.com/sql/relational-databases/system-catalog-views/sys-database-permissions-transact-sql
 	state string
@@ -34,32 +35,34 @@ type right struct {
 // unknown begins a right that no statement can express.
 const unknown = "?"
 
-func (p place) give(r right, to string) string {
-	switch {
-	case r.role != "":
-		return p.run("ALTER " + r.role + " ADD MEMBER " + identifier(to))
-	case r.state == "D":
-		return p.run("DENY " + r.what + " TO " + identifier(to))
-	case r.state == "W":
-		return p.run("GRANT " + r.what + " TO " + identifier(to) + " WITH GRANT OPTION")
-	}
-	return p.run("GRANT " + r.what + " TO " + identifier(to))
+// unknown reports whether no statement can express the right.
+func (r right) unknown() bool {
+	kind, _, _ := strings.Cut(r.what, " ON ")
+	return strings.Contains(kind, unknown)
 }
 
-func (p place) take(r right, from string) string {
+// statements returns a user's right in the place.
+func (p place) statements(r right, user string) pair.Right {
+	user = identifier(user)
+	give, take := "GRANT "+r.what+" TO "+user, "REVOKE "+r.what+" FROM "+user
 	switch {
+	case r.unknown():
+		return pair.Right{Give: unknown + r.state + " " + r.what, Take: unknown + r.state + " " + r.what}
 	case r.role != "":
-		return p.run("ALTER " + r.role + " DROP MEMBER " + identifier(from))
+		give, take = "ALTER "+r.role+" ADD MEMBER "+user, "ALTER "+r.role+" DROP MEMBER "+user
+	case r.state == "D":
+		give = "DENY " + r.what + " TO " + user
 	case r.state == "W":
 		// The server requires CASCADE for a right with grant option; that also revokes what was passed on.
-		return p.run("REVOKE " + r.what + " FROM " + identifier(from) + " CASCADE")
+		give, take = give+" WITH GRANT OPTION", take+" CASCADE"
 	}
-	return p.run("REVOKE " + r.what + " FROM " + identifier(from))
+	return pair.Right{Give: p.run(give), Take: p.run(take)}
 }
 
 // serverRights returns a row for each role and each permission of a login. The server quotes the names.
 const serverRights = `
-SELECT N'SERVER ROLE ' + QUOTENAME(r.name), N'', N'' FROM sys.server_role_members m
+SELECT N'SERVER ROLE ' + QUOTENAME(r.name), CASE r.is_fixed_role WHEN 1 THEN N'F' ELSE N'' END, N''
+	FROM sys.server_role_members m
 	JOIN sys.server_principals r ON r.principal_id = m.role_principal_id
 	JOIN sys.server_principals l ON l.principal_id = m.member_principal_id WHERE l.name = %s
 UNION ALL SELECT N'', p.state, p.permission_name + COALESCE(CASE p.class WHEN 100 THEN N''
@@ -142,57 +145,59 @@ func (t *target) level(ctx context.Context, at place, current, other string, wan
 		return name != "" && (name == identifier(current) || name == identifier(other)) &&
 			(strings.Contains(r.what, " ON LOGIN::") || strings.Contains(r.what, " ON USER::"))
 	}
-	read := func() (wanted, have []right, err error) {
-		if wanted = slices.Clone(want); wanted == nil {
-			wanted, err = t.rights(ctx, at, current)
-		}
-		if err == nil {
-			have, err = t.rights(ctx, at, other)
-		}
-		return slices.DeleteFunc(wanted, between), slices.DeleteFunc(have, between), err
-	}
-	differ := func(r right) error {
-		return engine.Errorf(engine.PrivilegeMissing, "grant both the same by hand, or let the superuser grant it",
-			"%q and %q differ in %s in %q", current, other, cmp.Or(r.role, r.state+" "+r.what), cmp.Or(at, "master"))
-	}
-	change := func(statement func(right, string) string) func(right) error {
-		return func(r right) error {
-			if strings.Contains(r.what, unknown) {
-				return differ(r)
+	others := func(rights []right) (all []pair.Right) {
+		for _, r := range rights {
+			if !between(r) {
+				all = append(all, at.statements(r, other))
 			}
-			return t.Change(ctx, t.request, statement(r, other))
 		}
+		return all
 	}
-	left, err := parity.Level(read, change(at.take), change(at.give))
+	differ := func(what string) error {
+		return engine.Errorf(engine.PrivilegeMissing, "grant both the same by hand, or let the superuser grant it",
+			"%q and %q differ in %q: %s", current, other, cmp.Or(at, "master"), what)
+	}
+	left, err := pair.Level(func() ([]pair.Right, []pair.Right, error) {
+		theirs, err := want, error(nil)
+		if want == nil {
+			theirs, err = t.rights(ctx, at, current)
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		mine, err := t.rights(ctx, at, other)
+		return others(theirs), others(mine), err
+	}, func(statement string) error {
+		if strings.HasPrefix(statement, unknown) {
+			return differ(statement)
+		}
+		return t.Change(ctx, t.request, statement)
+	})
 	if err == nil && len(left) > 0 {
-		err = differ(left[0])
+		err = differ(left[0].Give)
 	}
 	return err
 }
 
 func (s *session) home(p *principal) place {
 	if p.contained {
-		return place(s.target.Database)
+		return place(s.Target.Database)
 	}
 	return server
 }
 
-// Needs returns what the superuser's login needs; a login may change its own password without any permission. The
-// current login reads its databases, roles and permissions from the server.
+// grants adds what the superuser's login needs. The current login reads its databases, roles and permissions from the
+// server.
 // Source: https://learn.microsoft.com/en-us/sql/t-sql/statements/alter-login-transact-sql#permissions,
 // https://learn.microsoft.com/en-us/sql/t-sql/statements/alter-server-role-transact-sql#permissions
 // and https://learn.microsoft.com/en-us/sql/t-sql/statements/grant-server-permissions-transact-sql#permissions
-func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) error {
-	if !r.Superuser {
-		n.Note = "none: a login may change its own password"
-		return nil
-	}
-	s, err := e.connect(ctx, r.Current)
+func (e *Engine) grants(ctx context.Context, r *engine.Request, n *engine.Needs) error {
+	s, err := e.Login(ctx, r.Current)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	p, err := s.existing(ctx, s.target.User)
+	p, err := s.existing(ctx, s.Target.User)
 	if err != nil {
 		return err
 	}
@@ -202,7 +207,7 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	}
 	if p.contained {
 		n.Note = "the superuser is a user of this database; if it is a login, run CREATE USER … FOR LOGIN first"
-		grant(s.target.Database, "ALTER ROLE [db_owner] ADD MEMBER %s", login)
+		grant(s.Target.Database, "ALTER ROLE [db_owner] ADD MEMBER %s", login)
 		return nil
 	}
 	grant("master", "GRANT ALTER ANY LOGIN TO %s", login)
@@ -216,12 +221,12 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	}
 	for _, one := range rights {
 		switch {
-		case slices.Contains(fixedRoles, one.role):
+		case one.state == "F":
 			grant("master", "ALTER %s ADD MEMBER %s", one.role, login)
 		case one.role != "":
 			grant("master", "GRANT ALTER ON %s TO %s", strings.Replace(one.role, " [", "::[", 1), login)
 		case one.what == "CONNECT SQL" && one.state == "G": // every login has it
-		case strings.Contains(one.what, unknown): // the rotation refuses to copy it
+		case one.unknown(): // the rotation refuses to copy it
 		case one.state == "D":
 			n.Note = "deny the second login by hand what the first is denied: that requires CONTROL SERVER"
 		default:
@@ -247,12 +252,6 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	}
 	return nil
 }
-
-// fixedRoles are the server's fixed roles, to which only members can add others.
-// Source: https://learn.microsoft.com/en-us/sql/relational-databases/security/authentication-access/server-level-roles
-var fixedRoles = []string{"SERVER ROLE [sysadmin]", "SERVER ROLE [serveradmin]", "SERVER ROLE [securityadmin]",
-	"SERVER ROLE [processadmin]", "SERVER ROLE [setupadmin]", "SERVER ROLE [bulkadmin]", "SERVER ROLE [diskadmin]",
-	"SERVER ROLE [dbcreator]"}
 
 type database struct {
 	place
@@ -336,20 +335,17 @@ func (t *target) missed(ctx context.Context, closed []string) error {
 			": the second login gets nothing there")
 		return nil
 	}
-	s, err := t.engine.connect(ctx, t.request.Proofs[i])
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	theirs, err := s.databases(ctx)
-	for _, d := range theirs {
-		if d.open && slices.Contains(closed, string(d.place)) {
-			return engine.Errorf(engine.PrivilegeMissing, "create the superuser in it, with the role db_owner",
-				"the login %q can open the database %q, but the superuser %q cannot",
-				s.target.User, d.place, t.session.target.User)
+	return t.engine.With(ctx, t.request.Proofs[i], func(s *session) error {
+		theirs, err := s.databases(ctx)
+		for _, d := range theirs {
+			if d.open && slices.Contains(closed, string(d.place)) {
+				return engine.Errorf(engine.PrivilegeMissing, "create the superuser in it, with the role db_owner",
+					"the login %q can open the database %q, but the superuser %q cannot",
+					s.Target.User, d.place, t.Target.User)
+			}
 		}
-	}
-	return err
+		return err
+	})
 }
 
 // untrapped refuses a database with a DDL trigger that would run as the superuser: a user that may create triggers

@@ -3,6 +3,7 @@ package sqlserver
 import (
 	"context"
 	"crypto/tls"
+	"database/sql/driver"
 	"errors"
 	"net"
 	"time"
@@ -19,23 +20,13 @@ import (
 type session struct {
 	*sqlsession.Session
 	engine *Engine
-	target engine.Target
 }
 
 // noTLS is the driver's whole text for a server without TLS; a part could be a database's name in another message.
-const noTLS = "server does not support encryption"
+func noTLS(err error) bool { return errtree.Is(err, "server does not support encryption") }
 
-// connect logs in. Only the server's answer leads to LoginRefused.
-func (e *Engine) connect(ctx context.Context, v engine.Value) (*session, error) {
-	t, err := parse(v)
-	if err != nil {
-		return nil, err
-	}
-	s := &session{engine: e, target: t}
-	for i, config := range e.tls.Attempts(t) {
-		if i > 0 && !errtree.Is(err, noTLS) {
-			break
-		}
+func (e *Engine) connect(ctx context.Context, t engine.Target) (*session, error) {
+	connect := func(ctx context.Context, config *tls.Config) (driver.Conn, error) {
 		cfg := msdsn.Config{
 			Host: t.Host, Port: uint64(t.Port), Database: t.Database, User: t.User, Password: t.Password,
 			AppName: "rotator", Protocols: []string{"tcp"}, DialTimeout: -1, DisableRetry: true, NoTraceID: true,
@@ -50,11 +41,10 @@ func (e *Engine) connect(ctx context.Context, v engine.Value) (*session, error) 
 		}
 		connector := mssql.NewConnectorConfig(cfg)
 		connector.Dialer = dialer{ctx, t.Host}
-		if s.Session, err = sqlsession.Open(ctx, connector.Connect, s.classify); err == nil {
-			return s, nil
-		}
+		return connector.Connect(ctx)
 	}
-	return nil, s.classify(ctx, "no login at "+t.Address(), err)
+	s, err := messages.Open(ctx, e.tls, t, noTLS, connect)
+	return &session{s, e}, err
 }
 
 // dialer opens connections that end with their call, as the driver checks its context only between messages, if at all.
@@ -83,13 +73,22 @@ func numbers(err error) (all []int) {
 	return all
 }
 
+// read also takes a failed verification out of the driver's own errors.
+func read(err error) (codes []int, shown error) {
+	codes = numbers(err)
+	if certificate, ok := errors.AsType[*tls.CertificateVerificationError](err); ok && codes == nil {
+		err = certificate
+	}
+	return codes, err
+}
+
 const adviceGrant = "grant the login the rights that the engine's documentation page lists"
 
-// meanings explain known messages, of which the first counts; all others are TargetFailed. A disabled, locked or
-// expired login is not LoginRefused, because no other password would change the answer.
+// messages explains known messages. A disabled, locked or expired login is not LoginRefused, because no other password
+// would change the answer.
 // Source: https://learn.microsoft.com/en-us/sql/relational-databases/errors-events/database-engine-events-and-errors
 // and https://learn.microsoft.com/en-us/sql/relational-databases/errors-events/mssqlserver-18456-database-engine-error
-var meanings = []sqlsession.Meaning{
+var messages = sqlsession.Server{Read: read, Meanings: []sqlsession.Meaning{
 	sqlsession.Means(engine.InvalidSecret,
 		"correct the field dbname, bring the database online, or create a user in it for the login", 4060, 4063, 911),
 	sqlsession.Means(engine.PrivilegeMissing, "give the login a default database that it can open", 4064),
@@ -114,32 +113,4 @@ var meanings = []sqlsession.Meaning{
 	sqlsession.Means(engine.TargetFailed, "name the writer in the secret's host, or set the database READ_WRITE", 3906),
 	sqlsession.Means(engine.TargetFailed, "name the writer in the secret's host, not a secondary replica", 976, 978),
 	sqlsession.Means(engine.Locked, "wait for the transaction that sys.dm_tran_locks shows to end", 1222, 1205),
-}
-
-func (s *session) classify(ctx context.Context, what string, err error) error {
-	if err == nil {
-		return nil
-	}
-	have := numbers(err)
-	if known := sqlsession.Explain(meanings, have, what, err); known != nil {
-		return known
-	}
-	if have == nil {
-		if errtree.Is(err, noTLS) {
-			return engine.Errorf(engine.TLSFailed,
-				`enable TLS on the server, or set "ssl": false in the secret to send passwords in plain text`,
-				"%s does not offer TLS", s.target.Address())
-		}
-		// The connection of an ended call is closed while the driver uses it.
-		if over := ctx.Err(); over != nil {
-			err = errors.Join(over, err)
-		}
-		if certificate, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-			err = certificate
-		}
-		if e := engine.NetworkError(s.target, err); e != nil {
-			return e
-		}
-	}
-	return engine.Errorf(engine.TargetFailed, "see the server's message and log", "%s: %w", what, err)
-}
+}}

@@ -685,9 +685,32 @@ func TestRightThatNoStatementExpressesStopsTheRotation(t *testing.T) {
 	m.databases["shop"]["app"] = append(m.databases["shop"]["app"], []string{"", "G", "EXECUTE?NEW_CLASS"})
 	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""),
 		Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
-	want(t, engine.PrivilegeMissing, newEngine(t).Set(enginetest.Within(t), r))
+	for _, other := range [][]string{nil, {"", "D", "EXECUTE?NEW_CLASS"}} { // lacks it, or is denied it
+		if other != nil {
+			m.databases["shop"]["app_clone"] = append(m.databases["shop"]["app_clone"], other)
+		}
+		want(t, engine.PrivilegeMissing, newEngine(t).Set(enginetest.Within(t), r))
+	}
 	if s.logins["app_clone"] == new1 {
 		t.Error("the password was set anyway")
+	}
+}
+
+// A question mark marks what no statement expresses, but can also be part of a name.
+func TestRightOnANameWithAQuestionMarkIsCopied(t *testing.T) {
+	s := newTDS(t, true)
+	m := newModel()
+	s.logins["admin"], s.logins["app_clone"] = "Admin-password1", ""
+	s.answer = m.answer
+	right := []string{"", "G", "SELECT ON OBJECT::[dbo].[really?]"}
+	m.databases["shop"]["app"] = append(m.databases["shop"]["app"], right)
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""),
+		Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
+	want(t, "", newEngine(t).Set(enginetest.Within(t), r))
+	if got := m.databases["shop"]["app_clone"]; !slices.ContainsFunc(got, func(r []string) bool {
+		return slices.Equal(r, right)
+	}) {
+		t.Errorf("app_clone has %q", got)
 	}
 }
 
@@ -697,10 +720,10 @@ func TestMalformedValueIsRefused(t *testing.T) {
 		`{"host":"h","username":"app","password":"` + strings.Repeat("x", 129) + `"}`,
 		`{"host":"h","username":"` + strings.Repeat("x", 129) + `","password":"p"}`,
 		`{"host":"h","username":"app","password":"p","dbname":"a\tb"}`, `{}`} {
-		_, err := parse(engine.StringValue(v))
+		_, err := New(engine.TLSPolicy{}).Parse(engine.StringValue(v))
 		want(t, engine.InvalidSecret, err)
 	}
-	target, err := parse(engine.StringValue(`{"host":"h","username":"app","password":"` + strings.Repeat("ü", 128) +
+	target, err := New(engine.TLSPolicy{}).Parse(engine.StringValue(`{"host":"h","username":"app","password":"` + strings.Repeat("ü", 128) +
 		`","dbname":null}`))
 	if err != nil || target.Port != 1433 || target.Database != "master" {
 		t.Errorf("%v, %v", target, err)
@@ -743,7 +766,7 @@ func FuzzNamesAndPasswordsArriveUnchanged(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, name, password, before string) {
 		v := engine.StringValue(`{"host":"h"}`).With("username", name).With("password", password).With("dbname", before)
-		target, err := parse(v)
+		target, err := New(engine.TLSPolicy{}).Parse(v)
 		if err != nil || !utf8.ValidString(name+password+before) || before == "" {
 			return // refused with an error, or JSON cannot hold it
 		}

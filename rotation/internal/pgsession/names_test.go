@@ -56,7 +56,7 @@ func FuzzElementsAreTheServers(f *testing.F) {
 		if strings.ContainsRune(text, 0) || !utf8.ValidString(text) {
 			return // no text of the server
 		}
-		rows, err := s.Query(t.Context(), 2, "SELECT ARRAY[$1, 'x', $1]::text[], ARRAY[]::text[]", text)
+		rows, err := s.Query(t.Context(), "the arrays", 2, "SELECT ARRAY[$1, 'x', $1]::text[], ARRAY[]::text[]", text)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -83,21 +83,12 @@ func Dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, begin s
 	return nil, s.Classify("no login at "+t.Address(), err)
 }
 
-// speaks reports whether a server that offers no TLS answers the request for it as PostgreSQL does: the
+// speaks reports whether a server that offers no TLS answers the request for it as PostgreSQL does, or not at all: the
 // driver takes any answer but S for a refusal.
 // Source: https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL
 func speaks(ctx context.Context, t engine.Target) bool {
-	conn, err := boundconn.Dial(ctx, "tcp", t.Address())
-	if err != nil {
-		return true // not known
-	}
-	defer conn.Close()
 	request, _ := (&pgproto3.SSLRequest{}).Encode(nil) // never fails
-	answer := make([]byte, 1)
-	if _, err = conn.Write(request); err == nil {
-		_, err = io.ReadFull(conn, answer)
-	}
-	return err == nil && strings.Contains("NSE", string(answer))
+	return strings.Contains("NSE", string(boundconn.Ask(ctx, "tcp", t.Address(), request, 1)))
 }
 
 // Version returns the server's version as it reports it, such as "17.2 (Debian 17.2-1)".
@@ -109,6 +100,9 @@ func (s *Session) At(ctx context.Context, database string) (*Session, error) {
 	t.Database = database
 	return Dial(ctx, s.policy, t, s.begin)
 }
+
+// User returns who logged in.
+func (s *Session) User() string { return s.Target.User }
 
 // Close closes the connection without waiting long for a hung server.
 func (s *Session) Close() {
@@ -144,7 +138,7 @@ func (s *Session) Transaction(ctx context.Context, r *engine.Request, rehearsal 
 		case err == nil && !rehearsal:
 			err = w.commit(ctx)
 		case s.Conn.TxStatus() != 'I': // idle
-			_ = s.Exec(ctx, "ROLLBACK")
+			_ = s.Exec(ctx, "", "ROLLBACK")
 		}
 		if try == 7 || !slices.Contains([]string{"XX000", "40001", "40P01", "23505", "42710"}, Code(err)) {
 			return err
@@ -158,21 +152,21 @@ func (s *Session) Transaction(ctx context.Context, r *engine.Request, rehearsal 
 }
 
 func (w *Work) start(ctx context.Context) error {
-	return w.Classify("cannot begin a transaction", w.Exec(ctx, "BEGIN READ WRITE; "+w.begin))
+	return w.Exec(ctx, "cannot begin a transaction", "BEGIN READ WRITE; "+w.begin)
 }
 
 func (w *Work) commit(ctx context.Context) error {
 	if w.Conn.TxStatus() == 'E' { // COMMIT would succeed, and roll back
 		return engine.Errorf(engine.TargetFailed, "report this as a defect", "the transaction failed before its end")
 	}
-	err := w.Exec(ctx, "COMMIT")
-	if err == nil {
-		for _, report := range w.reports {
-			report()
-		}
-		w.reports = nil
+	if err := w.Exec(ctx, "the change could not be committed", "COMMIT"); err != nil {
+		return err
 	}
-	return w.Classify("the change could not be committed", err)
+	for _, report := range w.reports {
+		report()
+	}
+	w.reports = nil
+	return nil
 }
 
 // Save commits what was done so far and begins another transaction.
@@ -183,19 +177,20 @@ func (w *Work) Save(ctx context.Context) error {
 	return w.start(ctx)
 }
 
-// Exec runs statements that have no rows.
-func (s *Session) Exec(ctx context.Context, statements string) error {
+// Exec runs statements that have no rows. what describes them in errors.
+func (s *Session) Exec(ctx context.Context, what, statements string) error {
 	_, err := s.Conn.Exec(ctx, statements).ReadAll()
-	return err
+	return s.Classify(what, err)
 }
 
 // errUnexpected is the error of an answer that does not fit its query, which only a hostile server sends.
 var errUnexpected = errors.New("the server's answer does not fit the query")
 
 // Query returns the rows of a query, each with the given number of columns, in the server's text form, NULL
-// as "". The server infers the types of the arguments. No statement is prepared: a pooler in front of the
-// server may not support that.
-func (s *Session) Query(ctx context.Context, columns int, query string, args ...any) (rows [][]string, err error) {
+// as "". what describes the query in errors. The server infers the types of the arguments. No statement is
+// prepared: a pooler in front of the server may not support that.
+func (s *Session) Query(ctx context.Context, what string, columns int, query string, args ...any) ([][]string, error) {
+	var rows [][]string
 	var values [][]byte
 	for _, a := range args {
 		values = append(values, fmt.Append([]byte{}, a)) // nil would be NULL
@@ -203,7 +198,7 @@ func (s *Session) Query(ctx context.Context, columns int, query string, args ...
 	result := s.Conn.ExecParams(ctx, query, values, nil, nil, nil).Read()
 	for _, values := range result.Rows {
 		if len(values) != columns {
-			return nil, errUnexpected
+			return nil, s.Classify(what, errUnexpected)
 		}
 		row := make([]string, columns)
 		for i, v := range values {
@@ -211,16 +206,16 @@ func (s *Session) Query(ctx context.Context, columns int, query string, args ...
 		}
 		rows = append(rows, row)
 	}
-	return rows, result.Err
+	return rows, s.Classify(what, result.Err)
 }
 
-// Texts returns the first column of a query's rows. what describes the query in errors.
+// Texts returns the first column of a query's rows.
 func (s *Session) Texts(ctx context.Context, what, query string, args ...any) (column []string, err error) {
-	rows, err := s.Query(ctx, 1, query, args...)
+	rows, err := s.Query(ctx, what, 1, query, args...)
 	for _, row := range rows {
 		column = append(column, row[0])
 	}
-	return column, s.Classify(what, err)
+	return column, err
 }
 
 // Text returns the text of a query that has one row with one column.

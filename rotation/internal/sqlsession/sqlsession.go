@@ -4,20 +4,45 @@ package sqlsession
 
 import (
 	"context"
+	"crypto/tls"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"example.com/rotator/rotation/engine"
 )
 
-// Session is one connection. Classify gives an error its cause and advice, and returns nil for nil.
+// Server is what an engine knows about its server's errors.
+type Server struct {
+	// Read returns the codes of the server's messages in an error, and the error to show.
+	Read     func(error) (codes []int, shown error)
+	AtLogin  []Meaning // what counts only at a login, and then first
+	Meanings []Meaning // the first that fits counts; all other errors are TargetFailed
+}
+
+// Meaning is what some messages of a server mean for a rotation.
+type Meaning struct {
+	codes  []int
+	cause  engine.Cause
+	advice string
+}
+
+// Means returns the meaning of the messages with the given codes.
+func Means(cause engine.Cause, advice string, codes ...int) Meaning {
+	return Meaning{codes, cause, advice}
+}
+
+// Session is one connection.
 type Session struct {
-	Conn     *sql.Conn
-	Classify func(ctx context.Context, what string, err error) error
-	db       *sql.DB
+	Conn   *sql.Conn
+	Target engine.Target
+	server Server
+	db     *sql.DB
 }
 
 // connector connects for database/sql.
@@ -29,17 +54,28 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) { return c(
 // Driver returns nil: database/sql only passes it on to its callers.
 func (c connector) Driver() driver.Driver { return nil }
 
-// Open connects with a driver. Its error is not classified.
-func Open(ctx context.Context, connect func(context.Context) (driver.Conn, error),
-	classify func(context.Context, string, error) error) (*Session, error) {
-	s := &Session{db: sql.OpenDB(connector(connect)), Classify: classify}
-	var err error
-	if s.Conn, err = s.db.Conn(ctx); err != nil {
+// Open logs in with a driver, in plain text only if the policy allows that and noTLS recognizes the
+// server's answer.
+func (server Server) Open(ctx context.Context, policy engine.TLSPolicy, t engine.Target, noTLS func(error) bool,
+	connect func(context.Context, *tls.Config) (driver.Conn, error)) (*Session, error) {
+	s := &Session{Target: t, server: server}
+	for _, config := range policy.Attempts(t) {
+		s.db = sql.OpenDB(connector(func(ctx context.Context) (driver.Conn, error) { return connect(ctx, config) }))
+		var err error
+		if s.Conn, err = s.db.Conn(ctx); err == nil {
+			return s, nil
+		}
 		s.db.Close()
-		return nil, err
+		if config == nil || !noTLS(err) {
+			return nil, s.classify(ctx, slices.Concat(server.AtLogin, server.Meanings), "no login at "+t.Address(), err)
+		}
 	}
-	return s, nil
+	return nil, engine.Errorf(engine.TLSFailed, `enable TLS on the server, correct the port, or set "ssl": false in the `+
+		"secret to send passwords in plain text", "%s does not offer TLS", t.Address())
 }
+
+// User returns who logged in.
+func (s *Session) User() string { return s.Target.User }
 
 // Close closes the connection.
 func (s *Session) Close() {
@@ -49,8 +85,13 @@ func (s *Session) Close() {
 
 // Exec runs a statement that must not contain a password, because the error quotes it.
 func (s *Session) Exec(ctx context.Context, statement string) error {
+	return s.Secretly(ctx, statement, statement)
+}
+
+// Secretly runs a statement that the error does not quote; what describes it.
+func (s *Session) Secretly(ctx context.Context, what, statement string) error {
 	_, err := s.Conn.ExecContext(ctx, statement)
-	return s.Classify(ctx, statement, err)
+	return s.Classify(ctx, what, err)
 }
 
 // Bound runs a statement that limits lock waits to what is left of the call, in whole units. A
@@ -100,24 +141,34 @@ func (s *Session) Texts(ctx context.Context, what, query string, args ...any) ([
 	return all, s.Classify(ctx, what, err)
 }
 
-// Meaning is what some messages of a server mean for a rotation.
-type Meaning struct {
-	codes  []int
-	cause  engine.Cause
-	advice string
+// Classify gives an error its cause and advice, and returns an *engine.Error or nil unchanged.
+func (s *Session) Classify(ctx context.Context, what string, err error) error {
+	return s.classify(ctx, s.server.Meanings, what, err)
 }
 
-// Means returns the meaning of the messages with the given codes.
-func Means(cause engine.Cause, advice string, codes ...int) Meaning {
-	return Meaning{codes, cause, advice}
-}
-
-// Explain returns the error for the first of the meanings that one of the codes has, or nil.
-func Explain(meanings []Meaning, codes []int, what string, err error) error {
+func (s *Session) classify(ctx context.Context, meanings []Meaning, what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*engine.Error](err); ok {
+		return e
+	}
+	codes, err := s.server.Read(err)
 	for _, m := range meanings {
 		if slices.ContainsFunc(m.codes, func(c int) bool { return slices.Contains(codes, c) }) {
 			return engine.Errorf(m.cause, m.advice, "%s: %w", what, err)
 		}
 	}
-	return nil
+	if codes == nil {
+		// The connection of an ended call is closed while the driver uses it.
+		if over := ctx.Err(); over != nil {
+			err = errors.Join(over, err)
+		} else if strings.Contains(err.Error(), "use of closed network connection") {
+			err = errors.Join(io.ErrUnexpectedEOF, err)
+		}
+		if e := engine.NetworkError(s.Target, err); e != nil {
+			return e
+		}
+	}
+	return engine.Errorf(engine.TargetFailed, "see the server's message and log", "%s: %w", what, err)
 }

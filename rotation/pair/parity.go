@@ -1,0 +1,48 @@
+package pair
+
+import "slices"
+
+// Right is a right as the statements that give it to a user and take it away.
+type Right struct{ Give, Take string }
+
+// Level makes one user's rights equal to another's, for engines whose server cannot let one user act
+// as another. It reads the rights that the user should have and those that it has, takes what is
+// extra, gives what is missing, and reads again. It returns the rights in which the two still differ.
+// If nothing differs, it reads only once.
+//
+// Extra rights go first: a right with a grant option that it should not have is given again without
+// it. There are two rounds, because some servers take more than requested, such as the rights on
+// all columns of a table. A right that is still there is not taken again, because that would also
+// take what was given since.
+func Level(read func() (want, have []Right, err error), run func(statement string) error) (left []Right, err error) {
+	var taken []string
+	for round := 0; ; round++ {
+		want, have, err := read()
+		if err != nil {
+			return nil, err
+		}
+		extra, missing := beyond(have, want), beyond(want, have)
+		if round == 2 || len(extra)+len(missing) == 0 {
+			return append(extra, missing...), nil
+		}
+		var statements []string
+		for _, r := range extra {
+			if !slices.Contains(taken, r.Take) {
+				taken, statements = append(taken, r.Take), append(statements, r.Take)
+			}
+		}
+		for _, r := range missing {
+			statements = append(statements, r.Give)
+		}
+		for _, s := range statements {
+			if err := run(s); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// beyond returns what is in all but not in some.
+func beyond(all, some []Right) []Right {
+	return slices.DeleteFunc(slices.Clone(all), func(r Right) bool { return slices.Contains(some, r) })
+}
