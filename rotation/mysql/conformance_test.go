@@ -29,7 +29,7 @@ type harness struct {
 func TestEngine(t *testing.T) {
 	for _, system := range slices.Sorted(maps.Keys(systems)) {
 		for _, kind := range []string{"single", "overlap", "superuser", "alternating", "rds"} {
-			t.Run(system+"/"+kind, func(t *testing.T) {
+			t.Run(system+" "+kind, func(t *testing.T) {
 				t.Parallel()
 				enginetest.Run(t, func(t *testing.T) enginetest.Harness {
 					o := testserver.MySQLOptions{AllowPlaintext: true}
