@@ -287,9 +287,8 @@ func TestGrantsOfMariaDB(t *testing.T) {
 	grantsOfMySQL(t, "mariadb", testserver.SharedMariaDB(t, testserver.MySQLOptions{}), 3, 4, 1)
 }
 
-// TestGrantsOfStrictMariaDB: if the server accepts no hashes, the login needs UPDATE, and does not need
-// CREATE USER for an existing user. The engine refuses if the general log is on, since it would hold the
-// password.
+// TestGrantsOfStrictMariaDB: if the server accepts no hashes, the login needs UPDATE, and does not need CREATE USER for
+// an existing user. The engine refuses if the general log is on, since it would hold the password.
 func TestGrantsOfStrictMariaDB(t *testing.T) {
 	server := testserver.MariaDB(t, testserver.MySQLOptions{})
 	db := server.Connect(t, "")

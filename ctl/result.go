@@ -56,8 +56,7 @@ type verdict struct {
 	code int
 }
 
-// report prints the findings of a command: as text each row when it is found, as JSON one object at the
-// end.
+// report prints the findings of a command: as text each row when it is found, as JSON one object at the end.
 type report struct {
 	outcome
 	*screen
@@ -113,8 +112,7 @@ func (r *report) unfold() {
 	r.row(f)
 }
 
-// end prints as JSON the object, or the outcome if it is nil, and as text the verdict. The error has the
-// exit code.
+// end prints as JSON the object, or the outcome if it is nil, and as text the verdict. The error has the exit code.
 func (r *report) end(object any, text string) error {
 	if r.ctx.Err() != nil {
 		return r.ctx.Err()

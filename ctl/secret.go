@@ -111,8 +111,7 @@ func (v *view) names(prefix string) (names []string) {
 	return names
 }
 
-// connect creates the client for Secrets Manager. Credentials, region and endpoint are those of any
-// AWS tool.
+// connect creates the client for Secrets Manager. Credentials, region and endpoint are those of any AWS tool.
 func (v *view) connect(ctx context.Context) error {
 	options := []func(*config.LoadOptions) error{
 		// Every warning of the SDK is also in an error, or does not matter to an operator.
@@ -237,8 +236,7 @@ func awsError(ctx context.Context, what, secret string, err error) error {
 	return engine.Errorf(cause, advice, "%s: %w", what, awserror.Brief(err))
 }
 
-// newRotator returns a rotator that is configured by the environment, as the function's is. Call connect
-// first.
+// newRotator returns a rotator that is configured by the environment, as the function's is. Call connect first.
 func (v *view) newRotator() (*rotation.Rotator, error) {
 	log := slog.New(slog.DiscardHandler)
 	if v.verbose {

@@ -99,8 +99,7 @@ func occurred(t *testing.T) (events map[string]map[string]any, arns map[string]s
 	return events, arns
 }
 
-// matches evaluates an event pattern as EventBridge does, but only exact values; any other operator
-// is an error.
+// matches evaluates an event pattern as EventBridge does, but only exact values; any other operator is an error.
 // Source: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-event-patterns.html
 func matches(pattern, event any) (bool, error) {
 	switch p := pattern.(type) {

@@ -115,8 +115,7 @@ func ofType(t *testing.T, template map[string]any, kind string) map[string]any {
 	return found[0]
 }
 
-// substituted rewrites the CDK's joins and references in the form of Fn::Sub, as template.yaml has
-// them.
+// substituted rewrites the CDK's joins and references in the form of Fn::Sub, as template.yaml has them.
 func substituted(x any) any {
 	m, ok := x.(map[string]any)
 	if !ok {

@@ -89,8 +89,7 @@ var given = map[string]string{
 	"DirectoryArns":        "arn:aws:ds:us-east-1:123456789012:directory/d-0123456789",
 }
 
-// resolve evaluates a template as CloudFormation would, with its parameters from given and with
-// more.
+// resolve evaluates a template as CloudFormation would, with its parameters from given and with more.
 func resolve(t *testing.T, name string, more map[string]string) map[string]cfn.Resource {
 	t.Helper()
 	parameters := load(t, name)["Parameters"].(map[string]any)
@@ -192,8 +191,7 @@ func causeAlarms(t *testing.T) map[string][]string {
 	return out
 }
 
-// TestEveryCauseHasAnAlarm: exactly one, and no alarm watches a cause that the function does not
-// report.
+// TestEveryCauseHasAnAlarm: exactly one, and no alarm watches a cause that the function does not report.
 func TestEveryCauseHasAnAlarm(t *testing.T) {
 	template, err := os.ReadFile("monitoring.yaml")
 	if err != nil {
@@ -306,8 +304,7 @@ func TestParametersAreUsed(t *testing.T) {
 	}
 }
 
-// TestTemplateForProduction: what a platform team needs to set is there, and the alarms notify
-// somebody.
+// TestTemplateForProduction: what a platform team needs to set is there, and the alarms notify somebody.
 func TestTemplateForProduction(t *testing.T) {
 	function := resource(t, "RotatorFunction")
 	for _, property := range []string{
@@ -503,8 +500,7 @@ func takesNoARN(all []map[string]any, s map[string]any, action string) bool {
 	return false
 }
 
-// TestRoleOfAnotherAccountMayWhatTheFunctionMay: engines use the role, if there is one, for all
-// their calls.
+// TestRoleOfAnotherAccountMayWhatTheFunctionMay: engines use the role, if there is one, for all their calls.
 func TestRoleOfAnotherAccountMayWhatTheFunctionMay(t *testing.T) {
 	role := make(map[string]map[string]any)
 	ours := everything(t)

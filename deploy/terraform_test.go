@@ -174,10 +174,9 @@ func TestTerraformNamesResolve(t *testing.T) {
 	}
 }
 
-// TestTerraformHasTheTemplatesParameters: the same names and defaults as the parameters of
-// template.yaml and services.yaml. Exceptions are the function's name, the settings, which are an
-// object, the zip and its architecture, which SAM builds itself, and the accounts, which
-// CloudFormation cannot loop over.
+// TestTerraformHasTheTemplatesParameters: the same names and defaults as the parameters of template.yaml and
+// services.yaml. Exceptions are the function's name, the settings, which are an object, the zip and its architecture,
+// which SAM builds itself, and the accounts, which CloudFormation cannot loop over.
 func TestTerraformHasTheTemplatesParameters(t *testing.T) {
 	want := map[string]string{"name": "rotator", "zip": "none", "architecture": "x86_64", "secretsaccountids": "[]"}
 	for _, template := range []string{"../template.yaml", "services.yaml"} {
@@ -216,8 +215,7 @@ func TestTerraformHasTheTemplatesParameters(t *testing.T) {
 	}
 }
 
-// TestTerraformHasTheTemplatesVariables: the function gets the same environment, except the
-// simulator's endpoints.
+// TestTerraformHasTheTemplatesVariables: the function gets the same environment, except the simulator's endpoints.
 func TestTerraformHasTheTemplatesVariables(t *testing.T) {
 	want := make(map[string]string)
 	for name, value := range variables(t) {
@@ -301,9 +299,8 @@ func templatePermissions(all []map[string]any) map[string]string {
 	return out
 }
 
-// TestTerraformHasTheTemplatesPermissions: the same actions under the same conditions, and no more,
-// for the function and for the role in other accounts. The modules' own tests check the values of
-// conditions and resources.
+// TestTerraformHasTheTemplatesPermissions: the same actions under the same conditions, and no more, for the function
+// and for the role in other accounts. The modules' own tests check the values of conditions and resources.
 func TestTerraformHasTheTemplatesPermissions(t *testing.T) {
 	want := templatePermissions(append(statements(everything(t)["RotatorFunctionRole"].Properties["Policies"]),
 		services(t, nil)...))

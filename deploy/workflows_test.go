@@ -57,8 +57,7 @@ func workflows(t *testing.T) map[string]workflow {
 	return out
 }
 
-// TestActionsArePinned to a commit, because a tag can be moved, with the version in a comment for
-// people.
+// TestActionsArePinned to a commit, because a tag can be moved, with the version in a comment for people.
 func TestActionsArePinned(t *testing.T) {
 	pinned := regexp.MustCompile(`^[\w.-]+/[\w./-]+@[0-9a-f]{40}$`)
 	hashes := make(map[string]string)
@@ -113,8 +112,7 @@ func TestWorkflowsMayDoLittle(t *testing.T) {
 				if strings.HasPrefix(s.Uses, "actions/checkout@") && s.With["persist-credentials"] != false {
 					t.Errorf("%s, job %s: the token stays in the checkout", name, job)
 				}
-				// Text that others can choose, such as a branch name, must not become part of a
-				// command.
+				// Text that others can choose, such as a branch name, must not become part of a command.
 				if strings.Contains(s.Run, "${{ github.") || strings.Contains(s.Run, "secrets.") {
 					t.Errorf("%s, job %s: a command contains an expression: %s", name, job, s.Run)
 				}
@@ -181,8 +179,7 @@ func TestWorkflowsDoTheirWork(t *testing.T) {
 	}
 }
 
-// TestCIRunsWhereItWasTried: all tests run on the Debian that scripts/deps.sh needs, and none is
-// skipped silently.
+// TestCIRunsWhereItWasTried: all tests run on the Debian that scripts/deps.sh needs, and none is skipped silently.
 func TestCIRunsWhereItWasTried(t *testing.T) {
 	job := workflows(t)["ci.yml"].Jobs["test"]
 	if !regexp.MustCompile(`^debian:bookworm(@sha256:[0-9a-f]{64})?$`).MatchString(job.Container.Image) {

@@ -14,8 +14,7 @@ import (
 	"example.com/rotator/rotation/rabbitmq"
 )
 
-// refusing has the Kind of an engine and a target that refuses everything, and records the values
-// it is shown.
+// refusing has the Kind of an engine and a target that refuses everything, and records the values it is shown.
 type refusing struct {
 	engine.Engine
 	shown []engine.Value

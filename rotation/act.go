@@ -48,10 +48,9 @@ func (r *run) genuine(do action) action {
 	}
 }
 
-// asSuperuser calls do with the first superuser credential that the target accepts. If the engine
-// finds a second user that it cannot tell to be the secret's, one attempt is made to prove it by
-// the secret's other versions, but only if AWSCURRENT's user is also proved. Otherwise the owner of
-// one user would be given the rights of the other.
+// asSuperuser calls do with the first superuser credential that the target accepts. If the engine finds a second user
+// that it cannot tell to be the secret's, one attempt is made to prove it by the secret's other versions, but only if
+// AWSCURRENT's user is also proved. Otherwise the owner of one user would be given the rights of the other.
 func (r *run) asSuperuser(ctx context.Context, req *engine.Request, do action) (Credential, error) {
 	attempt := func() (Credential, error) { return r.climb(ctx, r.superusers(ctx, req), as(req, do)) }
 	c, err := attempt()
@@ -73,10 +72,9 @@ func (r *run) asSuperuser(ctx context.Context, req *engine.Request, do action) (
 	return c, err
 }
 
-// prove proves that the secret holds a credential of one of the users. A name alone, which any
-// writer of the secret can choose, does not unlock a superuser's powers. The proof is a login where
-// the superuser acts: a user of the same name elsewhere, such as behind another port, proves
-// nothing.
+// prove proves that the secret holds a credential of one of the users. A name alone, which any writer of the secret can
+// choose, does not unlock a superuser's powers. The proof is a login where the superuser acts: a user of the same name
+// elsewhere, such as behind another port, proves nothing.
 func (r *run) prove(ctx context.Context, req *engine.Request, users ...string) error {
 	var place engine.Value
 	for s, err := range r.superusers(ctx, req) {

@@ -47,8 +47,7 @@ func take(t *testing.T, ctx context.Context, api *secretsmanager.Client, e engin
 	return out.String(), err
 }
 
-// A panic becomes an error with a stack in the log, and neither shows the value that the panic
-// quotes.
+// A panic becomes an error with a stack in the log, and neither shows the value that the panic quotes.
 func TestPanicIsAnInternalErrorThatShowsNoValue(t *testing.T) {
 	c, m := newController(), newManager()
 	defer c.Close()

@@ -8,9 +8,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// create proves that the rotation is possible, generates the next value and stages it. It does not
-// check for an existing one first: Secrets Manager refuses to change a version, which is the same
-// check.
+// create proves that the rotation is possible, generates the next value and stages it. It does not check for an
+// existing one first: Secrets Manager refuses to change a version, which is the same check.
 func (r *run) create(ctx context.Context) error {
 	d, err := r.prologue(ctx)
 	if err != nil {

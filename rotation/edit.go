@@ -48,8 +48,7 @@ func (r *run) base(ctx context.Context, req *engine.Request, d description, pend
 func (r *run) checkMadeFromCurrent(ctx context.Context, req *engine.Request, d description,
 	current, pending version) error {
 	if !r.sealed(req, pending.value, current.id, current.value) {
-		// A seal of the version that is now AWSPREVIOUS means that AWSCURRENT was edited or rolled
-		// back.
+		// A seal of the version that is now AWSPREVIOUS means that AWSCURRENT was edited or rolled back.
 		outdated := current.created.After(pending.created)
 		if previous := d.holder(awsPrevious); !outdated && previous != "" && r.sealable(req) {
 			v, err := r.previous(ctx)
@@ -109,10 +108,9 @@ func (r *run) sealed(req *engine.Request, pending engine.Value, base string, cre
 // errForged is in the error for a pending value without the seal of an accepted credential.
 var errForged = errors.New("it does not have the seal of a credential that the target accepts")
 
-// authentic checks, by the credentials that the target accepts, that this function made the pending
-// value: somebody who may write the secret but not read it could have stored another. A value that
-// the target already accepts needs no proof. A value that the target issued, or that is too short
-// for a seal, cannot be checked.
+// authentic checks, by the credentials that the target accepts, that this function made the pending value: somebody who
+// may write the secret but not read it could have stored another. A value that the target already accepts needs no
+// proof. A value that the target issued, or that is too short for a seal, cannot be checked.
 func (r *run) authentic(req *engine.Request, accepted ...engine.Value) error {
 	if _, minted := r.engine.(engine.Minter); minted || r.kind.NoTarget || !r.sealable(req) {
 		return nil

@@ -10,11 +10,9 @@ import (
 )
 
 const (
-	// attemptLimit bounds one exchange with the target, which leaves time to report that it is
-	// silent.
+	// attemptLimit bounds one exchange with the target, which leaves time to report that it is silent.
 	attemptLimit = 15 * time.Second
-	// fairChance is the time within which a working target accepts a login, even one that is busy
-	// or in another region.
+	// fairChance is the time within which a working target accepts a login, even one that is busy or in another region.
 	fairChance = 2 * time.Second
 )
 
@@ -66,9 +64,8 @@ func (r *run) tries(ctx context.Context, req *engine.Request, v engine.Value) er
 	return r.exchange(ctx, func(ctx context.Context) error { return r.engine.Verify(ctx, req, v) })
 }
 
-// verify logs in with the pending value. A replica may not know the value yet, so a refused login
-// is repeated after doubling pauses while time allows. The number of tries is limited because
-// targets lock accounts after a few refusals.
+// verify logs in with the pending value. A replica may not know the value yet, so a refused login is repeated after
+// doubling pauses while time allows. The number of tries is limited because targets lock accounts after a few refusals.
 func (r *run) verify(ctx context.Context, req *engine.Request, tries int, pause time.Duration) error {
 	for try := 1; ; try++ {
 		err := r.tries(ctx, req, req.Pending)
@@ -98,8 +95,7 @@ func (r *run) refused(name string) {
 	r.log.Warn("login refused", "credential", name)
 }
 
-// stuck replaces the advice for a rejected password: a version cannot be changed, so repeating the
-// step does not help.
+// stuck replaces the advice for a rejected password: a version cannot be changed, so repeating the step does not help.
 func stuck(err error) error {
 	e, ok := errors.AsType[*engine.Error](err)
 	if !ok || e.Cause != engine.PolicyRejected {

@@ -147,10 +147,9 @@ func (f *finishing) change(ctx context.Context) error {
 	return stuck(cmp.Or(err, lerr))
 }
 
-// promote moves AWSCURRENT to the event's version. If that certainly fails, it restores a target
-// that finishSecret has changed. If the outcome is unknown, the next attempt continues from
-// AWSPENDING, which opens the target: restoring it would lock clients out if the label moves after
-// all.
+// promote moves AWSCURRENT to the event's version. If that certainly fails, it restores a target that finishSecret has
+// changed. If the outcome is unknown, the next attempt continues from AWSPENDING, which opens the target: restoring it
+// would lock clients out if the label moves after all.
 func (f *finishing) promote(ctx context.Context) error {
 	for try := 1; ; try++ {
 		err := f.secret.move(ctx, awsCurrent, f.req.Version, f.from)
@@ -205,11 +204,10 @@ func (f *finishing) restore(ctx context.Context) (done bool) {
 	return given == f.req.Version
 }
 
-// give makes a value of the secret open the target again, acting as the pending one, or finds that
-// it already does. It restores only a credential that the target accepted before the change, and
-// only at the same place: somebody who may write the secret could have put another into AWSCURRENT.
-// If the target refuses to take a credential back, because of password history or a minimum age,
-// the superuser sets it, if the operator allows that.
+// give makes a value of the secret open the target again, acting as the pending one, or finds that it already does. It
+// restores only a credential that the target accepted before the change, and only at the same place: somebody who may
+// write the secret could have put another into AWSCURRENT. If the target refuses to take a credential back, because of
+// password history or a minimum age, the superuser sets it, if the operator allows that.
 func (f *finishing) give(ctx context.Context, v engine.Value) error {
 	undo := *f.req
 	undo.Current, undo.Pending = graft(v, f.req.Pending, f.kind), v

@@ -49,8 +49,7 @@ func (r *Rotator) Kinds() []engine.Kind {
 	return kinds
 }
 
-// Inspect reads the secret's state and AWSCURRENT. On error, the inspection holds what was read
-// before.
+// Inspect reads the secret's state and AWSCURRENT. On error, the inspection holds what was read before.
 func (r *Rotator) Inspect(ctx context.Context, arn string) (i *Inspection, err error) {
 	run := newRun(r.cfg, Event{SecretID: arn}, r.cfg.Log.With("secret", arn))
 	i = &Inspection{Topology: r.cfg.Topology, run: run}
@@ -297,8 +296,7 @@ func (i *Inspection) ReadSuperuser(ctx context.Context) (s SuperuserSecret, err 
 	return SuperuserSecret{v.arn, d.key, d.tags, host, v.value}, err
 }
 
-// Adopt calls the engine's Adopt as the superuser, once both users are proved to belong to the
-// secret.
+// Adopt calls the engine's Adopt as the superuser, once both users are proved to belong to the secret.
 func (i *Inspection) Adopt(ctx context.Context, a engine.Adopter, apply bool) (plan []string, err error) {
 	defer i.run.leave(ctx, "", &err)
 	req := *i.Request

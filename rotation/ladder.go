@@ -29,9 +29,8 @@ func (c Credential) Host() string {
 // olderLimit bounds how many unlabeled versions are tried, because targets lock accounts.
 const olderLimit = 5
 
-// climb calls try with one credential after another and returns the first that is not refused. Only a
-// refusal moves on. Any other error ends the climb, because acting on a guess is how users get
-// locked out.
+// climb calls try with one credential after another and returns the first that is not refused. Only a refusal moves on.
+// Any other error ends the climb, because acting on a guess is how users get locked out.
 func (r *run) climb(ctx context.Context, ladder iter.Seq2[Credential, error],
 	try func(context.Context, Credential) error) (Credential, error) {
 	var refused []string

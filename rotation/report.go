@@ -12,9 +12,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// leave, when deferred, makes *err the error that leaves the package. A panic also becomes an error
-// instead of a crash that prints it. Its text could hold anything and is scrubbed; the trace holds
-// only addresses.
+// leave, when deferred, makes *err the error that leaves the package. A panic also becomes an error instead of a crash
+// that prints it. Its text could hold anything and is scrubbed; the trace holds only addresses.
 func (r *run) leave(ctx context.Context, step Step, err *error) {
 	if p := recover(); p != nil {
 		scrub := r.scrubber()
@@ -27,8 +26,7 @@ func (r *run) leave(ctx context.Context, step Step, err *error) {
 	}
 }
 
-// report returns err as it leaves the package. Its chain ends here, because drivers' errors in it
-// may quote values.
+// report returns err as it leaves the package. Its chain ends here, because drivers' errors in it may quote values.
 func (r *run) report(ctx context.Context, step Step, err error) *engine.Error {
 	e := withCause(err)
 	scrub := r.scrubber()

@@ -9,8 +9,7 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Rotator runs the steps of rotations. It keeps no state between calls and is safe for concurrent
-// use.
+// Rotator runs the steps of rotations. It keeps no state between calls and is safe for concurrent use.
 type Rotator struct{ cfg Config }
 
 // New returns a Rotator, or an error with the cause InvalidConfiguration.
@@ -24,18 +23,16 @@ func New(cfg Config) (*Rotator, error) {
 	return &Rotator{cfg}, nil
 }
 
-// WithLog returns the same Rotator with another log, such as one that names the invocation in every
-// line.
+// WithLog returns the same Rotator with another log, such as one that names the invocation in every line.
 func (r *Rotator) WithLog(log *slog.Logger) *Rotator {
 	cfg := r.cfg
 	cfg.Log = log
 	return &Rotator{cfg}
 }
 
-// Handle runs one step. It may be called for the same event any number of times, also concurrently.
-// A step whose work is already done succeeds, as does every step of a version that has become
-// AWSCURRENT. The error is an *engine.Error whose text holds no value of the secret. The invocation
-// must return it, or Secrets Manager does not retry the step.
+// Handle runs one step. It may be called for the same event any number of times, also concurrently. A step whose work
+// is already done succeeds, as does every step of a version that has become AWSCURRENT. The error is an *engine.Error
+// whose text holds no value of the secret. The invocation must return it, or Secrets Manager does not retry the step.
 func (r *Rotator) Handle(ctx context.Context, e Event) error {
 	begin := time.Now()
 	end, ok := ctx.Deadline()

@@ -18,9 +18,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// SecretsManager is the part of the Secrets Manager client that a rotation needs;
-// *secretsmanager.Client implements it. ListSecretVersionIds is optional: a role that may not call
-// it loses only recovery from older versions.
+// SecretsManager is the part of the Secrets Manager client that a rotation needs; *secretsmanager.Client implements it.
+// ListSecretVersionIds is optional: a role that may not call it loses only recovery from older versions.
 type SecretsManager interface {
 	DescribeSecret(context.Context, *secretsmanager.DescribeSecretInput,
 		...func(*secretsmanager.Options)) (*secretsmanager.DescribeSecretOutput, error)

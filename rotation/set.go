@@ -7,9 +7,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// set makes the pending value valid at the target, but only if AWSCURRENT stays valid. Otherwise
-// finishSecret makes the change, so a rotation that stops halfway never leaves clients with a
-// credential that the target refuses.
+// set makes the pending value valid at the target, but only if AWSCURRENT stays valid. Otherwise finishSecret makes the
+// change, so a rotation that stops halfway never leaves clients with a credential that the target refuses.
 func (r *run) set(ctx context.Context) error {
 	req, pending, d, err := r.staged(ctx, false)
 	if err != nil {
@@ -31,8 +30,7 @@ func (r *run) set(ctx context.Context) error {
 	if err := r.readPrevious(ctx, req); err != nil {
 		return err
 	}
-	// To keep the current value valid, act only as AWSCURRENT: if that is refused, there is nothing
-	// to keep.
+	// To keep the current value valid, act only as AWSCURRENT: if that is refused, there is nothing to keep.
 	req.KeepCurrent = r.inFinish(req)
 	set := r.genuine(r.engine.Set)
 	if req.KeepCurrent && !req.SuperuserChanges {

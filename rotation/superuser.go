@@ -15,9 +15,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// mayUseSuperuser reports whether the superuser may set a single user's credential when no version
-// opens the target. That trusts the user's name alone, so only the function's operator can enable
-// it.
+// mayUseSuperuser reports whether the superuser may set a single user's credential when no version opens the target.
+// That trusts the user's name alone, so only the function's operator can enable it.
 func (r *run) mayUseSuperuser(req *engine.Request) bool {
 	return req.Strategy == engine.SingleUser && req.SuperuserChanges && r.settings.recoverBySuperuser
 }

@@ -25,9 +25,8 @@ func (r *run) current(ctx context.Context) (version, error) {
 	return v, err
 }
 
-// latest is current, but waits until it agrees with the labels in DescribeSecret. Reads of Secrets
-// Manager may briefly lag behind writes, and a value made from the version before would later count
-// as outdated.
+// latest is current, but waits until it agrees with the labels in DescribeSecret. Reads of Secrets Manager may briefly
+// lag behind writes, and a value made from the version before would later count as outdated.
 func (r *run) latest(ctx context.Context, d description) (version, error) {
 	for pause := 100 * time.Millisecond; ; pause *= 2 {
 		v, err := r.current(ctx)

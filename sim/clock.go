@@ -10,8 +10,7 @@ import (
 // Clock is a source of time for schedules, retries and the ages of versions.
 type Clock interface {
 	Now() time.Time
-	// Wall is the clients' time, for request quotas and stale reads: the machine's, unless the
-	// clock is moved by hand.
+	// Wall is the clients' time, for request quotas and stale reads: the machine's, unless the clock is moved by hand.
 	Wall() time.Time
 	// At calls f at t, or immediately if t has passed. stop reports whether it prevented that.
 	At(t time.Time, f func()) (stop func() bool)

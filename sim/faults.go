@@ -13,8 +13,7 @@ import (
 	"time"
 )
 
-// Fault is a kind of failure that occurs on AWS now and then, and that a rotation function must
-// handle.
+// Fault is a kind of failure that occurs on AWS now and then, and that a rotation function must handle.
 type Fault string
 
 // The kinds of faults.

@@ -142,9 +142,8 @@ func (f *fleet) must(tb testing.TB, op, in string) {
 // monthly returns a monthly window of one hour, one of 28 × 6 by the secret's number.
 func monthly(i int) string { return fmt.Sprintf("cron(0 %d %d * ? *)", i/28%6, i%28+1) }
 
-// BenchmarkFleet simulates a year of many secrets that are each rotated monthly, under AWS's quotas
-// for one account. It reports rotations, retries, rotations after their window, throttled calls,
-// and the heap.
+// BenchmarkFleet simulates a year of many secrets that are each rotated monthly, under AWS's quotas for one account. It
+// reports rotations, retries, rotations after their window, throttled calls, and the heap.
 //
 //	spread   each secret has one of 168 windows of an hour
 //	same     all have the same window: the first of the month, 02:00 to 03:00

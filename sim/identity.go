@@ -48,10 +48,9 @@ func looksReal(key string) bool { return issuedForm.MatchString(key) && !fakeFor
 // simulated is the prefix of access keys issued by AssumeRole.
 const simulated = "ASIASIMULATED"
 
-// identify returns who signed a request, by the access key. A key issued by AssumeRole means its
-// session, twelve digits mean an account, and any other means the default account, except that the
-// session of an earlier run is refused. Only a session's signature is checked, because only its
-// secret key is known.
+// identify returns who signed a request, by the access key. A key issued by AssumeRole means its session, twelve digits
+// mean an account, and any other means the default account, except that the session of an earlier run is refused. Only
+// a session's signature is checked, because only its secret key is known.
 func (s *Sim) identify(r *http.Request, body []byte, service string) (*caller, *fault) {
 	header := r.Header.Get("Authorization")
 	if header == "" {

@@ -30,8 +30,7 @@ func static(key string) aws.CredentialsProvider {
 	return credentials.NewStaticCredentialsProvider(key, "secret", "")
 }
 
-// assume returns a Secrets Manager client with a role in account mine that account theirs has
-// assumed.
+// assume returns a Secrets Manager client with a role in account mine that account theirs has assumed.
 func (b *bench) assume(externalID string) (*sm.Client, aws.CredentialsProvider, error) {
 	in := &sts.AssumeRoleInput{RoleArn: aws.String(role), RoleSessionName: aws.String("rotator")}
 	if externalID != "" {

@@ -20,8 +20,7 @@ type Configuration struct {
 	Subnets, SecurityGroups       []string
 }
 
-// Configured is an Invoker with a configuration. Without one, Lambda's API answers with the
-// function's names alone.
+// Configured is an Invoker with a configuration. Without one, Lambda's API answers with the function's names alone.
 type Configured interface {
 	Invoker
 	Configuration() Configuration

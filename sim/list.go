@@ -11,8 +11,7 @@ import (
 	"time"
 )
 
-// paginate returns one page of a list, and the token of the next page or "". Unknown: the text for a bad
-// NextToken.
+// paginate returns one page of a list, and the token of the next page or "". Unknown: the text for a bad NextToken.
 func paginate[T any](all []T, token string, limit *int, most int) (page []T, next string, f *fault) {
 	from := 0
 	if token != "" {
@@ -93,8 +92,7 @@ func (s *Sim) match(sec *secret, key, value string) bool {
 	}
 }
 
-// hasWords reports whether the value has words and each is a prefix of a word of the text,
-// ignoring case.
+// hasWords reports whether the value has words and each is a prefix of a word of the text, ignoring case.
 func hasWords(text, value string) bool {
 	have, want := splitWords(text), splitWords(value)
 	for _, w := range want {

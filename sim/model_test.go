@@ -79,8 +79,7 @@ func (m *model) move(label, from, to string) string {
 
 func (m *model) clone() *model { return &model{maps.Clone(m.labels), maps.Clone(m.values)} }
 
-// world is a secret and what other regions have under its name: a replica, a promoted replica, or
-// nothing.
+// world is a secret and what other regions have under its name: a replica, a promoted replica, or nothing.
 type world struct {
 	*model
 	// replicas holds true for a replica in sync, and false for a failed one.
@@ -352,8 +351,7 @@ func TestListsWalkWithTheModel(t *testing.T) {
 		text := rapid.SampledFrom([]string{"", "x"})
 		tagged := rapid.SampledFrom([]string{"team", "Team", "aws:x", "AWS:x", "aws"})
 		reserved := func(key string) bool { return key == "aws:x" || key == "AWS:x" }
-		// do calls an operation for a secret, whose name it draws, and checks the code against the
-		// model's.
+		// do calls an operation for a secret, whose name it draws, and checks the code against the model's.
 		do := func(t *rapid.T, operation string, in map[string]any, model func(*listed) string) {
 			clock.Advance(time.Second)
 			l := &listed{words: words.Draw(t, "words")}

@@ -225,8 +225,7 @@ func (sec *secret) row(now time.Time) (state string, row pageRow) {
 	return "unrotated", row
 }
 
-// failure returns what went wrong in the last attempt of a rotation, or nil if it succeeded or was
-// abandoned.
+// failure returns what went wrong in the last attempt of a rotation, or nil if it succeeded or was abandoned.
 func (sec *secret) failure() *Progress {
 	for _, h := range slices.Backward(sec.history) {
 		switch {

@@ -18,8 +18,7 @@ type randomInput struct {
 	RequireEachIncludedType *bool
 }
 
-// getRandomPassword draws until the password meets every requirement, which makes all such
-// passwords equally likely.
+// getRandomPassword draws until the password meets every requirement, which makes all such passwords equally likely.
 func (s *Sim) getRandomPassword(_ *caller, in randomInput) (answer, *fault) {
 	n := 32
 	if in.PasswordLength != nil {

@@ -85,13 +85,12 @@ func public(p *iampolicy.Policy) bool {
 	})
 }
 
-// admit checks that a caller may perform its operation on a secret. Within an account, everything
-// is allowed unless the secret's policy denies it, or the role has a policy and neither allows it.
-// From another account, the secret's policy must allow it, and the secret must have a customer
-// managed key if the operation involves a value (LocalStack's cross-account tests, which were
-// validated on AWS). The only supported condition key is the caller's organization, if that is set
-// (SetOrganization); a statement with another one denies and never allows. Unknown: which of the
-// last two AWS checks first.
+// admit checks that a caller may perform its operation on a secret. Within an account, everything is allowed unless the
+// secret's policy denies it, or the role has a policy and neither allows it. From another account, the secret's policy
+// must allow it, and the secret must have a customer managed key if the operation involves a value (LocalStack's
+// cross-account tests, which were validated on AWS). The only supported condition key is the caller's organization, if
+// that is set (SetOrganization); a statement with another one denies and never allows. Unknown: which of the last two
+// AWS checks first.
 func (s *Sim) admit(c *caller, sec *secret) *fault {
 	action, allowed := "secretsmanager:"+c.operation, false
 	if sec.Policy != "" {
@@ -186,8 +185,7 @@ type validatePolicyInput struct {
 	ResourcePolicy string `required:"true" min:"1" max:"20480"`
 }
 
-// validateResourcePolicy checks for a lockout only if it is given a secret.
-// Unknown: the names of AWS's checks.
+// validateResourcePolicy checks for a lockout only if it is given a secret. Unknown: the names of AWS's checks.
 func (s *Sim) validateResourcePolicy(c *caller, in validatePolicyInput) (answer, *fault) {
 	var sec *secret
 	if in.SecretId != "" {

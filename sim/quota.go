@@ -17,9 +17,8 @@ type bucket struct {
 	at   time.Time
 }
 
-// spend deducts one call from an account's quota. It counts the client's seconds, whatever the
-// speed of the service's clock. Unknown: the size of AWS's bursts; the simulator allows one
-// second's worth.
+// spend deducts one call from an account's quota. It counts the client's seconds, whatever the speed of the service's
+// clock. Unknown: the size of AWS's bursts; the simulator allows one second's worth.
 func (s *Sim) spend(c *caller, group string) *fault {
 	if !s.opts.Quotas {
 		return nil

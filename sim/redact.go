@@ -9,8 +9,7 @@ import (
 	"strings"
 )
 
-// shown lists the fields of a value that name the target. They are not secret, and explain why a
-// step failed.
+// shown lists the fields of a value that name the target. They are not secret, and explain why a step failed.
 var shown = []string{"username", "host", "port", "engine", "dbname", "masterarn"}
 
 // redacted removes from a text everything that occurs in a value of the secret, as is or as errors

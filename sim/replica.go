@@ -8,9 +8,8 @@ import (
 	"time"
 )
 
-// replica records that a secret is replicated to a region. The replica itself is a view of
-// the secret (secret.in), and cannot differ from it. On AWS, changes take a moment to
-// propagate.
+// replica records that a secret is replicated to a region. The replica itself is a view of the secret (secret.in), and
+// cannot differ from it. On AWS, changes take a moment to propagate.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/replicate-secrets.html
 type replica struct {
 	Region   string
@@ -82,8 +81,7 @@ func (sec *secret) accessed(day time.Time) {
 	sec.Accessed = day
 }
 
-// replicationStatus returns the member of that name. Unknown: whether a replica has it; in
-// the simulator it does not.
+// replicationStatus returns the member of that name. Unknown: whether a replica has it; in the simulator it does not.
 func (sec *secret) replicationStatus() []answer {
 	out := []answer{}
 	for _, r := range sec.Replicas {
@@ -110,9 +108,8 @@ func checkReplicas(home string, add []replicaRegion) *fault {
 	return nil
 }
 
-// replicate adds replicas to a secret. An existing one is left alone, and a failed one is
-// retried. A failure is part of the status, not an error.
-// Unknown: what AWS does to an existing secret that has replicas itself; the simulator never
+// replicate adds replicas to a secret. An existing one is left alone, and a failed one is retried. A failure is part of
+// the status, not an error. Unknown: what AWS does to an existing secret that has replicas itself; the simulator never
 // overwrites it.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/replicate-secrets_troubleshoot.html.
 // The messages are from moto's test_secrets_duplication.py and from the guide to Planton's

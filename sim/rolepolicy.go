@@ -31,13 +31,11 @@ func (s *Sim) PutRolePolicy(arn, document string) error {
 	return nil
 }
 
-// PutKeyPolicy sets the policy of a KMS key. From then on a role may use the key through Secrets
-// Manager only if the policy allows the role or its account; callers that are not roles always may.
-// A role with an identity policy also needs its permission, as on AWS every role in another account
-// than the key's does.
+// PutKeyPolicy sets the policy of a KMS key. From then on a role may use the key through Secrets Manager only if the
+// policy allows the role or its account; callers that are not roles always may. A role with an identity policy also
+// needs its permission, as on AWS every role in another account than the key's does.
 //
-// It fails if arn is not the ARN of a key, or the policy has an unsupported condition; see
-// PutRolePolicy.
+// It fails if arn is not the ARN of a key, or the policy has an unsupported condition; see PutRolePolicy.
 // Source: https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-modifying-external-accounts.html
 func (s *Sim) PutKeyPolicy(arn, document string) error {
 	if !strings.HasPrefix(arn, "arn:aws:kms:") || !strings.Contains(arn, ":key/") {
@@ -58,8 +56,7 @@ func (s *Sim) PutKeyPolicy(arn, document string) error {
 	return nil
 }
 
-// SetOrganization sets the organization of an account, for conditions on aws:PrincipalOrgID in
-// resource policies.
+// SetOrganization sets the organization of an account, for conditions on aws:PrincipalOrgID in resource policies.
 func (s *Sim) SetOrganization(account, id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,8 +84,7 @@ func (s *Sim) licensed(c *caller, action, resource string, have map[string][]str
 	return nil
 }
 
-// keyActions are the KMS actions that an operation performs with a secret's key, on behalf of the
-// caller.
+// keyActions are the KMS actions that an operation performs with a secret's key, on behalf of the caller.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html#security-encryption-authz
 var keyActions = map[string][]string{
 	"BatchGetSecretValue": {"kms:Decrypt"},

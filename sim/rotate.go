@@ -118,9 +118,8 @@ func (s *Sim) rotateSecret(_ *caller, sec *secret, in rotateInput) (answer, *fau
 	return sec.answer("VersionId", in.ClientRequestToken), nil
 }
 
-// begin stages the version of a rotation and starts it. A test gets a copy of the current value,
-// which is removed afterwards. Unknown: which VersionId RotateSecret then returns; the simulator
-// returns the copy's.
+// begin stages the version of a rotation and starts it. A test gets a copy of the current value, which is removed
+// afterwards. Unknown: which VersionId RotateSecret then returns; the simulator returns the copy's.
 func (s *Sim) begin(sec *secret, token string, test bool, start time.Time) {
 	s.remember(sec)
 	if sec.Versions[token] == nil {
@@ -145,8 +144,7 @@ func named(test bool, event string) string {
 	return event
 }
 
-// stepError is the error of a failed step: AWS's text, and the function's error, which AWS does not
-// show.
+// stepError is the error of a failed step: AWS's text, and the function's error, which AWS does not show.
 type stepError struct {
 	message string
 	cause   error
@@ -188,9 +186,8 @@ func (s *Sim) stir(sec *secret) {
 	}
 }
 
-// run makes an attempt of a rotation in the background, and others until one succeeds, the rotation
-// is over, or all are used. Each starts over with createSecret and the same token. A test is not
-// retried.
+// run makes an attempt of a rotation in the background, and others until one succeeds, the rotation is over, or all are
+// used. Each starts over with createSecret and the same token. A test is not retried.
 func (s *Sim) run(sec *secret, token string, test bool, attempt int) {
 	s.clock.Go(func() {
 		wall := s.clock.Wall()
@@ -219,8 +216,7 @@ func (s *Sim) failed(sec *secret, token string, test bool, err error) {
 	s.announce(sec, named(test, "RotationFailed"), token, err)
 }
 
-// end settles a rotation, whose last attempt took the given time. err is nil if its version became
-// AWSCURRENT.
+// end settles a rotation, whose last attempt took the given time. err is nil if its version became AWSCURRENT.
 func (s *Sim) end(sec *secret, token string, test bool, took time.Duration, err error) {
 	r, over := &sec.Rotation, sec.over(token)
 	// If an operator removed AWSPENDING and started a new rotation, the state belongs to that one.

@@ -11,9 +11,8 @@ import (
 	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 )
 
-// answers posts requests, each an operation and its input, and compares the responses. T1 to T3
-// mean id(1) to id(3), and ARN a secret's ARN. An expected response that ends in three dots is a
-// prefix.
+// answers posts requests, each an operation and its input, and compares the responses. T1 to T3 mean id(1) to id(3),
+// and ARN a secret's ARN. An expected response that ends in three dots is a prefix.
 func (b *bench) answers(rows [][3]string) {
 	b.Helper()
 	tokens := strings.NewReplacer(`"T1"`, `"`+id(1)+`"`, `"T2"`, `"`+id(2)+`"`, `"T3"`, `"`+id(3)+`"`)

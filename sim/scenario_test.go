@@ -19,9 +19,8 @@ import (
 	"example.com/rotator/internal/testing/testserver"
 )
 
-// call is one step of a scenario file, in us-east-1 unless it names another region. A string that
-// begins with $ is replaced with what an earlier step saved. want must be part of the response;
-// until repeats the call until it is.
+// call is one step of a scenario file, in us-east-1 unless it names another region. A string that begins with $ is
+// replaced with what an earlier step saved. want must be part of the response; until repeats the call until it is.
 type call struct {
 	Op, Region     string
 	In             map[string]any
@@ -137,8 +136,7 @@ func expand(x any, saved map[string]string) any {
 	return x
 }
 
-// within reports whether got contains want: maps may have more members, unless want's keys are
-// versions.
+// within reports whether got contains want: maps may have more members, unless want's keys are versions.
 func within(want, got any) bool {
 	switch want := want.(type) {
 	case map[string]any:

@@ -21,8 +21,7 @@ type rules struct {
 	ScheduleExpression     string `min:"1" max:"256" pattern:"[0-9A-Za-z\\(\\)#\\?\\*\\-\\/, ]+"`
 }
 
-// shown returns the rules as DescribeSecret shows them: with the days that AWS derives from an
-// expression.
+// shown returns the rules as DescribeSecret shows them: with the days that AWS derives from an expression.
 func (r *rules) shown() answer {
 	if r == nil {
 		return nil
@@ -46,12 +45,11 @@ const day = 24 * time.Hour
 
 var rateForm = regexp.MustCompile(`^rate\((\d{1,5}) (hours?|days?)\)$`)
 
-// schedule parses rules; it returns nil if they name no time. A rate in days counts from the midnight
-// before. Its window, and that of a cron expression with one hour per day, lasts to the end of the
-// day by default; other windows last an hour. A window must end before the next one or, for a
-// schedule in days, before the day ends. Unknown: AWS's texts for a bad schedule, and from when AWS
-// counts a rate in hours; the simulator counts from the zero time, which keeps the windows exactly
-// one interval apart, and at midnight if the rate divides a day.
+// schedule parses rules; it returns nil if they name no time. A rate in days counts from the midnight before. Its
+// window, and that of a cron expression with one hour per day, lasts to the end of the day by default; other windows
+// last an hour. A window must end before the next one or, for a schedule in days, before the day ends. Unknown: AWS's
+// texts for a bad schedule, and from when AWS counts a rate in hours; the simulator counts from the zero time, which
+// keeps the windows exactly one interval apart, and at midnight if the rate divides a day.
 func (r *rules) schedule() (*schedule, error) {
 	e := r.ScheduleExpression
 	if r.AutomaticallyAfterDays != nil {
@@ -278,8 +276,7 @@ func (sec *secret) window(base time.Time) (open, end time.Time) {
 	return time.Time{}, time.Time{}
 }
 
-// plan sets a secret's next rotation, counted from base: the last rotation or the last value set by
-// hand.
+// plan sets a secret's next rotation, counted from base: the last rotation or the last value set by hand.
 func (s *Sim) plan(sec *secret, base time.Time) {
 	r := &sec.Rotation
 	r.Open, r.Next = sec.window(base)

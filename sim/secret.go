@@ -99,8 +99,7 @@ func (s *secret) byVersion() map[string][]string {
 	return m
 }
 
-// touch advances LastChangedDate, the time of the last modification of any kind, by at least a
-// millisecond.
+// touch advances LastChangedDate, the time of the last modification of any kind, by at least a millisecond.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_DescribeSecret.html
 func (s *secret) touch(now time.Time) time.Time {
 	now = now.Truncate(time.Millisecond)

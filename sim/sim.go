@@ -1,6 +1,5 @@
-// Package sim simulates AWS Secrets Manager on a laptop: its state, its rotations and its wire
-// protocol. It is independent of the rotation function. To test a rotation function in Go, start
-// with package simtest.
+// Package sim simulates AWS Secrets Manager on a laptop: its state, its rotations and its wire protocol. It is
+// independent of the rotation function. To test a rotation function in Go, start with package simtest.
 //
 // Where AWS's behavior is not known, a comment begins with "Unknown:" and says what the simulator
 // does; docs/simulator.md has those that users meet.
@@ -59,8 +58,7 @@ type Options struct {
 	KeepPending bool
 	Faults      *Faults // to inject, or nil
 	Quotas      bool    // whether to enforce AWS's request quotas
-	// Trace, if set, is called for every step and event in order. It must return quickly and must
-	// not call the Sim.
+	// Trace, if set, is called for every step and event in order. It must return quickly and must not call the Sim.
 	Trace   func(Progress)
 	Events  io.Writer // for what AWS sends to EventBridge, one JSON object per line; or nil
 	History int       // how many steps and events are kept for each secret, by default 64

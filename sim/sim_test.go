@@ -124,8 +124,7 @@ func (b *bench) wantStages(name, want string) {
 	}
 }
 
-// refused fails the test unless err is an API error with this code and a text that begins with
-// text.
+// refused fails the test unless err is an API error with this code and a text that begins with text.
 func refused(t testing.TB, err error, code, text string) {
 	t.Helper()
 	var api smithy.APIError

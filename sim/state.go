@@ -18,9 +18,8 @@ type state struct {
 	Accounts map[string]map[string]*secret
 }
 
-// Load reads the state file, if there is one, and resumes rotations, schedules and recovery
-// windows. Call it after registering the functions and before using the service. If the file's time
-// is ahead, the clock continues from it.
+// Load reads the state file, if there is one, and resumes rotations, schedules and recovery windows. Call it after
+// registering the functions and before using the service. If the file's time is ahead, the clock continues from it.
 func (s *Sim) Load() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -77,8 +76,7 @@ func (s *Sim) keep() {
 	}
 }
 
-// save writes the state file, if configured. A crash at any moment leaves either the old or the new
-// file intact.
+// save writes the state file, if configured. A crash at any moment leaves either the old or the new file intact.
 func (s *Sim) save() error {
 	if s.opts.StateFile == "" {
 		return nil

@@ -301,8 +301,7 @@ func TestTheClockDoesNotGoBackAtARestart(t *testing.T) {
 	}
 }
 
-// slowly returns a function whose first invocation blocks until it is ended, and a channel that
-// signals its start.
+// slowly returns a function whose first invocation blocks until it is ended, and a channel that signals its start.
 func slowly(then Invoker) (InvokerFunc, chan struct{}) {
 	reached := make(chan struct{})
 	var once sync.Once

@@ -197,8 +197,7 @@ func (s *Sim) putSecretValue(c *caller, sec *secret, in putInput) (answer, *faul
 	return sec.answer("VersionId", v.ID, "VersionStages", sec.stages(v.ID)), nil
 }
 
-// put stores a version once: a replay with the same value does nothing, and one with another value
-// fails.
+// put stores a version once: a replay with the same value does nothing, and one with another value fails.
 func (s *Sim) put(sec *secret, v *version, stages []string) *fault {
 	if old := sec.Versions[v.ID]; old != nil && old.filled() {
 		if !old.same(v) {

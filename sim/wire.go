@@ -54,8 +54,7 @@ func (sec *secret) answer(more ...any) answer {
 // operation performs an API operation with the body of a request.
 type operation func(*Sim, *caller, []byte) (response []byte, _ *fault)
 
-// onAll are the operations that a policy must allow on all resources, because they are not on an
-// existing secret.
+// onAll are the operations that a policy must allow on all resources, because they are not on an existing secret.
 var onAll = []string{"CreateSecret", "ListSecrets", "BatchGetSecretValue", "GetRandomPassword"}
 
 // op turns a method into an operation. The method is called under the lock with a valid request.

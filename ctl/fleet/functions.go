@@ -20,8 +20,7 @@ import (
 // Function is the configuration of a rotation function.
 type Function struct {
 	ARN, Runtime, Handler, Description string
-	// Settings has the variables that AWS's rotation templates read, and ROTATOR_SETTINGS. No other
-	// variable is kept.
+	// Settings has the variables that AWS's rotation templates read, and ROTATOR_SETTINGS. No other variable is kept.
 	Settings        map[string]string
 	Subnets, Groups []string // of the VPC
 	// Err is why the configuration could not be read.
@@ -60,9 +59,8 @@ func read(ctx context.Context, client func(account string) *lambda.Client, secre
 // few is how many functions are read one by one at most. A page of Lambda's list has fifty.
 const few = 50
 
-// readAccount reads functions of one account. Lambda allows an account 15 such calls per second, so calls
-// are paced, and many functions are read page by page. Pages leave out aliases and versions, which are read
-// one by one.
+// readAccount reads functions of one account. Lambda allows an account 15 such calls per second, so calls are paced,
+// and many functions are read page by page. Pages leave out aliases and versions, which are read one by one.
 // Source: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 func readAccount(ctx context.Context, api *lambda.Client, wanted []*Function) {
 	pace := rate.NewLimiter(10, 1)

@@ -1,6 +1,5 @@
-// Package fleet works on many secrets: it lists them (List), plans their switch from AWS's rotation
-// templates (Migrate), and runs a job for each in the right order (Order, Each). The rotation function does
-// not link it.
+// Package fleet works on many secrets: it lists them (List), plans their switch from AWS's rotation templates
+// (Migrate), and runs a job for each in the right order (Order, Each). The rotation function does not link it.
 package fleet
 
 import (
@@ -45,8 +44,7 @@ type Secret struct {
 	Account string `json:"account"`
 	State   string `json:"state"`
 	Reason  string `json:"reason,omitempty"` // for State, unless that is clear
-	// Engine and Strategy are "" if they are not known. EngineFrom is tag, template or name, which is a
-	// guess.
+	// Engine and Strategy are "" if they are not known. EngineFrom is tag, template or name, which is a guess.
 	Engine     string          `json:"engine,omitempty"`
 	EngineFrom string          `json:"engine_from,omitempty"`
 	Strategy   engine.Strategy `json:"strategy,omitempty"`

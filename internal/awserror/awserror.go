@@ -1,6 +1,5 @@
-// Package awserror shortens errors of AWS's SDK to what a person needs: the service's code and
-// message, and the request id if the service failed. The SDK's own text begins with every layer
-// that the error passed through.
+// Package awserror shortens errors of AWS's SDK to what a person needs: the service's code and message, and the request
+// id if the service failed. The SDK's own text begins with every layer that the error passed through.
 package awserror
 
 import (
@@ -14,8 +13,7 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// Brief returns err with a short text; it still wraps err. An error that is not from an SDK call is
-// returned unchanged.
+// Brief returns err with a short text; it still wraps err. An error that is not from an SDK call is returned unchanged.
 func Brief(err error) error {
 	first, ok := errors.AsType[*smithy.OperationError](err)
 	if !ok {

@@ -94,11 +94,10 @@ func words(v engine.Value) []string {
 
 var mysqlEscapes = strings.NewReplacer(`\`, `\\`, `'`, `\'`, `"`, `\"`)
 
-// New returns a function that replaces every text of the values that must not be shown. It replaces
-// the longest first, because a shorter one could leave the rest of a longer one. It also removes
-// every part of a credential, since a server may quote a truncated command, except parts that also
-// occur in known. Credentials are the named fields and values without fields. Long texts are
-// truncated.
+// New returns a function that replaces every text of the values that must not be shown. It replaces the longest first,
+// because a shorter one could leave the rest of a longer one. It also removes every part of a credential, since a
+// server may quote a truncated command, except parts that also occur in known. Credentials are the named fields and
+// values without fields. Long texts are truncated.
 func New(values []engine.Value, known string, fields ...string) func(string) string {
 	whole, parts := make(map[string]bool), make(map[string]bool)
 	for _, v := range values {

@@ -83,8 +83,7 @@ func TestScrubLeavesNoPart(t *testing.T) {
 	}
 }
 
-// TestScrubKeepsWhatAnOperatorNeeds: the secret's own ARN, and hosts in a value with malformed
-// JSON.
+// TestScrubKeepsWhatAnOperatorNeeds: the secret's own ARN, and hosts in a value with malformed JSON.
 func TestScrubKeepsWhatAnOperatorNeeds(t *testing.T) {
 	const arn, message = "arn:aws:secretsmanager:eu-central-1:111122223333:secret:app-XyZaBc",
 		"GetSecretValue of arn:aws:secretsmanager:eu-central-1:111122223333:secret:app-XyZaBc at db.example.com:5432"
@@ -125,8 +124,7 @@ func TestScrubCutsALongText(t *testing.T) {
 	}
 }
 
-// BenchmarkScrub scrubs with a secret of maximum size, with thousands of texts, that was read
-// several times.
+// BenchmarkScrub scrubs with a secret of maximum size, with thousands of texts, that was read several times.
 func BenchmarkScrub(b *testing.B) {
 	fields := make(map[string]string)
 	for i := range 3000 {

@@ -1,6 +1,5 @@
 // Package awscache rotates users of ElastiCache (Valkey and Redis with role-based access control) and of MemoryDB
-// through the AWS API. A user has up to two passwords. The API replaces both in one call, and the change takes a
-// while.
+// through the AWS API. A user has up to two passwords. The API replaces both in one call, and the change takes a while.
 //
 // The function's role can change any user equally well. So the operator must state which user belongs to the secret:
 // in the function's variables or by a tag on the user. Another tag names the user's cache. A writer of the secret may

@@ -5,9 +5,8 @@ import (
 	"errors"
 )
 
-// Engine knows one kind of credential and the system that checks it, its target. It talks to the
-// target and never to Secrets Manager, keeps no state between calls, and is safe for concurrent
-// use.
+// Engine knows one kind of credential and the system that checks it, its target. It talks to the target and never to
+// Secrets Manager, keeps no state between calls, and is safe for concurrent use.
 //
 // Every method may be repeated, run concurrently, or run again after being cut off at any point,
 // with the same Request, and must then have the same outcome. Every method returns when ctx is
@@ -22,21 +21,18 @@ type Engine interface {
 	// know the value, checks the format and returns r.Current.
 	Next(ctx context.Context, r *Request) (Value, error)
 
-	// Set makes r.Pending open the target, acting as r.Login. If the target accepts two
-	// credentials, r.Current still opens it afterwards. With r.KeepCurrent, Set changes the target
-	// only if r.Current keeps opening it; otherwise it changes nothing and returns an error that
-	// wraps ErrOneAtATime.
+	// Set makes r.Pending open the target, acting as r.Login. If the target accepts two credentials, r.Current still
+	// opens it afterwards. With r.KeepCurrent, Set changes the target only if r.Current keeps opening it; otherwise it
+	// changes nothing and returns an error that wraps ErrOneAtATime.
 	//
-	// The cause is LoginRefused only if the target refused r.Login, before anything was changed.
-	// After any other error the machine logs in to see whether the change was made, so Set does not
-	// need to find out.
+	// The cause is LoginRefused only if the target refused r.Login, before anything was changed. After any other error
+	// the machine logs in to see whether the change was made, so Set does not need to find out.
 	Set(ctx context.Context, r *Request) error
 
-	// Verify logs in with v, sends a command that the target answers, and changes nothing. If v's
-	// user will perform the next rotation itself, Verify also checks that it can. The result is nil
-	// if the target accepted v, an error with the cause LoginRefused if it refused v, and any other
-	// error if the answer is unknown. An error that wraps ErrNotVerifiable means that it will
-	// always be unknown.
+	// Verify logs in with v, sends a command that the target answers, and changes nothing. If v's user will perform the
+	// next rotation itself, Verify also checks that it can. The result is nil if the target accepted v, an error with
+	// the cause LoginRefused if it refused v, and any other error if the answer is unknown. An error that wraps
+	// ErrNotVerifiable means that it will always be unknown.
 	Verify(ctx context.Context, r *Request, v Value) error
 }
 
@@ -82,9 +78,8 @@ type Adopter interface {
 	Adopt(ctx context.Context, r *Request, apply bool) (plan []string, err error)
 }
 
-// Retirer is an Engine whose target can accept the old and the new credential together. The Set of
-// the next rotation retires the old one. If the configuration asks to retire it earlier,
-// finishSecret calls Retire.
+// Retirer is an Engine whose target can accept the old and the new credential together. The Set of the next rotation
+// retires the old one. If the configuration asks to retire it earlier, finishSecret calls Retire.
 type Retirer interface {
 	Engine
 	// Retire, acting as r.Login, ends every credential of the user except r.Pending, which opens
@@ -94,10 +89,9 @@ type Retirer interface {
 
 // Minter is an Engine whose target issues the credentials, such as tokens and access keys.
 //
-// A call can be cut off after the target has issued a credential and before it is stored. A later
-// Mint or Set for this secret must find and revoke it; Set is the safer place, because it knows
-// which credential was stored. It must distinguish a stray credential from those that others issued
-// and from one that a concurrent call is about to store.
+// A call can be cut off after the target has issued a credential and before it is stored. A later Mint or Set for this
+// secret must find and revoke it; Set is the safer place, because it knows which credential was stored. It must
+// distinguish a stray credential from those that others issued and from one that a concurrent call is about to store.
 type Minter interface {
 	Engine
 	// Mint, acting as r.Login, has the target issue the credential that follows r.Current, and

@@ -57,8 +57,7 @@ type Error struct {
 	Err error
 }
 
-// Errorf returns an *Error with the cause, advice and formatted text. An operand of %w can be
-// unwrapped from it.
+// Errorf returns an *Error with the cause, advice and formatted text. An operand of %w can be unwrapped from it.
 func Errorf(cause Cause, advice, format string, args ...any) *Error {
 	return &Error{Cause: cause, Advice: advice, Err: fmt.Errorf(format, args...)}
 }

@@ -20,8 +20,7 @@ type Kind struct {
 	// FieldsOption names the setting, one of Options, that overrides SecretFields with names
 	// separated by commas or spaces, or is "".
 	FieldsOption string
-	// Passwords is the engine's default policy. Length 0 means that the engine generates no
-	// passwords.
+	// Passwords is the engine's default policy. Length 0 means that the engine generates no passwords.
 	Passwords PasswordPolicy
 	Options   []string // the names of the engine's own settings; see Request.Option
 	// Overlap says whether the old credential of a single user works next to the new one, and
@@ -37,11 +36,9 @@ type Kind struct {
 
 	// Few engines need the rest.
 
-	// PlaceFields are the fields that, in addition to host, port, ssl and tlsServerName, say where
-	// the target is.
+	// PlaceFields are the fields that, in addition to host, port, ssl and tlsServerName, say where the target is.
 	PlaceFields []string
-	// AccountFields are the fields that, in addition to UserField, dbname and engine, say whose
-	// credential it is.
+	// AccountFields are the fields that, in addition to UserField, dbname and engine, say whose credential it is.
 	AccountFields []string
 	// UserDatabase means that the field dbname says where a user is defined, not what to connect
 	// to. The superuser secret's own dbname then applies to the superuser.
@@ -69,8 +66,7 @@ func (k Kind) Serves(name string) bool {
 // Alternates reports whether the kind's users can alternate.
 func (k Kind) Alternates() bool { return k.CloneSuffix != "" }
 
-// Superusers returns the field that names the superuser secret, or "" if no superuser can change a
-// credential.
+// Superusers returns the field that names the superuser secret, or "" if no superuser can change a credential.
 func (k Kind) Superusers() string {
 	if k.Alternates() {
 		return cmp.Or(k.SuperuserField, "masterarn")

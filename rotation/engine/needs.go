@@ -16,8 +16,7 @@ type Needs struct {
 	// run. If there are none, Note says why.
 	Grants []string
 	Note   string
-	// Unread is the error that prevented determining Grants, or nil. Permissions are complete
-	// either way.
+	// Unread is the error that prevented determining Grants, or nil. Permissions are complete either way.
 	Unread *Error
 }
 
@@ -32,8 +31,7 @@ type Permission struct {
 	Conditions         map[string]map[string]string // values by operator and key
 }
 
-// Needer is an Engine that can report what a rotation of a secret needs in addition to Secrets
-// Manager.
+// Needer is an Engine that can report what a rotation of a secret needs in addition to Secrets Manager.
 type Needer interface {
 	Engine
 	// Needs adds to n what the engine needs for r. r.Pending is what Next returned, and r.Login is

@@ -11,8 +11,7 @@ import (
 	"strings"
 )
 
-// PasswordPolicy says which passwords are generated. Its names and meanings are those of
-// GetRandomPassword.
+// PasswordPolicy says which passwords are generated. Its names and meanings are those of GetRandomPassword.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetRandomPassword.html
 type PasswordPolicy struct {
 	Length            int    // the number of characters

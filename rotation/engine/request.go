@@ -5,8 +5,7 @@ import (
 	"strings"
 )
 
-// Request is the input of one call. The machine has checked that its values differ only in what a
-// rotation changes.
+// Request is the input of one call. The machine has checked that its values differ only in what a rotation changes.
 type Request struct {
 	Secret   string   // the secret's ARN
 	Version  string   // the id of its pending version, which identifies this rotation
@@ -29,9 +28,8 @@ type Request struct {
 	SuperuserChanges bool
 	// Adopt lets Set take over a pair of users that something else created; see Adopter.
 	Adopt bool
-	// Proofs are the credentials of the secret that the target has accepted, if a superuser acts;
-	// see pair.Proved. If the target can have several accounts of one name, they tell the engine
-	// which belong to the secret.
+	// Proofs are the credentials of the secret that the target has accepted, if a superuser acts; see pair.Proved. If
+	// the target can have several accounts of one name, they tell the engine which belong to the secret.
 	Proofs       []Value
 	Passwords    PasswordPolicy           // the policy in force
 	SecretFields []string                 // the fields that this rotation changes

@@ -121,9 +121,8 @@ func ofTLS(text string) bool {
 	return strings.HasPrefix(text, "tls: ") || strings.HasPrefix(text, "tls handshake failed")
 }
 
-// NetworkError returns NameNotResolved, TLSFailed or Unreachable for a connection error, or nil for
-// any other. Compare the result with nil before returning it as an error. First check for the
-// driver's own type of a server's answer.
+// NetworkError returns NameNotResolved, TLSFailed or Unreachable for a connection error, or nil for any other. Compare
+// the result with nil before returning it as an error. First check for the driver's own type of a server's answer.
 func NetworkError(t Target, err error) *Error {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok && !dns.IsTimeout {
 		return Errorf(NameNotResolved, "check the secret's host and the DNS of the function's VPC",

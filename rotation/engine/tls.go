@@ -34,8 +34,7 @@ var roots = sync.OnceValue(func() *x509.CertPool {
 	return pool
 })
 
-// Check returns an error with the cause InvalidConfiguration if ExtraCAs holds no certificate that
-// can be read.
+// Check returns an error with the cause InvalidConfiguration if ExtraCAs holds no certificate that can be read.
 func (p TLSPolicy) Check() error {
 	if len(p.ExtraCAs) > 0 && !x509.NewCertPool().AppendCertsFromPEM(p.ExtraCAs) {
 		return Errorf(InvalidConfiguration, "set CA_BUNDLE to PEM certificates",

@@ -14,9 +14,8 @@ import (
 // Redacted replaces what must not be shown.
 const Redacted = "[redacted]"
 
-// Value is the value of one version of a secret: a JSON object, a bare string or bytes. It cannot
-// be printed, logged or marshaled. Changing a field leaves every other byte as it was. The zero
-// Value is no value.
+// Value is the value of one version of a secret: a JSON object, a bare string or bytes. It cannot be printed, logged or
+// marshaled. Changing a field leaves every other byte as it was. The zero Value is no value.
 type Value struct {
 	*content // a pointer, because fmt prints a struct's fields for a verb such as %p
 }
@@ -115,9 +114,8 @@ func (v Value) Reveal() []byte {
 	return bytes.Clone(v.data)
 }
 
-// Text returns a field as text: a string's contents, or the literal of a number, true or false. It
-// reports false for a field that is absent, null, an object or an array, and for a value that is
-// not an object.
+// Text returns a field as text: a string's contents, or the literal of a number, true or false. It reports false for a
+// field that is absent, null, an object or an array, and for a value that is not an object.
 func (v Value) Text(name string) (string, bool) {
 	raw := v.JSON(name)
 	if raw == nil || strings.ContainsRune("{[n", rune(raw[0])) {
@@ -195,8 +193,7 @@ func quoteJSON(text string) []byte {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// Equal reports whether both values are the same, in a time that does not depend on where they
-// differ.
+// Equal reports whether both values are the same, in a time that does not depend on where they differ.
 func (v Value) Equal(w Value) bool {
 	if v.IsZero() || w.IsZero() {
 		return v.content == w.content

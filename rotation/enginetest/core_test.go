@@ -42,9 +42,8 @@ func (s *toyServer) untouched() bool {
 	return slices.Equal(s.users["victim"].passwords, []string{"only-the-victim-knows"})
 }
 
-// TestSuperuserActsForNoUserOnItsName: somebody who may write and rotate a secret must not be able
-// to choose another user's password, neither by filling the pending version nor by naming the other
-// user once createSecret is over.
+// TestSuperuserActsForNoUserOnItsName: somebody who may write and rotate a secret must not be able to choose another
+// user's password, neither by filling the pending version nor by naming the other user once createSecret is over.
 func TestSuperuserActsForNoUserOnItsName(t *testing.T) {
 	for _, name := range []string{"from the beginning", "after createSecret"} {
 		t.Run(name, func(t *testing.T) {
@@ -117,8 +116,7 @@ func TestCredentialChangedByHandIsKept(t *testing.T) {
 	}
 }
 
-// quoting is a toy whose rehearsal fails with an error that quotes its value, as servers quote
-// failed statements.
+// quoting is a toy whose rehearsal fails with an error that quotes its value, as servers quote failed statements.
 type quoting struct{ toyEngine }
 
 func (e quoting) DryRun(_ context.Context, r *engine.Request) error {

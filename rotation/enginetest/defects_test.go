@@ -303,8 +303,7 @@ func TestOldCredentialStaysAtItsHost(t *testing.T) {
 	}
 }
 
-// TestOldCredentialAtTheSamePlace: a port as a number or as text, or a host in other case, is the
-// same place.
+// TestOldCredentialAtTheSamePlace: a port as a number or as text, or a host in other case, is the same place.
 func TestOldCredentialAtTheSamePlace(t *testing.T) {
 	w := newWorld(t, &toyHarness{server: newToyServer(t)})
 	host, _ := w.first.Text("host")

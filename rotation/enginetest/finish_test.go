@@ -68,8 +68,7 @@ func TestPromotionThatIsDeniedRestoresTheTarget(t *testing.T) {
 	}
 }
 
-// TestPromotionThatIsUnknownRollsForward: restoring the target would lock clients out if the
-// label moves after all.
+// TestPromotionThatIsUnknownRollsForward: restoring the target would lock clients out if the label moves after all.
 func TestPromotionThatIsUnknownRollsForward(t *testing.T) {
 	for name, answer := range map[string]func(func() (*http.Response, error)) (*http.Response, error){
 		"no answer": func(func() (*http.Response, error)) (*http.Response, error) { return nil, io.ErrUnexpectedEOF },
@@ -121,9 +120,8 @@ func TestReplicaThatLags(t *testing.T) {
 	}
 }
 
-// TestEditInTheGap: an operator edits another field of the secret, the credential, or the host at
-// the moment of the promotion. The target does not get an edited password: a writer who may not
-// read the secret could have chosen it.
+// TestEditInTheGap: an operator edits another field of the secret, the credential, or the host at the moment of the
+// promotion. The target does not get an edited password: a writer who may not read the secret could have chosen it.
 func TestEditInTheGap(t *testing.T) {
 	other := newToyServer(t)
 	port := testserver.Proxy(t, other.listen.Addr().String()).Port

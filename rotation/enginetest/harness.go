@@ -9,11 +9,10 @@
 //		enginetest.Run(t, func(t *testing.T) enginetest.Harness { return &harness{server} })
 //	}
 //
-// A harness creates users and logs in with an administrator's client instead of the engine's,
-// because engine and harness must not share a defect. If Overlap returns true, the suite demands
-// that the current value works throughout. Users alternate if New returns a superuser secret. Also
-// implement Logged, Configured, Bound, Minted, Remembering or Public if they apply. Strangers,
-// Administrators and Workload each add a part to the suite.
+// A harness creates users and logs in with an administrator's client instead of the engine's, because engine and
+// harness must not share a defect. If Overlap returns true, the suite demands that the current value works throughout.
+// Users alternate if New returns a superuser secret. Also implement Logged, Configured, Bound, Minted, Remembering or
+// Public if they apply. Strangers, Administrators and Workload each add a part to the suite.
 //
 // For a superuser with fewer rights, such as the master user of RDS, call Run in another test with
 // a second harness, whose New returns that superuser's value.
@@ -45,13 +44,11 @@ import (
 type Harness interface {
 	// Engine returns a new engine.
 	Engine() engine.Engine
-	// Target returns the target's host:port on this machine, or "" for an engine without one. The
-	// suite puts a proxy in front of it to count and cut exchanges, so its certificate must be
-	// valid for localhost.
+	// Target returns the target's host:port on this machine, or "" for an engine without one. The suite puts a proxy in
+	// front of it to count and cut exchanges, so its certificate must be valid for localhost.
 	Target() string
-	// New creates a user with a new name at the target and returns the secret's value, with the
-	// given host and port. superuser is the superuser secret's value, or the zero Value for a user
-	// that changes its own credential.
+	// New creates a user with a new name at the target and returns the secret's value, with the given host and port.
+	// superuser is the superuser secret's value, or the zero Value for a user that changes its own credential.
 	New(ctx context.Context, host string, port int) (value, superuser engine.Value, err error)
 	// Open logs in with a value at the target itself, with another client than the engine's. The
 	// error wraps engine.LoginRefused if and only if the target refused the credential.
@@ -132,8 +129,7 @@ type Workload interface {
 	Work(ctx context.Context, v engine.Value) error
 }
 
-// Run runs the whole suite. harness is called once for each of its parts, which
-// run in parallel.
+// Run runs the whole suite. harness is called once for each of its parts, which run in parallel.
 func Run(t *testing.T, harness func(t *testing.T) Harness) {
 	for _, c := range checks {
 		t.Run(c.name, func(t *testing.T) {

@@ -83,8 +83,7 @@ func hostileHost(t testing.TB, h Harness) {
 	}
 }
 
-// live returns the memory in use at the last garbage collection, which leaves out what concurrent
-// tests have released.
+// live returns the memory in use at the last garbage collection, which leaves out what concurrent tests have released.
 func live() uint64 {
 	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(sample)

@@ -278,8 +278,7 @@ func TestLabelIsNotPutBackOverAnEdit(t *testing.T) {
 	}
 }
 
-// TestLabelIsNotPutBackOnAFinishedRotation by a late event, even if the target was restored from a
-// backup of that time.
+// TestLabelIsNotPutBackOnAFinishedRotation by a late event, even if the target was restored from a backup of that time.
 func TestLabelIsNotPutBackOnAFinishedRotation(t *testing.T) {
 	h := &toyHarness{server: newToyServer(t)}
 	w, old := begun(t, h, 4)
@@ -302,8 +301,7 @@ func TestLabelIsNotPutBackOnAFinishedRotation(t *testing.T) {
 	}
 }
 
-// TestRecoverKeepsAnEdit of only the credential, which the target accepts in addition to the
-// pending value.
+// TestRecoverKeepsAnEdit of only the credential, which the target accepts in addition to the pending value.
 func TestRecoverKeepsAnEdit(t *testing.T) {
 	h := &toyHarness{server: newToyServer(t), engine: toyEngine{overlap: true}}
 	w, token := begun(t, h, 2)
@@ -355,8 +353,7 @@ func TestOldVersionThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// TestSuperuserThatIsRotatedInTheMiddle of a step: the value read before is refused, and the new
-// one is read.
+// TestSuperuserThatIsRotatedInTheMiddle of a step: the value read before is refused, and the new one is read.
 func TestSuperuserThatIsRotatedInTheMiddle(t *testing.T) {
 	h := newLent(t)
 	w, token := begun(t, h, 0)
@@ -451,8 +448,7 @@ func TestLabelIsNotPutBackOverARollback(t *testing.T) {
 	}
 }
 
-// TestRecoverRevokesWhatItAbandons: the target has issued the pending credential, and an edit
-// prevents its promotion.
+// TestRecoverRevokesWhatItAbandons: the target has issued the pending credential, and an edit prevents its promotion.
 func TestRecoverRevokesWhatItAbandons(t *testing.T) {
 	h := &mintingHarness{toyHarness{server: newToyServer(t)}}
 	w, _ := begun(t, h, 2)
@@ -513,8 +509,7 @@ func TestCheckSeesThatARotationWillFinish(t *testing.T) {
 	}
 }
 
-// TestSuperuserByName: AWS's templates accept a name in masterarn, because they pass it to Secrets
-// Manager.
+// TestSuperuserByName: AWS's templates accept a name in masterarn, because they pass it to Secrets Manager.
 func TestSuperuserByName(t *testing.T) {
 	w := newWorld(t, newLent(t))
 	arn, _ := w.first.Text("masterarn")

@@ -21,9 +21,8 @@ import (
 
 // recovery begins rotations in states that other rotation functions never get out of.
 func recovery(t testing.TB, h Harness) {
-	// A rotation was abandoned after any of its steps, or in the gap of finishSecret, as AWS
-	// documents it: canceled, and AWSPENDING removed. The working credential may then have no
-	// label.
+	// A rotation was abandoned after any of its steps, or in the gap of finishSecret, as AWS documents it: canceled,
+	// and AWSPENDING removed. The working credential may then have no label.
 	for last := range 4 {
 		w := newWorld(t, h)
 		token := w.begin()
@@ -101,8 +100,7 @@ func repair(t testing.TB, h Harness) {
 	})
 }
 
-// preflight sends testSecret alone with a copy of the current value, as RotateSecret does with
-// RotateImmediately=false.
+// preflight sends testSecret alone with a copy of the current value, as RotateSecret does with RotateImmediately=false.
 func preflight(t testing.TB, h Harness) {
 	w := newWorld(t, h)
 	var failure error
@@ -168,8 +166,7 @@ func leftBehind(t testing.TB, h Harness) {
 	}
 }
 
-// abandon has the operator cancel a rotation and remove the label. The next rotations revoke what
-// it left.
+// abandon has the operator cancel a rotation and remove the label. The next rotations revoke what it left.
 func (w *world) abandon(token string) {
 	w.cancel()
 	w.stage("AWSPENDING", token, "")

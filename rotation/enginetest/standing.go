@@ -8,9 +8,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// standing runs createSecret, setSecret and testSecret in several orders, some repeatedly, and then
-// abandons the rotation. AWSCURRENT opens the target after each step, because only finishSecret may
-// end it.
+// standing runs createSecret, setSecret and testSecret in several orders, some repeatedly, and then abandons the
+// rotation. AWSCURRENT opens the target after each step, because only finishSecret may end it.
 func standing(t testing.TB, h Harness) {
 	const (
 		create = rotation.CreateSecret

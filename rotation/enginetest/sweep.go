@@ -19,9 +19,8 @@ import (
 
 const answerArrives = "before an answer of the target arrives"
 
-// points calls pass at every point until stop is called: before and after each call to Secrets
-// Manager, and before each piece of data to or from the target. If it returns false, the call, its
-// answer or the data is lost.
+// points calls pass at every point until stop is called: before and after each call to Secrets Manager, and before each
+// piece of data to or from the target. If it returns false, the call, its answer or the data is lost.
 func (w *world) points(pass func(where string) bool) (stop func()) {
 	w.wire.set(func(operation string, send sender) (*http.Response, error) {
 		if !pass("before " + operation) {
@@ -48,10 +47,9 @@ func (w *world) points(pass func(where string) bool) (stop func()) {
 	}
 }
 
-// crash calls do and ends it at its n-th point, as if the process had died there: nothing that it
-// does afterwards has any effect. It returns where that was, or "" if there were fewer points. An
-// answer of the target is no point: a death before it leaves what a death before the next request
-// or call leaves.
+// crash calls do and ends it at its n-th point, as if the process had died there: nothing that it does afterwards has
+// any effect. It returns where that was, or "" if there were fewer points. An answer of the target is no point: a death
+// before it leaves what a death before the next request or call leaves.
 func (w *world) crash(at int, do func(context.Context) error) (where string, err error) {
 	ctx, kill := context.WithCancel(context.Background())
 	defer kill()
@@ -205,9 +203,8 @@ func (w *world) openedBy(all []version) error {
 var broken = []engine.Cause{engine.Unreachable, engine.OutOfTime, engine.TLSFailed, engine.TargetFailed,
 	engine.SecretsManagerFailed}
 
-// cuts breaks one connection to the target, or all tries of one call to Secrets Manager, at every
-// third point of a rotation. Unlike in a crash, the process keeps running and decides what to do
-// next.
+// cuts breaks one connection to the target, or all tries of one call to Secrets Manager, at every third point of a
+// rotation. Unlike in a crash, the process keeps running and decides what to do next.
 func cuts(t testing.TB, h Harness) {
 	const stride = 3
 	points := 0

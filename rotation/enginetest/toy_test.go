@@ -21,9 +21,8 @@ import (
 	"example.com/rotator/rotation/pair"
 )
 
-// toyServer is a TCP server with users, passwords and one right. It answers OK, NO to a refused
-// login, or ERR. It imitates no product: it exists to test the suite with engines that are wrong on
-// purpose.
+// toyServer is a TCP server with users, passwords and one right. It answers OK, NO to a refused login, or ERR. It
+// imitates no product: it exists to test the suite with engines that are wrong on purpose.
 type toyServer struct {
 	mu     sync.Mutex
 	users  map[string]*toyUser
@@ -349,8 +348,7 @@ func (e toyMinter) Mint(ctx context.Context, r *engine.Request) (engine.Value, e
 	}
 	defer s.conn.Close()
 	user, _ := r.Current.Text("username")
-	// First revoke what an earlier attempt created, and everything older than current. This
-	// prevents orphans.
+	// First revoke what an earlier attempt created, and everything older than current. This prevents orphans.
 	current, _ := r.Current.Text("password")
 	if e.flaw != "mints twice" {
 		if _, err := s.send("SET", user, current); err != nil {
@@ -411,8 +409,7 @@ func TestMintedValuesLeaveNoOrphan(t *testing.T) {
 	}
 }
 
-// TestLateMinterIsCaught: if this toy is too late with its own password, it revokes the one that
-// another call stored.
+// TestLateMinterIsCaught: if this toy is too late with its own password, it revokes the one that another call stored.
 func TestLateMinterIsCaught(t *testing.T) {
 	t.Setenv("ROTATOR_FIGURES", "")
 	got := failures(t, late, &mintingHarness{toyHarness{server: newToyServer(t)}})

@@ -51,8 +51,7 @@ type world struct {
 	// superuser means that the secret names a superuser secret.
 	superuser bool
 	made      int // rotations begun
-	// finishing is set once finishSecret has run in the current rotation. Before that, AWSCURRENT
-	// must open the target.
+	// finishing is set once finishSecret has run in the current rotation. Before that, AWSCURRENT must open the target.
 	finishing atomic.Bool
 
 	tokens []string // the rotation tokens that were sent, under logMu
@@ -176,9 +175,8 @@ func (w *world) all(ctx context.Context, token string) error {
 	return nil
 }
 
-// gap runs every step, but finishSecret dies between the change at the target and the promotion. It
-// checks that the pending value then opens the target, and the current one only if it must work
-// throughout.
+// gap runs every step, but finishSecret dies between the change at the target and the promotion. It checks that the
+// pending value then opens the target, and the current one only if it must work throughout.
 func (w *world) gap(token string) error {
 	for _, s := range steps[:3] {
 		if err := w.step(context.Background(), s, token); err != nil {
@@ -310,8 +308,7 @@ func (w *world) stage(label, from, to string) {
 	w.must(err, "move %s", label)
 }
 
-// replace makes a value current and leaves AWSPENDING alone, which a PutSecretValue with AWSCURRENT
-// would remove.
+// replace makes a value current and leaves AWSPENDING alone, which a PutSecretValue with AWSCURRENT would remove.
 func (w *world) replace(v engine.Value) {
 	w.t.Helper()
 	token := uuid.NewString()

@@ -12,9 +12,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Needs returns the permissions that the rotation of a secret needs. It reads the secret and its superuser
-// secret, may query the target, and changes nothing.
-// Source of the actions on keys:
+// Needs returns the permissions that the rotation of a secret needs. It reads the secret and its superuser secret, may
+// query the target, and changes nothing. Source of the actions on keys:
 // https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html#security-encryption-authz
 func Needs(ctx context.Context, r *rotation.Rotator, secret string) (engine.Needs, error) {
 	n := engine.Needs{Secret: secret}

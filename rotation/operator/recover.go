@@ -44,12 +44,10 @@ func (d *Diagnosis) will(verb, past, rest string) {
 	d.past += separator + past + " " + rest
 }
 
-// Diagnose finds the credential of the secret that opens the target, in the order of the ladder, and
-// changes nothing.
+// Diagnose finds the credential of the secret that opens the target, in the order of the ladder, and changes nothing.
 //
-// If AWSCURRENT works, the recovery removes an abandoned AWSPENDING. If another version works, that becomes
-// AWSCURRENT, for the sake of clients. If only the superuser's works, the target gets AWSCURRENT's
-// credential again.
+// If AWSCURRENT works, the recovery removes an abandoned AWSPENDING. If another version works, that becomes AWSCURRENT,
+// for the sake of clients. If only the superuser's works, the target gets AWSCURRENT's credential again.
 func Diagnose(ctx context.Context, r *rotation.Rotator, arn string) (Diagnosis, error) {
 	i, err := r.Inspect(ctx, arn)
 	d := Diagnosis{Current: i.Current, Pending: i.Pending, inspection: i}

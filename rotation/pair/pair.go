@@ -19,19 +19,16 @@ import (
 type Target[U any] interface {
 	// Find returns a user, or nil if it does not exist.
 	Find(ctx context.Context, name string) (*U, error)
-	// Administrator returns what makes the user an administrator in the target's terms, such as "a
-	// superuser", or "".
+	// Administrator returns what makes the user an administrator in the target's terms, such as "a superuser", or "".
 	Administrator(ctx context.Context, u *U) (power string, err error)
 	// Exceeds returns a power that other has, current lacks, and Equalize does not revoke, or "".
 	Exceeds(ctx context.Context, current, other *U) (power string, err error)
 	// Marked reports whether the target itself says that the two are a pair, in a place that can be
 	// written only by those who could set both passwords anyway.
 	Marked(ctx context.Context, current, other *U) (bool, error)
-	// Mark returns how an administrator marks the two as a pair: statements, or a clause that
-	// starts with a verb.
+	// Mark returns how an administrator marks the two as a pair: statements, or a clause that starts with a verb.
 	Mark(current, other *U) string
-	// Create creates a marked user without any rights. Its error wraps ErrExists if the user
-	// exists.
+	// Create creates a marked user without any rights. Its error wraps ErrExists if the user exists.
 	Create(ctx context.Context, current *U, name string) (*U, error)
 	// Equalize gives other the rights of current, marks an unmarked pair, and reports every change
 	// with Request.Changed.
@@ -67,9 +64,8 @@ var ErrExists = errors.New("the user already exists")
 // AdviceOwn is the advice for a user that no superuser may change because a secret asks for it.
 const AdviceOwn = "rotate an administrator with a separate secret that names no superuser secret"
 
-// Apply makes or rehearses the change. A superuser changes neither administrators nor itself, nor a
-// second user unless the user's credentials in the secret or a mark at the target prove that it
-// belongs to the secret.
+// Apply makes or rehearses the change. A superuser changes neither administrators nor itself, nor a second user unless
+// the user's credentials in the secret or a mark at the target prove that it belongs to the secret.
 func Apply[U any](ctx context.Context, t Target[U], c Change) error {
 	alternating := c.Request.Strategy == engine.AlternatingUsers
 	if c.Pending == c.Superuser || alternating && c.Current == c.Superuser {
@@ -109,8 +105,7 @@ func Apply[U any](ctx context.Context, t Target[U], c Change) error {
 	return t.SetPassword(ctx, u)
 }
 
-// Find returns the two users of a secret; other is nil if it does not exist. It refuses what Apply
-// refuses.
+// Find returns the two users of a secret; other is nil if it does not exist. It refuses what Apply refuses.
 func Find[U any](ctx context.Context, t Target[U], c Change) (current, other *U, err error) {
 	if current, err = ordinary(ctx, t, c.Current); err != nil {
 		return nil, nil, err

@@ -5,15 +5,13 @@ import "slices"
 // Right is a right as the statements that give it to a user and take it away.
 type Right struct{ Give, Take string }
 
-// Level makes one user's rights equal to another's, for engines whose server cannot let one user act
-// as another. It reads the rights that the user should have and those that it has, takes what is
-// extra, gives what is missing, and reads again. It returns the rights in which the two still differ.
-// If nothing differs, it reads only once.
+// Level makes one user's rights equal to another's, for engines whose server cannot let one user act as another. It
+// reads the rights that the user should have and those that it has, takes what is extra, gives what is missing, and
+// reads again. It returns the rights in which the two still differ. If nothing differs, it reads only once.
 //
-// Extra rights go first: a right with a grant option that it should not have is given again without
-// it. There are two rounds, because some servers take more than requested, such as the rights on
-// all columns of a table. A right that is still there is not taken again, because that would also
-// take what was given since.
+// Extra rights go first: a right with a grant option that it should not have is given again without it. There are two
+// rounds, because some servers take more than requested, such as the rights on all columns of a table. A right that is
+// still there is not taken again, because that would also take what was given since.
 func Level(read func() (want, have []Right, err error), run func(statement string) error) (left []Right, err error) {
 	var taken []string
 	for round := 0; ; round++ {

@@ -15,9 +15,8 @@ import (
 	"example.com/rotator/rotation/postgres"
 )
 
-// TestFrozenFunctionHoldsNoLock: Lambda freezes a function that runs out of time. It then neither sends nor reads,
-// and its connections stay open. Wherever that happens, the server ends the transaction, so others can change the
-// user.
+// TestFrozenFunctionHoldsNoLock: Lambda freezes a function that runs out of time. It then neither sends nor reads, and
+// its connections stay open. Wherever that happens, the server ends the transaction, so others can change the user.
 func TestFrozenFunctionHoldsNoLock(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		const points, bound = 30, 8 * time.Second

@@ -31,10 +31,9 @@ func (e *Engine) connect(ctx context.Context, t engine.Target) (*pgsession.Sessi
 // begin makes every transaction run as the login itself, with only the server's own functions. All statements with
 // names are in one. A database's owner sets search_path for its sessions, and can create functions and operators with
 // the names that the statements use, which would run as the superuser. pg_catalog coming first by default does not
-// prevent that: of all functions in the path, the one that best fits the arguments is called. pg_temp is never
-// searched for functions; named last, it hides no tables. Casts of built-in types and event triggers need no path,
-// but only a superuser can create them. The owner also sets timeouts, the date format and, like the role's own
-// settings, the role.
+// prevent that: of all functions in the path, the one that best fits the arguments is called. pg_temp is never searched
+// for functions; named last, it hides no tables. Casts of built-in types and event triggers need no path, but only a
+// superuser can create them. The owner also sets timeouts, the date format and, like the role's own settings, the role.
 // Source: https://www.postgresql.org/docs/current/typeconv-func.html,
 // https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-SEARCH-PATH,
 // https://www.postgresql.org/docs/current/sql-createeventtrigger.html

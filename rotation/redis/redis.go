@@ -1,9 +1,8 @@
 // Package redis rotates passwords of users of Redis 6 and later, Valkey, and other servers with their ACL commands.
 //
-// A user may have any number of passwords, of which the server stores SHA-256 hashes. A rotation leaves the new one
-// and the current one, so clients with either are served; the next rotation retires the older one. The server
-// receives the hash, never a new password. Every node is changed, because users are not replicated, and persists the
-// change.
+// A user may have any number of passwords, of which the server stores SHA-256 hashes. A rotation leaves the new one and
+// the current one, so clients with either are served; the next rotation retires the older one. The server receives the
+// hash, never a new password. Every node is changed, because users are not replicated, and persists the change.
 // Source: https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/
 package redis
 

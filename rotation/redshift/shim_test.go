@@ -1,10 +1,9 @@
 package redshift
 
-// shim makes PostgreSQL answer the engine's queries of Redshift's system views from its own catalogs, so the
-// statements that both servers support run for real. A PostgreSQL role whose name begins with sys: or role_ is also
-// shown as a Redshift role. What only Redshift has (GRANT ROLE, scoped permissions, SYSLOG ACCESS, SESSION TIMEOUT,
-// CONNECTION LIMIT UNLIMITED) is absent here, and its statements are checked as text. The views are in pg_catalog, as
-// on Redshift.
+// shim makes PostgreSQL answer the engine's queries of Redshift's system views from its own catalogs, so the statements
+// that both servers support run for real. A PostgreSQL role whose name begins with sys: or role_ is also shown as a
+// Redshift role. What only Redshift has (GRANT ROLE, scoped permissions, SYSLOG ACCESS, SESSION TIMEOUT, CONNECTION
+// LIMIT UNLIMITED) is absent here, and its statements are checked as text. The views are in pg_catalog, as on Redshift.
 const shim = `
 SET allow_system_table_mods = on;
 CREATE VIEW pg_catalog.svv_user_info AS SELECT usename::text AS user_name, usesysid::int AS user_id, usecreatedb AS createdb, usesuper AS superuser,

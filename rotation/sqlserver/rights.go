@@ -25,8 +25,7 @@ func (p place) run(statement string) string {
 type right struct {
 	role string // such as SERVER ROLE [r], or "" for a permission
 	// state is G for granted, W for granted with grant option, D for denied, or F for membership in a fixed server
-	// role, to which only members can add others.
-	// Source:
+	// role, to which only members can add others. Source:
 	// https://learn.microsoft.com/sql/relational-databases/system-catalog-views/sys-database-permissions-transact-sql
 	state string
 	what  string // such as SELECT ON OBJECT::[dbo].[t]

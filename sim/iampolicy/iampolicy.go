@@ -59,8 +59,7 @@ func strictly(text []byte, v any) error {
 	return d.Decode(v)
 }
 
-// Decode parses a policy. It rejects unknown elements, and statements without an effect, an action or
-// a resource.
+// Decode parses a policy. It rejects unknown elements, and statements without an effect, an action or a resource.
 func Decode(document string) (*Policy, error) {
 	if !json.Valid([]byte(document)) {
 		return nil, errors.New("the policy is not JSON")

@@ -2,8 +2,7 @@ package iampolicy
 
 import "testing"
 
-// TestConditions: the operators for several values differ in the meaning of a key that the call
-// does not have.
+// TestConditions: the operators for several values differ in the meaning of a key that the call does not have.
 func TestConditions(t *testing.T) {
 	for _, c := range []struct {
 		operator string

@@ -120,10 +120,9 @@ func (f *Function) Configuration() sim.Configuration {
 
 func notARN(text string) error { return fmt.Errorf("%q is not the ARN of a function", text) }
 
-// Invoke calls the function and waits for its response. functionError is the value of the header
-// X-Amz-Function-Error: "" for success, and "Unhandled" also if the process died or timed out. An
-// earlier deadline of ctx becomes the function's; when ctx ends, so does the process. err means
-// that no process could be started.
+// Invoke calls the function and waits for its response. functionError is the value of the header X-Amz-Function-Error:
+// "" for success, and "Unhandled" also if the process died or timed out. An earlier deadline of ctx becomes the
+// function's; when ctx ends, so does the process. err means that no process could be started.
 func (f *Function) Invoke(ctx context.Context, payload []byte) (body []byte, functionError string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, f.opts.Timeout)
 	defer cancel()

@@ -315,8 +315,7 @@ func TestRemoteFunctionIsCalledByItsNameAndTimesOut(t *testing.T) {
 	}
 }
 
-// leaveBehind is a program that prints the process id of a function and is killed while the
-// function works.
+// leaveBehind is a program that prints the process id of a function and is killed while the function works.
 func leaveBehind() {
 	f, err := New(os.Args[0], Options{ARN: arn})
 	if err != nil {

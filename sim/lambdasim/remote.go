@@ -12,8 +12,7 @@ import (
 	"time"
 )
 
-// RemoteFunction is a function behind Lambda's Invoke API, such as that of `sam local
-// start-lambda`.
+// RemoteFunction is a function behind Lambda's Invoke API, such as that of `sam local start-lambda`.
 type RemoteFunction struct {
 	url     string
 	timeout time.Duration
@@ -23,9 +22,8 @@ type RemoteFunction struct {
 // Source: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 const longest = 15 * time.Minute
 
-// Remote returns the function with the given ARN at the base URL. Its host enforces its timeout; a
-// host that does not answer fails after Lambda's maximum. An alias or version in the ARN is
-// dropped, because SAM does not support them.
+// Remote returns the function with the given ARN at the base URL. Its host enforces its timeout; a host that does not
+// answer fails after Lambda's maximum. An alias or version in the ARN is dropped, because SAM does not support them.
 func Remote(base, arn string) (*RemoteFunction, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Host == "" {

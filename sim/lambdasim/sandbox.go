@@ -171,8 +171,7 @@ func (s *sandbox) answer(w http.ResponseWriter, r *http.Request, functionError s
 	s.now = nil
 }
 
-// initError receives the error of a runtime that could not start and ends it. The error answers the
-// waiting event.
+// initError receives the error of a runtime that could not start and ends it. The error answers the waiting event.
 func (s *sandbox) initError(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxAnswer))
 	if err != nil {

@@ -42,8 +42,7 @@ func (r *rotation) handle(ctx context.Context, e simtest.Event) error {
 	return nil // a real function sets and tests the password of its target
 }
 
-// testRotation is an ordinary test: rotate once now and then monthly, although calls and steps
-// fail.
+// testRotation is an ordinary test: rotate once now and then monthly, although calls and steps fail.
 func testRotation(t testing.TB) {
 	function := &rotation{}
 	s := simtest.StartWith(t, function.handle, sim.Options{

@@ -99,8 +99,7 @@ func (s *Server) Config() aws.Config {
 		Credentials: credentials.NewStaticCredentialsProvider(account, "simulated", "")}
 }
 
-// Env returns the environment variables, NAME=VALUE, that point every AWS SDK and the AWS CLI at
-// the simulator.
+// Env returns the environment variables, NAME=VALUE, that point every AWS SDK and the AWS CLI at the simulator.
 func (s *Server) Env() []string {
 	return []string{
 		"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + s.URL, "AWS_ENDPOINT_URL_STS=" + s.URL, "AWS_REGION=" + region,
@@ -185,9 +184,8 @@ func (s *Server) WantLabels(secret string, want map[string]string) {
 	}
 }
 
-// WantRotated reports an error unless a rotation has completed since before, the result of an earlier
-// call of Labels: AWSCURRENT is on a new version, AWSPREVIOUS is where AWSCURRENT was, and AWSPENDING is
-// gone or on AWSCURRENT.
+// WantRotated reports an error unless a rotation has completed since before, the result of an earlier call of Labels:
+// AWSCURRENT is on a new version, AWSPREVIOUS is where AWSCURRENT was, and AWSPENDING is gone or on AWSCURRENT.
 func (s *Server) WantRotated(secret string, before map[string]string) {
 	s.t.Helper()
 	got := s.Labels(secret)

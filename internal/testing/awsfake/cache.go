@@ -39,8 +39,7 @@ type CachesOptions struct {
 type CacheUser struct {
 	// ID is the user's id, and Name the name to log in with. They are the same in MemoryDB.
 	ID, Name string
-	// Status is active, modifying or deleting, and Type is password, no-password
-	// or iam.
+	// Status is active, modifying or deleting, and Type is password, no-password or iam.
 	Status, Type string
 	// Passwords holds one or two passwords.
 	Passwords []string

@@ -36,8 +36,7 @@ type IAM struct {
 
 // IAMOptions configure a fake; the zero value is usable.
 type IAMOptions struct {
-	// Now is the fake's clock, for delays and creation dates. It may run faster than the real one.
-	// nil means time.Now.
+	// Now is the fake's clock, for delays and creation dates. It may run faster than the real one. nil means time.Now.
 	Now func() time.Time
 	// LoginDelay is how long a new key is refused, and an inactive or deleted key still works.
 	LoginDelay time.Duration
@@ -118,8 +117,7 @@ func (f *IAM) AddUserIn(account, name string, allowed ...string) aws.Credentials
 	return aws.Credentials{AccessKeyID: k.id, SecretAccessKey: k.secret}
 }
 
-// PutPolicy sets the only identity policy of a user added by AddUser. It supports conditions on
-// aws:TagKeys.
+// PutPolicy sets the only identity policy of a user added by AddUser. It supports conditions on aws:TagKeys.
 func (f *IAM) PutPolicy(user, document string) error {
 	p, err := iampolicy.Parse(document, "aws:TagKeys")
 	f.mu.Lock()

@@ -87,8 +87,7 @@ func (s *service) denied(action, resource string, have map[string][]string) stri
 	return "User is not authorized to perform: " + action + " on resource: " + resource
 }
 
-// jsonHandler answers the calls of a JSON protocol whose X-Amz-Target begins with target. It holds
-// the lock during do.
+// jsonHandler answers the calls of a JSON protocol whose X-Amz-Target begins with target. It holds the lock during do.
 func jsonHandler[In any](s *service, name, target string, do func(action string, in In) (any, *fault)) http.Handler {
 	answer := func(r *http.Request, body []byte) (any, *fault) {
 		if sig, ok := signedWith(s.credentials, r, body); !ok || sig.service != name || sig.region != region {

@@ -24,8 +24,7 @@ var authorizationForm = regexp.MustCompile(
 	`^AWS4-HMAC-SHA256 Credential=([^/,\s]+)/\d{8}/([^/,\s]+)/([^/,\s]+)/aws4_request,` +
 		`\s*SignedHeaders=([^,\s]+),\s*Signature=([0-9a-f]{64})$`)
 
-// readSignature returns a request's signature; ok is false if it has none in the format that AWS's
-// clients send.
+// readSignature returns a request's signature; ok is false if it has none in the format that AWS's clients send.
 func readSignature(r *http.Request) (_ signature, ok bool) {
 	m := authorizationForm.FindStringSubmatch(r.Header.Get("Authorization"))
 	if m == nil {

@@ -1,5 +1,4 @@
-// Package awstemplate provides the secret formats of AWS's rotation templates, for tests that
-// rotate the same secrets.
+// Package awstemplate provides the secret formats of AWS's rotation templates, for tests that rotate the same secrets.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_secret_json_structure.html
 package awstemplate
 

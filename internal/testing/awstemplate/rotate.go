@@ -13,9 +13,8 @@ import (
 	"example.com/rotator/sim/lambdasim"
 )
 
-// Rotate rotates a template's secret twice, for a user created by h. It runs the function's binary,
-// which trusts the certificates in ca. If ca is nil, it runs the machine in this process, for
-// targets without a network address.
+// Rotate rotates a template's secret twice, for a user created by h. It runs the function's binary, which trusts the
+// certificates in ca. If ca is nil, it runs the machine in this process, for targets without a network address.
 func Rotate(t *testing.T, template string, h enginetest.Harness, ca []byte) {
 	t.Helper()
 	host, text, err := net.SplitHostPort(h.Target())

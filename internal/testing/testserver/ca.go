@@ -14,8 +14,7 @@ import (
 	"time"
 )
 
-// CA is a throw-away certificate authority. A client that trusts one refuses servers with a
-// certificate from another.
+// CA is a throw-away certificate authority. A client that trusts one refuses servers with a certificate from another.
 type CA struct {
 	// PEM is the CA's certificate.
 	PEM  []byte

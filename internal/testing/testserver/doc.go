@@ -8,6 +8,5 @@
 // the whole test binary, so every test must use unique names (see Unique). If a server is not
 // installed, the error says how to install it; tests are never skipped.
 //
-// A server ends with Stop or with the process that started it, even if that process is killed: see
-// guard.sh.
+// A server ends with Stop or with the process that started it, even if that process is killed: see guard.sh.
 package testserver

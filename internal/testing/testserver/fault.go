@@ -23,8 +23,7 @@ type Chunk struct {
 	Connection int
 	// FromServer is the direction.
 	FromServer bool
-	// Bytes is what one read returned, encrypted if the connection is. It is valid only during the
-	// call.
+	// Bytes is what one read returned, encrypted if the connection is. It is valid only during the call.
 	Bytes []byte
 }
 

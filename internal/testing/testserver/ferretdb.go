@@ -22,9 +22,8 @@ type FerretDBOptions struct {
 	Cert *Certificate
 }
 
-// FerretDBServer is a running FerretDB 1 on SQLite. It has MongoDB's protocol, SCRAM logins and
-// user commands, but no roles: createUser and updateUser accept only an empty list. Its
-// administrator is in the database "admin".
+// FerretDBServer is a running FerretDB 1 on SQLite. It has MongoDB's protocol, SCRAM logins and user commands, but no
+// roles: createUser and updateUser accept only an empty list. Its administrator is in the database "admin".
 type FerretDBServer struct {
 	Server
 }

@@ -8,9 +8,8 @@ import (
 	"testing"
 )
 
-// InfluxDB2Server is the part of InfluxDB 2.7 for users, sessions and tokens: its own packages
-// without the time series (see the folder influxdb2). It serves HTTPS. Its administrator and Token
-// have all rights.
+// InfluxDB2Server is the part of InfluxDB 2.7 for users, sessions and tokens: its own packages without the time series
+// (see the folder influxdb2). It serves HTTPS. Its administrator and Token have all rights.
 type InfluxDB2Server struct {
 	web
 	Token string

@@ -18,13 +18,11 @@ type MySQLOptions struct {
 	NoTLS bool
 	// AllowPlaintext lets clients choose, as RDS does if require_secure_transport is off.
 	AllowPlaintext bool
-	// Config is appended to the server's section of its option file, such as
-	// "plugin_load_add = simple_password_check".
+	// Config is appended to the server's section of its option file, such as "plugin_load_add = simple_password_check".
 	Config string
 }
 
-// MySQLServer is a running MariaDB or MySQL. Its administrator is admin@'%' with
-// all privileges and GRANT OPTION.
+// MySQLServer is a running MariaDB or MySQL. Its administrator is admin@'%' with all privileges and GRANT OPTION.
 type MySQLServer struct {
 	Server
 	// GeneralLog holds every statement that the server received, and SlowLog every one that it ran.
@@ -127,15 +125,13 @@ innodb_flush_log_at_trx_commit = 0
 // MariaDB starts a MariaDB that ends with the test.
 var MariaDB = during(StartMariaDB)
 
-// SharedMariaDB returns this test binary's MariaDB with these options. Tests share its users: use
-// Unique for names.
+// SharedMariaDB returns this test binary's MariaDB with these options. Tests share its users: use Unique for names.
 var SharedMariaDB = shared(StartMariaDB)
 
 // SharedMySQL is SharedMariaDB for MySQL.
 var SharedMySQL = shared(StartMySQL)
 
-// Config returns a client's configuration for a user, with TLS verified against the server's CA if
-// the server has TLS.
+// Config returns a client's configuration for a user, with TLS verified against the server's CA if the server has TLS.
 func (s *MySQLServer) Config(user, password, database string) *mysql.Config {
 	config := mysql.NewConfig()
 	config.User, config.Passwd, config.DBName = user, password, database
@@ -170,8 +166,7 @@ func (s *MySQLServer) Connect(t testing.TB, database string) *sql.DB {
 	return db
 }
 
-// Database creates a database with a unique name, dropped at the test's end, and
-// returns the name.
+// Database creates a database with a unique name, dropped at the test's end, and returns the name.
 func (s *MySQLServer) Database(t testing.TB) string {
 	t.Helper()
 	name := Unique("db_")

@@ -16,9 +16,8 @@ type PgBouncerOptions struct {
 	Users string
 }
 
-// StartPgBouncer starts the PgBouncer of Debian 13, which `make deps-next` fetches. It returns the
-// server as clients see it through the pooler, with the pooler's certificate. Measured on two
-// cores: 0.2 s.
+// StartPgBouncer starts the PgBouncer of Debian 13, which `make deps-next` fetches. It returns the server as clients
+// see it through the pooler, with the pooler's certificate. Measured on two cores: 0.2 s.
 func StartPgBouncer(ctx context.Context, o PgBouncerOptions) (*PostgresServer, error) {
 	path, err := cached(trixie+"/usr/sbin/pgbouncer", "deps-next")
 	if err != nil {

@@ -34,8 +34,7 @@ type PostgresOptions struct {
 	Cert *Certificate
 }
 
-// PostgresServer is a running PostgreSQL. Its administrator is a superuser, and it has the database
-// "postgres".
+// PostgresServer is a running PostgreSQL. Its administrator is a superuser, and it has the database "postgres".
 type PostgresServer struct {
 	Server
 	Major int
@@ -105,12 +104,10 @@ max_connections = 60
 // Postgres starts a PostgreSQL that ends with the test.
 var Postgres = during(StartPostgres)
 
-// SharedPostgres returns this test binary's PostgreSQL with these options. Tests share its roles:
-// use Unique for names.
+// SharedPostgres returns this test binary's PostgreSQL with these options. Tests share its roles: use Unique for names.
 var SharedPostgres = shared(StartPostgres)
 
-// URL returns the administrator's connection string for a database, with TLS verified against the
-// server's CA.
+// URL returns the administrator's connection string for a database, with TLS verified against the server's CA.
 func (s *PostgresServer) URL(database string) string {
 	return s.URLFor(s.User, s.Password, database)
 }

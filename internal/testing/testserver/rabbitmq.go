@@ -25,9 +25,8 @@ type RabbitMQServer struct {
 	AMQPPort int
 }
 
-// StartRabbitMQ starts the machine's RabbitMQ with the management plugin, as a node with its own
-// port mapper (epmd). Measured on two cores: 6 s. Stop and Halt kill it, because an orderly
-// shutdown takes six more seconds.
+// StartRabbitMQ starts the machine's RabbitMQ with the management plugin, as a node with its own port mapper (epmd).
+// Measured on two cores: 6 s. Stop and Halt kill it, because an orderly shutdown takes six more seconds.
 func StartRabbitMQ(ctx context.Context, o RabbitMQOptions) (*RabbitMQServer, error) {
 	// Debian's rabbitmq-server in PATH requires the user rabbitmq.
 	script := release() + "/usr/lib/rabbitmq/bin/rabbitmq-server"
@@ -115,8 +114,7 @@ func (s *RabbitMQServer) config(port int) string {
 // RabbitMQ starts a RabbitMQ that ends with the test.
 var RabbitMQ = during(StartRabbitMQ)
 
-// SharedRabbitMQ returns this test binary's RabbitMQ with these options. Tests share its users: use
-// Unique for names.
+// SharedRabbitMQ returns this test binary's RabbitMQ with these options. Tests share its users: use Unique for names.
 var SharedRabbitMQ = shared(StartRabbitMQ)
 
 // Call calls the management API as the administrator, such as PUT "/api/users/app", sends body as

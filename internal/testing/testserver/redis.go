@@ -18,8 +18,7 @@ import (
 type RedisOptions struct {
 	// NoTLS listens without TLS instead.
 	NoTLS bool
-	// NoACLFile keeps the users in the configuration file, where CONFIG REWRITE
-	// saves them and ACL SAVE is an error.
+	// NoACLFile keeps the users in the configuration file, where CONFIG REWRITE saves them and ACL SAVE is an error.
 	NoACLFile bool
 	// Users are additional lines such as "user app on >old ~app:* +@all". A line for "default"
 	// replaces ours, which disables it.
@@ -34,12 +33,10 @@ type RedisOptions struct {
 	Cert *Certificate
 }
 
-// RedisServer is a running Redis or Valkey. Its administrator is an ACL user who
-// may do everything.
+// RedisServer is a running Redis or Valkey. Its administrator is an ACL user who may do everything.
 type RedisServer struct {
 	Server
-	// ConfigFile and ACLFile are the files that CONFIG REWRITE and ACL SAVE write. ACLFile is empty
-	// under NoACLFile.
+	// ConfigFile and ACLFile are the files that CONFIG REWRITE and ACL SAVE write. ACLFile is empty under NoACLFile.
 	ConfigFile, ACLFile string
 }
 
@@ -52,8 +49,7 @@ func StartRedis(ctx context.Context, o RedisOptions) (*RedisServer, error) {
 	return startRedis(ctx, "redis", o, path)
 }
 
-// StartValkey starts the Valkey of Debian 13, which `make deps-next` fetches. Measured on two
-// cores: 0.1 s.
+// StartValkey starts the Valkey of Debian 13, which `make deps-next` fetches. Measured on two cores: 0.1 s.
 func StartValkey(ctx context.Context, o RedisOptions) (*RedisServer, error) {
 	path, err := cached(trixie+"/usr/bin/valkey-server", "deps-next")
 	if err != nil {
@@ -117,9 +113,8 @@ var Redis = during(StartRedis)
 // Valkey starts a Valkey that ends with the test.
 var Valkey = during(StartValkey)
 
-// RedisCluster starts a Redis cluster that ends with the test, with the given number of nodes, each
-// of which owns a share of the slots. They share options, CA and administrator. Measured on two
-// cores: 0.9 s for three nodes.
+// RedisCluster starts a Redis cluster that ends with the test, with the given number of nodes, each of which owns a
+// share of the slots. They share options, CA and administrator. Measured on two cores: 0.9 s for three nodes.
 func RedisCluster(t testing.TB, nodes int, o RedisOptions) []*RedisServer {
 	t.Helper()
 	const slots = 16384

@@ -38,10 +38,9 @@ type SambaServer struct {
 	admin *ldap.Conn
 }
 
-// StartSamba provisions a domain and starts the machine's Samba. Passwords must be complex and differ
-// from the last 24; twenty wrong ones lock an account. They may be changed at any age: see
-// SambaServer.Policy. Samba's ports are fixed, so it needs root and a loopback address that nobody
-// else uses. Measured on two cores: 4 s.
+// StartSamba provisions a domain and starts the machine's Samba. Passwords must be complex and differ from the last 24;
+// twenty wrong ones lock an account. They may be changed at any age: see SambaServer.Policy. Samba's ports are fixed,
+// so it needs root and a loopback address that nobody else uses. Measured on two cores: 4 s.
 func StartSamba(ctx context.Context, o SambaOptions) (*SambaServer, error) {
 	samba, err := program("samba")
 	if err != nil {

@@ -37,8 +37,7 @@ var ErrMissing = errors.New("not installed")
 
 // Server holds what every server in this package has. Its fields are constant.
 type Server struct {
-	// Host is "localhost", which is in the certificate in addition to 127.0.0.1, or the server's
-	// loopback address.
+	// Host is "localhost", which is in the certificate in addition to 127.0.0.1, or the server's loopback address.
 	Host string
 	// Port is the TCP port.
 	Port int
@@ -77,8 +76,7 @@ func (s *Server) Logs() (string, error) {
 	return string(b), err
 }
 
-// Stop ends the server, waits until its processes are gone and removes Dir. A
-// second call does nothing.
+// Stop ends the server, waits until its processes are gone and removes Dir. A second call does nothing.
 func (s *Server) Stop() error {
 	if s.process != nil {
 		s.process.stop()
@@ -186,9 +184,8 @@ type launch struct {
 
 var portTaken = regexp.MustCompile(`(?i)already in use|eaddrinuse|could not bind|can't bind|failed to bind`)
 
-// start launches the server on a free port and waits until it is ready. If another process takes
-// the port before the server binds it, start tries another. If start fails, the server is stopped
-// and its directory removed.
+// start launches the server on a free port and waits until it is ready. If another process takes the port before the
+// server binds it, start tries another. If start fails, the server is stopped and its directory removed.
 func (s *Server) start(ctx context.Context, l launch) (err error) {
 	defer func() {
 		if err != nil {
@@ -304,8 +301,7 @@ func (p *process) stop() {
 	p.once.Do(func() {
 		p.hold.Close()
 		<-p.exited
-		// The guard finally kills its own process group, itself included, so the error is
-		// meaningless.
+		// The guard finally kills its own process group, itself included, so the error is meaningless.
 		_ = p.cmd.Wait()
 	})
 }

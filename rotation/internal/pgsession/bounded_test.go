@@ -33,8 +33,7 @@ func hostile(t *testing.T, answer func(b *pgproto3.Backend, c net.Conn)) engine.
 	return engine.Target{Host: "127.0.0.1", Port: port, User: "app", Password: "fixture", TLS: engine.TLSOff}
 }
 
-// A count that would outlast the deadline is refused before it is computed, however it is split
-// into packets.
+// A count that would outlast the deadline is refused before it is computed, however it is split into packets.
 func TestManyRoundsOfSCRAMAreRefused(t *testing.T) {
 	for _, rounds := range []string{"9000000", "40000000", "0001000000"} {
 		target := hostile(t, func(b *pgproto3.Backend, c net.Conn) {

@@ -36,8 +36,7 @@ type Session struct {
 // user and the database, so a match within their text proves nothing.
 const noTLS = "server refused TLS connection"
 
-// Dial logs in, with TLS according to the policy. Every transaction begins with the given
-// statements.
+// Dial logs in, with TLS according to the policy. Every transaction begins with the given statements.
 func Dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, begin string) (*Session, error) {
 	// The driver insists on its parser, which also reads PG* variables, so everything that decides
 	// where a password goes is set explicitly.

@@ -42,8 +42,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// A server must not be able to crash the client, or make it allocate memory for what was only
-// announced.
+// A server must not be able to crash the client, or make it allocate memory for what was only announced.
 func FuzzRead(f *testing.F) {
 	f.Add("*3\r\n$1\r\na\r\n*1\r\n:1\r\n-ERR x\r\n")
 	f.Add("*1000000\r\n*1000000\r\n$16777216\r\nx")
@@ -120,8 +119,7 @@ func trickle(t *testing.T, c net.Conn) {
 	}
 }
 
-// The error about a certificate for other names lists them, even if the certificate is not signed
-// by a known CA.
+// The error about a certificate for other names lists them, even if the certificate is not signed by a known CA.
 func TestAnErrorDoesNotListAllNamesOfACertificate(t *testing.T) {
 	var names []string
 	for i := range 90 {

@@ -24,8 +24,7 @@ type Engine[S Session] struct {
 	Fault func(engine.Target) string
 	// Connect logs in. The error has the cause LoginRefused only if the server refuses the login.
 	Connect func(context.Context, engine.Target) (S, error)
-	// Change makes or rehearses a change as the session's user. The change has users' names as in
-	// the secret.
+	// Change makes or rehearses a change as the session's user. The change has users' names as in the secret.
 	Change func(context.Context, S, pair.Change) error
 	// Grants adds what the superuser needs at the server.
 	Grants func(context.Context, *engine.Request, *engine.Needs) error

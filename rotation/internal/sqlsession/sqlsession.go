@@ -54,8 +54,7 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) { return c(
 // Driver returns nil: database/sql only passes it on to its callers.
 func (c connector) Driver() driver.Driver { return nil }
 
-// Open logs in with a driver, in plain text only if the policy allows that and noTLS recognizes the
-// server's answer.
+// Open logs in with a driver, in plain text only if the policy allows that and noTLS recognizes the server's answer.
 func (server Server) Open(ctx context.Context, policy engine.TLSPolicy, t engine.Target, noTLS func(error) bool,
 	connect func(context.Context, *tls.Config) (driver.Conn, error)) (*Session, error) {
 	s := &Session{Target: t, server: server}
@@ -113,8 +112,7 @@ func (s *Session) Change(ctx context.Context, r *engine.Request, statement strin
 	return err
 }
 
-// Texts runs a query and returns its rows, all columns as text; NULL is "". what describes the
-// query in errors.
+// Texts runs a query and returns its rows, all columns as text; NULL is "". what describes the query in errors.
 func (s *Session) Texts(ctx context.Context, what, query string, args ...any) ([][]string, error) {
 	rows, err := s.Conn.QueryContext(ctx, query, args...)
 	if err != nil {
