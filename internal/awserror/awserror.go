@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 
@@ -27,6 +28,12 @@ func Brief(err error) error {
 	}
 	r, answered := errors.AsType[*awshttp.ResponseError](err)
 	api, ok := errors.AsType[smithy.APIError](err)
+	if !ok && errors.Is(err, context.DeadlineExceeded) {
+		return brief{text + "no answer in time", err}
+	}
+	if !ok && answered && errors.Is(err, io.ErrUnexpectedEOF) {
+		return brief{text + "the answer broke off", err}
+	}
 	if answered && r.HTTPStatusCode() > 0 && (!ok || api.ErrorCode() == "UnknownError") {
 		// The answer of a proxy, or of something else at the address.
 		const format = "%sthe answer, with HTTP status %d, did not come from the service"
@@ -39,9 +46,6 @@ func Brief(err error) error {
 			text += " [request " + r.ServiceRequestID() + "]"
 		}
 		return brief{text, err}
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		return brief{text + "no answer in time", err}
 	}
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		// The host is useful; the path is not.

@@ -1,11 +1,13 @@
 package awserror
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -27,18 +29,31 @@ func TestBrief(t *testing.T) {
 		return server.URL
 	}
 	static := credentials.NewStaticCredentialsProvider("simulated", "simulated", "")
-	describe := func(url string, c aws.CredentialsProvider) error {
+	describeBy := func(ctx context.Context, url string, c aws.CredentialsProvider) error {
 		_, err := secretsmanager.New(secretsmanager.Options{
 			BaseEndpoint: &url, Region: "us-east-1", Credentials: c, RetryMaxAttempts: 1,
 		}).
-			DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: aws.String("app")})
+			DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: aws.String("app")})
 		return err
 	}
+	describe := func(url string, c aws.CredentialsProvider) error { return describeBy(t.Context(), url, c) }
 	absent := describe(answer(400, "r-1", `{"__type":"ResourceNotFoundException","message":"it is not there"}`), static)
 	role := sts.New(sts.Options{
 		BaseEndpoint: aws.String(answer(403, "r-2",
 			`<ErrorResponse><Error><Code>AccessDenied</Code><Message>not you</Message></Error><RequestId>r-2</RequestId></ErrorResponse>`)), Region: "us-east-1", Credentials: static, RetryMaxAttempts: 1,
 	})
+	short := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		_, _ = w.Write([]byte(`{"ARN":`))
+	}))
+	t.Cleanup(short.Close)
+	silent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	}))
+	t.Cleanup(silent.Close)
+	soon, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	t.Cleanup(cancel)
 	for _, c := range []struct {
 		err  error
 		want string
@@ -49,6 +64,8 @@ func TestBrief(t *testing.T) {
 		{describe(answer(500, "r-3", `{"__type":"InternalServiceError","message":"later"}`), static),
 			"InternalServiceError: later [request r-3]"},
 		{describe(answer(403, "", "proxy"), static), "the answer, with HTTP status 403, did not come from the service"},
+		{describe(short.URL, static), "the answer broke off"},
+		{describeBy(soon, silent.URL, static), "no answer in time"},
 		{describe("http://127.0.0.1:1", static),
 			"http://127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused"},
 		{errors.New("another"), "another"},
