@@ -32,7 +32,7 @@ func Brief(err error) error {
 		return brief{text + "no answer in time", err}
 	}
 	if !ok && answered && errors.Is(err, io.ErrUnexpectedEOF) {
-		return brief{text + "the answer broke off", err}
+		return brief{fmt.Sprintf("%sthe answer, with HTTP status %d, broke off", text, r.HTTPStatusCode()), err}
 	}
 	if answered && r.HTTPStatusCode() > 0 && (!ok || api.ErrorCode() == "UnknownError") {
 		// The answer of a proxy, or of something else at the address.

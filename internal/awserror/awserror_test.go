@@ -64,7 +64,7 @@ func TestBrief(t *testing.T) {
 		{describe(answer(500, "r-3", `{"__type":"InternalServiceError","message":"later"}`), static),
 			"InternalServiceError: later [request r-3]"},
 		{describe(answer(403, "", "proxy"), static), "the answer, with HTTP status 403, did not come from the service"},
-		{describe(short.URL, static), "the answer broke off"},
+		{describe(short.URL, static), "the answer, with HTTP status 200, broke off"},
 		{describeBy(soon, silent.URL, static), "no answer in time"},
 		{describe("http://127.0.0.1:1", static),
 			"http://127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused"},

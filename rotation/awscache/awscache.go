@@ -80,6 +80,9 @@ func (e *Engine) parse(r *engine.Request, v engine.Value) (engine.Target, error)
 	id, user := e.service.user(r.Secret, &f)
 	t := f.Target(func(v engine.Value) (engine.Target, error) { return engine.ParseTarget(v, 6379, "") },
 		"host", "password")
+	if v.JSON("host") != nil && t.Host == "" {
+		f.Wrong("host is empty: name the endpoint, or remove the field")
+	}
 	if err := f.Err(); err != nil {
 		return t, err
 	}

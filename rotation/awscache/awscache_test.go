@@ -605,7 +605,8 @@ func TestErrorsOfTheAPI(t *testing.T) {
 func TestFormAndRuleForPasswords(t *testing.T) {
 	each(t, func(t *testing.T, c *cache) {
 		v := c.user(t)
-		for _, bad := range []engine.Value{engine.StringValue("text"), v.With("host", "a b"), v.With("port", "x"),
+		for _, bad := range []engine.Value{engine.StringValue("text"), v.With("host", "a b"), v.With("host", ""),
+			v.WithJSON("host", []byte("null")), v.With("port", "x"),
 			v.With("username", ""), v.WithJSON("password", []byte("{}"))} {
 			_, err := c.engine().Next(enginetest.Within(t), &engine.Request{Secret: secretARN, Current: bad})
 			if !errors.Is(err, engine.InvalidSecret) {

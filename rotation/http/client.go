@@ -38,9 +38,12 @@ func (r *Recipe) redirect(req *nethttp.Request, via []*nethttp.Request) error {
 	switch fault := r.forbids(req.URL.String()); {
 	case fault != "":
 		return engine.Errorf(engine.TargetFailed, adviceHost, "the answer redirects to a forbidden address: %s", fault)
-	case len(via) > 5 || req.Method != via[0].Method:
+	case req.Method != via[0].Method:
 		return engine.Errorf(engine.TargetFailed, "use the redirect's address in the recipe",
-			"the answer redirects to another method, or too often")
+			"the answer redirects to another method")
+	case len(via) > 5:
+		return engine.Errorf(engine.TargetFailed, "correct the recipe's address: its redirects do not end",
+			"the answer redirects too often")
 	}
 	req.Header.Del("Referer") // the address may contain private data
 	return nil

@@ -684,6 +684,13 @@ func TestFormatOfTheSecret(t *testing.T) {
 	}
 }
 
+// TestUserOfATokenNeverLogsIn: its name may have any form.
+func TestUserOfATokenNeverLogsIn(t *testing.T) {
+	if _, err := own(engine.StringValue(`{"host":"h","token":"t","username":"a:b"}`)); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestSessionsEnd: the server keeps a session that is not ended for an hour.
 func TestSessionsEnd(t *testing.T) {
 	f := newFixture(t)

@@ -129,7 +129,7 @@ func (h *harness) Credentials(ctx context.Context, v engine.Value) (int, error) 
 func (h *harness) Administrators(_ context.Context, v engine.Value) (acts []enginetest.Act, err error) {
 	user, _ := v.Text("username")
 	for _, right := range []string{"+acl|setuser", "+acl", "+@admin", "+@all", "(+acl|setuser)",
-		"+config|set", "+module"} {
+		"+config|set", "+module", "+module|loadex"} {
 		acts = append(acts, enginetest.Act{Name: right, Do: func(ctx context.Context) (func(), error) {
 			return nil, h.all(ctx, "ACL", "SETUSER", user, right)
 		}})

@@ -136,7 +136,7 @@ func (e *Engine) lend(ctx context.Context, r *engine.Request, do func(all nodes,
 }
 
 // powers are the commands that can give all rights: by the users' rules, by requirepass, or by code in the server.
-var powers = []string{"acl|setuser", "config|set", "module|load"}
+var powers = []string{"acl|setuser", "config|set", "module|load", "module|loadex"}
 
 func acting(r *engine.Request) login {
 	l := login{value: r.Login, superuser: r.Superuser}

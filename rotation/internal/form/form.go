@@ -3,6 +3,7 @@ package form
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"example.com/rotator/internal/lazyregexp"
@@ -20,10 +21,13 @@ func (f *Form) Wrong(text string) { f.faults = append(f.faults, text) }
 
 // Required returns a field's text, which must match the format unless that is nil.
 func (f *Form) Required(name string, format *lazyregexp.Regexp, otherwise string) string {
+	before := len(f.faults)
 	s := f.Optional(name)
-	if s == "" {
+	switch {
+	case len(f.faults) > before: // it is not text
+	case s == "":
 		f.Wrong(name + " is missing")
-	} else if format != nil && !format.MatchString(s) {
+	case format != nil && !format.MatchString(s):
 		f.Wrong(name + " " + otherwise)
 	}
 	return s
@@ -51,7 +55,11 @@ func (f *Form) Target(parse func(engine.Value) (engine.Target, error), optional 
 	}
 	t, err := parse(full)
 	if e, ok := errors.AsType[*engine.Error](err); ok {
-		f.Wrong(e.Err.Error())
+		for fault := range strings.SplitSeq(strings.TrimPrefix(e.Err.Error(), "the secret's value is not a valid login: "), ", ") {
+			if !slices.Contains(f.faults, fault) {
+				f.Wrong(fault)
+			}
+		}
 	}
 	t.Host, _ = f.Value.Text("host")
 	t.User, _ = f.Value.Text("username")
@@ -61,13 +69,12 @@ func (f *Form) Target(parse func(engine.Value) (engine.Target, error), optional 
 
 // Err returns an error with the cause InvalidSecret that names every fault, or nil if there is none.
 func (f *Form) Err() error {
-	faults := strings.Join(f.faults, ", ")
+	what := "is not valid: " + strings.Join(f.faults, ", ")
 	if !f.Value.IsObject() {
-		faults = f.Value.Fault()
-	} else if faults == "" {
+		what = "cannot be read: " + f.Value.Fault()
+	} else if len(f.faults) == 0 {
 		return nil
 	}
 	return engine.Errorf(engine.InvalidSecret,
-		"correct the secret's value; the engine's documentation page describes its format",
-		"the secret's value cannot be read: %s", faults)
+		"correct the secret's value; the engine's documentation page describes its format", "the secret's value %s", what)
 }
