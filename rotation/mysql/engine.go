@@ -68,7 +68,7 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	return pair.Next(k, r, e.Parse)
 }
 
-// change sends in a rehearsal statements that the server checks but does not execute: with a wrong password, or for an
+// In a rehearsal, change sends statements that the server checks but does not execute: with a wrong password, or for an
 // absent user.
 func change(ctx context.Context, s *session, c pair.Change) error {
 	r := c.Request

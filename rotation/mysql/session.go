@@ -217,7 +217,7 @@ func read(err error) (codes []int, shown error) {
 	case errors.Is(err, mysql.ErrMalformPkt):
 		return []int{malformed}, err
 	case errors.Is(err, driver.ErrBadConn), errors.Is(err, mysql.ErrInvalidConn):
-		return nil, errors.Join(io.ErrUnexpectedEOF, err) // the driver hides what ended the connection
+		return nil, fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err) // the driver hides what ended the connection
 	}
 	if ok {
 		codes = []int{int(e.Number)}

@@ -107,7 +107,7 @@ func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 	})
 }
 
-// change only checks in a rehearsal that it is allowed. A statement that could check more cannot be undone. With a
+// In a rehearsal, change only checks that it is allowed. A statement that could check more cannot be undone. With a
 // PASSWORD_ROLLOVER_TIME, the current password also stays valid.
 func change(ctx context.Context, s *session, c pair.Change) error {
 	// Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/refrn/DDL_LOCK_TIMEOUT.html

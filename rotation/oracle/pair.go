@@ -161,7 +161,7 @@ func (t target) level(ctx context.Context, current, other string) error {
 	}
 	if len(left) > 0 {
 		return engine.Errorf(engine.PrivilegeMissing, "grant both the same by hand, or let the superuser grant it",
-			"the users %q and %q still differ: %s", current, other, left[0].Give)
+			"only one of the users %q and %q has what this gives: %s", current, other, left[0].Give)
 	}
 	want, err := t.defaults(ctx, current)
 	if err != nil {

@@ -185,13 +185,15 @@ const memberships = `SELECT format('GRANT %I TO %I', pg_get_userbyid(roleid), pg
 
 // grants: for every right in this database that only the second was granted directly.
 const grants = `WITH held (kind, object, acl, columns) AS (
-	SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, oid::regclass::text, relacl, '' FROM pg_class
+	SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, oid::regclass::text, relacl, ''
+		FROM pg_class WHERE relacl IS NOT NULL
 	UNION ALL SELECT 'TABLE', attrelid::regclass::text, attacl, ' (' || quote_ident(attname) || ')'
-		FROM pg_attribute WHERE NOT attisdropped
+		FROM pg_attribute WHERE attacl IS NOT NULL AND NOT attisdropped
 	UNION ALL SELECT 'SCHEMA', quote_ident(nspname), nspacl, '' FROM pg_namespace
 	UNION ALL SELECT CASE prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END, oid::regprocedure::text, proacl, ''
-		FROM pg_proc
-	UNION ALL SELECT CASE typtype WHEN 'd' THEN 'DOMAIN' ELSE 'TYPE' END, oid::regtype::text, typacl, '' FROM pg_type
+		FROM pg_proc WHERE proacl IS NOT NULL
+	UNION ALL SELECT CASE typtype WHEN 'd' THEN 'DOMAIN' ELSE 'TYPE' END, oid::regtype::text, typacl, ''
+		FROM pg_type WHERE typacl IS NOT NULL
 	UNION ALL SELECT 'FOREIGN SERVER', quote_ident(srvname), srvacl, '' FROM pg_foreign_server
 	UNION ALL SELECT 'FOREIGN DATA WRAPPER', quote_ident(fdwname), fdwacl, '' FROM pg_foreign_data_wrapper
 	UNION ALL SELECT 'LANGUAGE', quote_ident(lanname), lanacl, '' FROM pg_language

@@ -85,7 +85,7 @@ func (t *target) exec(ctx context.Context, format string, args ...string) (shown
 	// The error is raised again because its context would quote the statement.
 	err = t.Exec(ctx, shown, "DO $$ BEGIN EXECUTE pg_catalog.format('"+format+"', "+strings.Join(values, ", ")+`);
 EXCEPTION WHEN OTHERS THEN RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM; END $$`)
-	if pgsession.Code(err) == "42501" && strings.Contains(err.Error(), "plpgsql") {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == "42501" && strings.Contains(e.Message, "plpgsql") {
 		return shown, denied(err, "GRANT USAGE ON LANGUAGE plpgsql TO "+pgsession.Quote(t.Target.User)+
 			"; only in its blocks a verifier stays out of the server's log")
 	}

@@ -154,7 +154,7 @@ func (t *target) level(ctx context.Context, at place, current, other string, wan
 	}
 	differ := func(what string) error {
 		return engine.Errorf(engine.PrivilegeMissing, "grant both the same by hand, or let the superuser grant it",
-			"%q and %q differ in %q: %s", current, other, cmp.Or(at, "master"), what)
+			"only one of %q and %q has in %q what this gives: %s", current, other, cmp.Or(at, "master"), what)
 	}
 	left, err := pair.Level(func() ([]pair.Right, []pair.Right, error) {
 		theirs, err := want, error(nil)
@@ -168,7 +168,7 @@ func (t *target) level(ctx context.Context, at place, current, other string, wan
 		return others(theirs), others(mine), err
 	}, func(statement string) error {
 		if strings.HasPrefix(statement, unknown) {
-			return differ(statement)
+			return differ(strings.TrimPrefix(statement, unknown))
 		}
 		return t.Change(ctx, t.request, statement)
 	})

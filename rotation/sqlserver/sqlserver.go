@@ -68,7 +68,7 @@ func (e *Engine) Verify(ctx context.Context, _ *engine.Request, v engine.Value) 
 	})
 }
 
-// change checks in a rehearsal the right to make the change, the databases and the documented password rules.
+// In a rehearsal, change only checks the right to make the change, the databases and the documented password rules.
 func change(ctx context.Context, s *session, c pair.Change) error {
 	// Source: https://learn.microsoft.com/en-us/sql/t-sql/statements/set-lock-timeout-transact-sql
 	if err := s.Bound(ctx, "SET LOCK_TIMEOUT ", time.Millisecond); err != nil {

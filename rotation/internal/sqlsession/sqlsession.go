@@ -58,9 +58,9 @@ func (c connector) Driver() driver.Driver { return nil }
 func (server Server) Open(ctx context.Context, policy engine.TLSPolicy, t engine.Target, noTLS func(error) bool,
 	connect func(context.Context, *tls.Config) (driver.Conn, error)) (*Session, error) {
 	s := &Session{Target: t, server: server}
+	var err error
 	for _, config := range policy.Attempts(t) {
 		s.db = sql.OpenDB(connector(func(ctx context.Context) (driver.Conn, error) { return connect(ctx, config) }))
-		var err error
 		if s.Conn, err = s.db.Conn(ctx); err == nil {
 			return s, nil
 		}
@@ -69,8 +69,8 @@ func (server Server) Open(ctx context.Context, policy engine.TLSPolicy, t engine
 			return nil, s.classify(ctx, slices.Concat(server.AtLogin, server.Meanings), "no login at "+t.Address(), err)
 		}
 	}
-	return nil, engine.Errorf(engine.TLSFailed, `enable TLS on the server, correct the port, or set "ssl": false in the `+
-		"secret to send passwords in plain text", "%s does not offer TLS", t.Address())
+	return nil, engine.Errorf(engine.TLSFailed, `enable TLS on the server, set port to one with TLS, or set "ssl": false `+
+		"in the secret to send passwords in plain text", "%s does not offer TLS: %w", t.Address(), err)
 }
 
 // User returns who logged in.
@@ -160,9 +160,9 @@ func (s *Session) classify(ctx context.Context, meanings []Meaning, what string,
 	if codes == nil {
 		// The connection of an ended call is closed while the driver uses it.
 		if over := ctx.Err(); over != nil {
-			err = errors.Join(over, err)
+			err = fmt.Errorf("%w: %w", over, err)
 		} else if strings.Contains(err.Error(), "use of closed network connection") {
-			err = errors.Join(io.ErrUnexpectedEOF, err)
+			err = fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
 		}
 		if e := engine.NetworkError(s.Target, err); e != nil {
 			return e
