@@ -22,7 +22,7 @@ OTHERS := ^(Duplicates|Witness|Faults|Birth)$$
 # These parts depend least on the server's version and on the superuser's rights. A master user like
 # RDS's and the servers of Debian 13 skip them: the same code passes them with other servers and superusers.
 # In -skip, Go takes the first alternative that matches the part of a name it knows: the short ones come first.
-SHARED := ^(Cuts|Duplicates|Late|Faults|Edits|Identity|Recover|Preflight|Writer|HostileHost|Tagger|LeftBehind)$$
+SHARED := ^(Cuts|Duplicates|Late|Faults|Edits|Recover|Preflight|HostileHost|Tagger|LeftBehind)$$
 
 .PHONY: ca-bundle build build-RotatorFunction image demo test test-race test-suites test-ready test-mysql test-next test-oracle test-cdk test-terraform test-sam test-docker test-jest screenshot bench check lint release deps deps-mysql deps-next deps-cdk deps-terraform deps-sam deps-docker deps-jest clean
 

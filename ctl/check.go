@@ -45,8 +45,10 @@ func (m *many) check(ctx context.Context, s *fleet.Secret, _ []string, out *repo
 	defer out.wait("checking " + s.Name)()
 	clients, rotates := true, true
 	for f := range operator.Check(ctx, r, s.ARN) {
-		if m.one && f.Check == "tls" && f.State == operator.OK { // then all servers are of this secret's target
-			f = m.view.peer.finding()
+		// With one secret, all servers are of its target, also those that no field of the secret names.
+		if seen := m.view.peer.finding(); m.one && f.Check == "tls" &&
+			(f.State == operator.OK || f.State == operator.Skipped && seen.State == operator.OK) {
+			f = seen
 		}
 		out.find(f)
 		if f.Check == "clients" {

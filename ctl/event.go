@@ -48,7 +48,7 @@ within the secret's account. If the function is in another account or assumes a 
 		},
 		RunE: v.open(func(_ context.Context, s *fleet.Secret, out *report) error {
 			if s.Pending == "" {
-				return engine.Errorf(engine.VersionNotStaged, "begin one with `rotatorctl rotate "+s.Name+"`",
+				return engine.Errorf(engine.VersionNotStaged, "begin one with `rotatorctl rotate "+fleet.Quote(v.command.Flags().Arg(1))+"`",
 					"no rotation of %s is under way", s.Name)
 			}
 			e := event{v.command.Flags().Arg(0), s.ARN, s.Pending, uuid.NewString()}

@@ -344,6 +344,9 @@ func (m *many) selected(ctx context.Context, args []string, kinds []engine.Kind,
 			o.Functions = func(string) *lambda.Client { return m.view.lambda(m.view.cfg) }
 		}
 		l := fleet.List(ctx, o)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		if err := l.Errors[""]; err != nil {
 			return nil, awsError(ctx, "cannot list the secrets", "", err)
 		}

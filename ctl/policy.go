@@ -73,8 +73,9 @@ it, and loses only what the Sid names.`,
 			if err != nil {
 				return err
 			}
-			defer out.wait("asking what " + secret + " needs")()
+			stop := out.wait("asking what " + secret + " needs")
 			n, err := operator.Needs(ctx, r, out.Secret)
+			stop()
 			if err != nil {
 				return err
 			}

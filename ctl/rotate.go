@@ -211,7 +211,7 @@ func (f *follower) failure(ctx context.Context) error {
 		case f.version != "" && h.Version != f.version:
 		case strings.HasSuffix(h.Event, "RotationFailed"): // if no step has failed, the label was not moved
 			return &engine.Error{Cause: engine.InternalError, Err: errors.New(h.Message)}
-		case at < 0: // an event, or a step that was reported before
+		case h.Step == "" || at < 0 && h.Cause+h.Message == "": // an event, or a step that was reported before
 		case h.Cause == "" && h.Message == "":
 			f.passed(at + 1)
 		default:

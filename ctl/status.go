@@ -52,7 +52,7 @@ or is scheduled for deletion.`,
 				return err
 			}
 			printStatus(s, versions, out)
-			for _, f := range findings(s) {
+			for _, f := range findings(s, v.command.Flags().Arg(0)) {
 				out.find(f)
 			}
 			verdict := "Secrets Manager reports nothing wrong with " + s.Name + "."
@@ -111,15 +111,15 @@ func failed(check string, cause engine.Cause, message, advice string) operator.F
 	return operator.Finding{Check: check, State: operator.Failed, Cause: cause, Message: message, Advice: advice}
 }
 
-// findings returns what keeps rotations from succeeding.
-func findings(s *fleet.Secret) []operator.Finding {
+// findings returns what keeps rotations from succeeding. The commands in its advice name the secret by id.
+func findings(s *fleet.Secret, id string) []operator.Finding {
 	labels := failed("labels", engine.InvalidSecret, "no version is AWSCURRENT: the secret has no value",
 		"store a value with `aws secretsmanager put-secret-value`")
 	if s.Current != "" {
 		labels = fine("labels", "AWSCURRENT is on version "+s.Current)
 	}
 	rotation := fine("rotation", cmp.Or(s.Reason, "no rotation is under way"))
-	name := fleet.Quote(s.Name)
+	name := fleet.Quote(id)
 	find := "find the cause with `rotatorctl check " + name + "` and in the function's log"
 	end := "see how to end it with `rotatorctl recover " + name + "`"
 	if s.Current == "" { // recover needs a value

@@ -1,9 +1,15 @@
 package ctl
 
 import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"example.com/rotator/ctl/fleet"
 	"example.com/rotator/rotation/operator"
@@ -43,7 +49,7 @@ func TestFindings(t *testing.T) {
 			"rotation", operator.Skipped, "managed by rds", ""},
 	} {
 		c.s.Judge(now.Add(-c.begun), now)
-		for _, f := range findings(&c.s) {
+		for _, f := range findings(&c.s, "shop/db") {
 			if f.Check != c.check {
 				continue
 			}
@@ -51,5 +57,23 @@ func TestFindings(t *testing.T) {
 				t.Errorf("%s: %+v", c.name, f)
 			}
 		}
+	}
+}
+
+// TestRotationIsJudgedByItsVersion: the secret can have changed since, for example by a new tag.
+func TestRotationIsJudgedByItsVersion(t *testing.T) {
+	began := time.Now().Add(-time.Hour)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"Versions":[{"VersionId":"p","VersionStages":["AWSPENDING"],"CreatedDate":%d}]}`, began.Unix())
+	}))
+	defer server.Close()
+	v := &view{secrets: secretsmanager.New(secretsmanager.Options{
+		BaseEndpoint: &server.URL, Region: "us-east-1",
+		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", ""),
+	})}
+	s := fleet.Secret{Enabled: true, Current: "c", Pending: "p", Labels: map[string][]string{"p": {"AWSPENDING"}}}
+	s.Judge(time.Now(), time.Now())
+	if _, err := v.versions(t.Context(), &s); err != nil || s.State != fleet.Failing {
+		t.Errorf("%v, %v; want failing", s.State, err)
 	}
 }

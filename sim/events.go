@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -51,7 +50,7 @@ func (s *Sim) History(id string) ([]Progress, error) {
 	if f != nil {
 		return nil, f
 	}
-	return slices.Clone(sec.history), nil
+	return append([]Progress{}, sec.history...), nil // a list, even if it is empty
 }
 
 // note records what happened to a secret.

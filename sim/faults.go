@@ -21,7 +21,7 @@ const (
 	DuplicateStep Fault = "duplicate"   // runs a step twice, with the same ClientRequestToken
 	LostAnswer    Fault = "lost-answer" // performs a call and cuts the connection instead of answering
 	Throttle      Fault = "throttle"    // refuses a call with ThrottlingException
-	StaleRead     Fault = "stale-read"  // answers a read without the writes of the last two seconds
+	StaleRead     Fault = "stale-read"  // answers a read without the last write, for two seconds
 	Slow          Fault = "slow"        // delays a call by up to two seconds
 	Crash         Fault = "crash"       // ends the function within a second of its start
 	Deadline      Fault = "deadline"    // gives the function at most a second and a half

@@ -17,6 +17,9 @@ func TestHistoryIsServed(t *testing.T) {
 	if _, err := b.client.CreateSecret(ctx, &sm.CreateSecretInput{Name: aws.String("shop/db"), SecretString: aws.String("hunter22"), ClientRequestToken: aws.String(id(1))}); err != nil {
 		t.Fatal(err)
 	}
+	if text, _ := b.fetchPage("history/shop/db"); strings.TrimSpace(text) != "[]" {
+		t.Errorf("before the first rotation: %s", text)
+	}
 	b.RegisterFunction(lambda, b.function(func(r request) error {
 		if r.Step == "testSecret" {
 			return errors.New("hunter22 was refused")

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"example.com/rotator/internal/function"
-	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 )
 
@@ -252,8 +251,8 @@ func canonical(name, text string) string {
 	case "PASSWORD_LENGTH", "USERNAME_CHARACTER_LIMIT":
 		return strings.TrimSpace(text)
 	}
-	yes, _ := rotation.ParseBool(name, text, false) // AWS's templates take other text for false
-	return strconv.FormatBool(yes)
+	// AWS's templates take any other text for false.
+	return strconv.FormatBool(slices.Contains([]string{"true", "1", "y", "yes"}, strings.ToLower(text)))
 }
 
 var plain = regexp.MustCompile(`^[\w/.@:+=-]+$`)

@@ -211,7 +211,7 @@ func (c *checker) skips(check string) string {
 	case i.Engine == nil || i.Request == nil:
 	case i.Kind.NoTarget && within("change", "policy"):
 		return "the engine " + i.Kind.Names[0] + " has no target"
-	case c.text("host") == "" && i.Server == "" && within("name", "server"): // an AWS API is the target
+	case c.text("host") == "" && i.Server == "" && within("name", "server"): // an API is the target
 		return "the secret names no host"
 	case check == "tls" && engine.ParseTLSMode(c.text("ssl")) == engine.TLSOff:
 		return `not used: the secret has "ssl": false`
