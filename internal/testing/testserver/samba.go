@@ -24,7 +24,7 @@ const (
 	ADPeople = "OU=people," + ADBase
 )
 
-// SambaOptions says how to start Samba. The zero value accepts no password but the last.
+// SambaOptions says how to start Samba. With the zero value, only the latest password works.
 type SambaOptions struct {
 	// OldPasswords is for how many minutes logins accept a password after it was changed. Active
 	// Directory's default is 60.
@@ -79,8 +79,8 @@ func StartSamba(ctx context.Context, o SambaOptions) (*SambaServer, error) {
 // sambaEnv keeps its databases from waiting for the disk.
 var sambaEnv = []string{"TDB_NO_FSYNC=1"}
 
-// ownAddress returns a loopback address on whose LDAPS port nobody listens. All of 127.0.0.0/8 are the
-// machine's on Linux, so tests that run at the same time hardly ever choose the same.
+// ownAddress returns a loopback address whose LDAPS port is free. On Linux, all of 127.0.0.0/8 is loopback, so concurrent
+// tests hardly ever choose the same address.
 func ownAddress() (address string, err error) {
 	for range 10 {
 		n := rand.Uint32()
@@ -109,7 +109,7 @@ tls keyfile = %s
 tls cafile = %s
 ldb:nosync = yes
 `, ADRealm, s.Host, o.OldPasswords, s.path("server.crt"), s.path("server.key"), s.CAFile)
-	// Samba takes a key from nobody but its own user.
+	// Samba rejects a key file that another user owns.
 	err := os.Chown(s.path("server.key"), 0, 0)
 	for option, name := range map[string]string{
 		"private dir": "private", "lock directory": "lock", "state directory": "state", "cache directory": "cache",
@@ -153,7 +153,7 @@ func (s *SambaServer) settle(context.Context) error {
 	people := ldap.NewAddRequest(ADPeople, nil)
 	people.Attribute("objectClass", []string{"organizationalUnit"})
 	err = conn.Modify(m)
-	// It is there already when the server is resumed.
+	// A server that is resumed already has it.
 	if adding := conn.Add(people); !ldap.IsErrorWithCode(adding, ldap.LDAPResultEntryAlreadyExists) {
 		err = errors.Join(err, adding)
 	}
@@ -165,7 +165,7 @@ func (s *SambaServer) settle(context.Context) error {
 	return nil
 }
 
-// Dial binds as a user. The error is the server's.
+// Dial binds as a user and returns the server's error.
 func (s *SambaServer) Dial(user, password string) (*ldap.Conn, error) {
 	return bind("ldaps://"+s.Addr(), s.clientTLS(), user, password)
 }
@@ -173,10 +173,10 @@ func (s *SambaServer) Dial(user, password string) (*ldap.Conn, error) {
 // SharedSamba starts a Samba for the whole test binary.
 var SharedSamba = shared(StartSamba)
 
-// Admin is bound as the domain's administrator.
+// Admin returns a connection that is bound as the domain's administrator.
 func (s *SambaServer) Admin() *ldap.Conn { return s.admin }
 
-// Find returns the name of the one entry that has a value.
+// Find returns the DN of the only entry with a value.
 func (s *SambaServer) Find(attribute, value string) (dn string, err error) {
 	filter := "(" + attribute + "=" + ldap.EscapeFilter(value) + ")"
 	request := ldap.NewSearchRequest(ADBase, ldap.ScopeWholeSubtree, 0, 2, 0, false, filter, []string{"1.1"}, nil)
@@ -200,7 +200,7 @@ func (s *SambaServer) Get(dn, attribute string) (string, error) {
 	return found.Entries[0].GetAttributeValue(attribute), nil
 }
 
-// Bind logs in and out. The error is the server's.
+// Bind logs in and out, and returns the server's error.
 func (s *SambaServer) Bind(user, password string) error {
 	conn, err := s.Dial(user, password)
 	if err == nil {
@@ -209,7 +209,7 @@ func (s *SambaServer) Bind(user, password string) error {
 	return err
 }
 
-// ADPassword is a password as the attribute unicodePwd takes it.
+// ADPassword encodes a password for the attribute unicodePwd.
 func ADPassword(password string) string {
 	var out []byte
 	for _, u := range utf16.Encode([]rune(`"` + password + `"`)) {
@@ -218,8 +218,8 @@ func ADPassword(password string) string {
 	return string(out)
 }
 
-// AddPerson adds a user, who logs in as name@corp.example.com, with a password. It returns its DN, in
-// which the name has a comma more.
+// AddPerson adds a user with a password, who logs in as name@corp.example.com. It returns the DN, which contains an
+// escaped comma.
 func (s *SambaServer) AddPerson(name, password string) (dn string, err error) {
 	dn = "CN=" + ldap.EscapeDN(name+", a person") + "," + ADPeople
 	add := ldap.NewAddRequest(dn, nil)
@@ -251,8 +251,7 @@ func (s *SambaServer) Set(t testing.TB, dn, attribute string, values ...string) 
 	}
 }
 
-// ResetPassword does in the domain what ds:ResetUserPassword does in AWS's, which also enables the user. It
-// returns the code of the API's error, or "".
+// ResetPassword does what ds:ResetUserPassword does, which also enables the user. It returns the API's error code, or "".
 func (s *SambaServer) ResetPassword(user, password string) (code string) {
 	dn, err := s.Find("sAMAccountName", user)
 	if err != nil {
@@ -267,8 +266,8 @@ func (s *SambaServer) ResetPassword(user, password string) (code string) {
 	return ""
 }
 
-// Policy gives a user a fine-grained password policy. Without the attributes given as pairs, it asks
-// for nothing. Of several policies, the one with the lowest msDS-PasswordSettingsPrecedence counts, which is 100.
+// Policy gives a user a fine-grained password policy that requires only what the pairs of attribute and value say. Of
+// several policies, the one with the lowest msDS-PasswordSettingsPrecedence applies; the default here is 100.
 func (s *SambaServer) Policy(t testing.TB, dn string, pairs ...string) {
 	t.Helper()
 	values := map[string]string{
@@ -290,21 +289,20 @@ func (s *SambaServer) Policy(t testing.TB, dn string, pairs ...string) {
 	}
 }
 
-// ADDuration is a time as policies have it: in negative units of 100 ns.
+// ADDuration formats a duration as policies store it, in negative units of 100 ns.
 func ADDuration(d time.Duration) string { return strconv.FormatInt(-d.Nanoseconds()/100, 10) }
 
-// Operator adds a user who may reset the passwords of those in ADPeople, as helpdesks do, and is not an
-// administrator otherwise.
+// Operator adds a user who may only reset the passwords of the users in ADPeople, as a helpdesk does.
 func (s *SambaServer) Operator(t testing.TB, name, password string) (dn string) {
 	t.Helper()
 	dn = s.Person(t, name, password)
-	// The extended right User-Force-Change-Password, on users within.
+	// The extended right User-Force-Change-Password, on the users in the container.
 	// Source: https://learn.microsoft.com/en-us/windows/win32/adschema/r-user-force-change-password
 	s.Access(t, ADPeople, "(OA;CIIO;CR;00299570-246d-11d0-a768-00aa006e0529;bf967aba-0de6-11d0-a285-00aa003049e2;%s)", dn)
 	return dn
 }
 
-// Access adds an entry to an object's list of access. In it, %s is where the SID of whom it concerns goes.
+// Access adds an entry to an object's access control list. %s in the entry is replaced by the SID of whom.
 func (s *SambaServer) Access(t testing.TB, object, entry, whom string) {
 	t.Helper()
 	raw, err := s.Get(whom, "objectSid")
