@@ -10,7 +10,7 @@ import (
 // ofAWS lists the engines whose target is AWS.
 var ofAWS = []string{"awscache", "directory", "iam", "influxdb2"}
 
-// TestContractKnowsNeitherAWSNorTheMachine: nor does an engine whose target is not AWS.
+// TestContractKnowsNeitherAWSNorTheMachine: no engine imports the machine, and only engines for AWS import AWS's SDK.
 func TestContractKnowsNeitherAWSNorTheMachine(t *testing.T) {
 	const module = "example.com/rotator/rotation"
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Deps " "}}`, module+"/...").Output()
@@ -37,8 +37,8 @@ func TestContractKnowsNeitherAWSNorTheMachine(t *testing.T) {
 	}
 }
 
-// TestFunctionLinksNoTools: neither the function nor a program that adds an engine to it links what only
-// operators and tests use.
+// TestFunctionLinksNoTools: neither the function nor a program that adds an engine to it links code that only operators
+// and tests use.
 func TestFunctionLinksNoTools(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", "example.com/rotator/cmd/rotator", "example.com/rotator/function").Output()
 	if err != nil {

@@ -5,20 +5,20 @@ import (
 	"errors"
 )
 
-// Engine knows one kind of credential and the system that checks it, its target. It talks to the target and never to
+// Engine handles one kind of credential and its target, the system that checks it. It talks to the target and never to
 // Secrets Manager, keeps no state between calls, and is safe for concurrent use.
 //
-// Every method may be repeated, run concurrently, or run again after being cut off at any point,
-// with the same Request, and must then have the same outcome. Every method returns when ctx is
-// done. Create errors with Errorf; an error without a cause counts as TargetFailed. A driver's
-// error can be wrapped as is: the machine removes the secret's values from its text.
+// The machine may repeat a method with the same Request, concurrently or not, even after an interruption at any point.
+// The outcome must be the same. Every method returns when ctx is done. Create errors with Errorf; an error without a
+// cause counts as TargetFailed. A driver's error can be wrapped as is: the machine removes the secret's values from its
+// text.
 type Engine interface {
-	// Kind describes the engine. It always returns the same.
+	// Kind describes the engine. It always returns the same value.
 	Kind() Kind
 
-	// Next returns the value that follows r.Current and changes nothing. An error with the cause
-	// InvalidSecret names everything that is wrong with the value's format. A Minter, which cannot
-	// know the value, checks the format and returns r.Current.
+	// Next returns the value that follows r.Current and changes nothing. An error with the cause InvalidSecret names
+	// everything that is wrong with the value's format. A Minter, whose target chooses the value, checks the format and
+	// returns r.Current.
 	Next(ctx context.Context, r *Request) (Value, error)
 
 	// Set makes r.Pending open the target, acting as r.Login. If the target accepts two credentials, r.Current still
@@ -36,11 +36,11 @@ type Engine interface {
 	Verify(ctx context.Context, r *Request, v Value) error
 }
 
-// Constructor returns an engine whose connections follow a TLS policy. It connects to nothing itself.
+// Constructor returns an engine whose connections follow a TLS policy. It does not connect.
 type Constructor func(TLSPolicy) Engine
 
-// ErrNotVerifiable is wrapped by Verify's error if the value does not say where to log in. The
-// rotation continues without the login of testSecret; a decision that needs an answer fails.
+// ErrNotVerifiable is wrapped by Verify's error if the value does not say where to log in. The rotation then skips the
+// login in testSecret; a decision that depends on the login fails.
 var ErrNotVerifiable = errors.New("the credential cannot be tried")
 
 // ErrOneAtATime is wrapped by Set's error if it was asked to keep r.Current valid and could not. It
@@ -55,7 +55,7 @@ const (
 	OneAtATime Overlap = iota
 	// AskTarget means that only the target knows. setSecret calls Set with Request.KeepCurrent.
 	AskTarget
-	// BothWork means that the old one works until a later rotation or Retire. setSecret makes the change.
+	// BothWork means that the old credential works until a later rotation or Retire. setSecret makes the change.
 	BothWork
 )
 
@@ -90,7 +90,7 @@ type Retirer interface {
 // Minter is an Engine whose target issues the credentials, such as tokens and access keys.
 //
 // A call can be cut off after the target has issued a credential and before it is stored. A later Mint or Set for this
-// secret must find and revoke it; Set is the safer place, because it knows which credential was stored. It must
+// secret must find and revoke it; Set is the safer place, because it knows which credential was stored. The engine must
 // distinguish a stray credential from those that others issued and from one that a concurrent call is about to store.
 type Minter interface {
 	Engine

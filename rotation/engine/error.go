@@ -5,9 +5,9 @@ import (
 	"fmt"
 )
 
-// Cause is the class of a failure: the name to alarm on, which Lambda shows as errorType, and which
-// programs should act on instead of the message. A Cause is itself an error, so errors.Is(err,
-// engine.LoginRefused) works on any error of the machine or an engine.
+// Cause is the class of a failure. Alarms and programs should act on it instead of the message; Lambda shows it as
+// errorType. A Cause is itself an error, so errors.Is(err, engine.LoginRefused) works on any error of the machine or an
+// engine.
 type Cause string
 
 // Error returns the cause's name.
@@ -31,8 +31,8 @@ const (
 	NameNotResolved Cause = "NameNotResolved" // the target's host name has no address
 	Unreachable     Cause = "Unreachable"     // no connection to the target's address, or no answer
 	TLSFailed       Cause = "TLSFailed"       // no encryption, or no valid certificate for the target
-	// LoginRefused: the target answered that the credential is not valid. Only this cause makes the
-	// machine try another version, so the answer must not have another possible meaning.
+	// LoginRefused: the target answered that the credential is not valid. Only this cause makes the machine try another
+	// version, so the answer must have no other possible meaning.
 	LoginRefused     Cause = "LoginRefused"
 	PrivilegeMissing Cause = "PrivilegeMissing" // the login is valid but may not do what is needed
 	PolicyRejected   Cause = "PolicyRejected"   // the target's password policy rejects the new value
@@ -44,8 +44,8 @@ const (
 	TargetFailed Cause = "TargetFailed" // the target failed in some other way
 )
 
-// Error is the error of the machine and the engines. Its text says where and what went wrong and
-// what to do, and holds no value of a secret once Handle has returned it.
+// Error is the error of the machine and the engines. Its text says where it failed, what went wrong and what to do.
+// Once Handle has returned it, the text contains no secret values.
 type Error struct {
 	// Cause is the class of the failure.
 	Cause Cause

@@ -23,15 +23,15 @@ type Kind struct {
 	// Passwords is the engine's default policy. Length 0 means that the engine generates no passwords.
 	Passwords PasswordPolicy
 	Options   []string // the names of the engine's own settings; see Request.Option
-	// Overlap says whether the old credential of a single user works next to the new one, and
-	// therefore which step makes the change. A Minter's is BothWork.
+	// Overlap says whether the old credential of a single user works next to the new one, and therefore which step
+	// makes the change. A Minter's Overlap is BothWork.
 	Overlap Overlap
 
 	CloneSuffix string // appended to the first user's name to form the second's; "" if users cannot alternate
 	CloneLimit  int    // the maximum length of a name in bytes
-	// SuperuserField is the field that names the superuser secret. If a value has it, the superuser
-	// changes the credential. "" means masterarn if users can alternate. Otherwise it means that
-	// Set changes the credential of Request.Login itself, and a value with masterarn is rejected.
+	// SuperuserField is the field that names the superuser secret. If a value has it, the superuser changes the
+	// credential. "" means masterarn if users can alternate. Otherwise "" means that Set changes the credential of
+	// Request.Login itself, and a value with masterarn is rejected.
 	SuperuserField string
 
 	// Few engines need the rest.
@@ -43,8 +43,8 @@ type Kind struct {
 	// UserDatabase means that the field dbname says where a user is defined, not what to connect
 	// to. The superuser secret's own dbname then applies to the superuser.
 	UserDatabase bool
-	// MarkField is a field that identifies a value of this engine if the field "engine" is missing
-	// or is also the name of another engine, or "".
+	// MarkField is a field that identifies a value of this engine if the field "engine" is missing or several engines
+	// share the name. It is "" for most engines.
 	MarkField string
 	// NoRestore means that finishSecret does not restore AWSCURRENT's credential at the target if
 	// the label cannot be moved, because nothing proves that the credential was valid before.

@@ -2,7 +2,7 @@ package engine
 
 import "context"
 
-// Needs is the least privilege that the rotation of one secret needs.
+// Needs lists the minimum privileges for rotating one secret.
 type Needs struct {
 	Secret      string // the ARN
 	Engine      string // the engine's own name

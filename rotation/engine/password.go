@@ -11,7 +11,8 @@ import (
 	"strings"
 )
 
-// PasswordPolicy says which passwords are generated. Its names and meanings are those of GetRandomPassword.
+// PasswordPolicy describes generated passwords. Its fields have the names and meanings of GetRandomPassword's
+// parameters.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetRandomPassword.html
 type PasswordPolicy struct {
 	Length            int    // the number of characters
@@ -74,8 +75,8 @@ func (p PasswordPolicy) Check() error {
 	return nil
 }
 
-// sealBits is the minimum strength of a seal: a forged value passes less than once in 16 million. A
-// password that would have less than bodyBits without the seal gets none.
+// sealBits is the minimum strength of a seal: a forged value passes less than once in 16 million attempts. A password
+// that would have fewer bits than bodyBits without the seal gets no seal.
 const (
 	sealBits = 24
 	bodyBits = 64

@@ -77,9 +77,8 @@ func TestShortPasswords(t *testing.T) {
 	}
 }
 
-// TestPasswordsAreUnbiased counts characters at every place, seal included. A
-// table of 89 characters and 20,000 draws has a chi-square far below the bound
-// unless the choice is skewed: taking bytes modulo 89 would give 1,000 and more.
+// TestPasswordsAreUnbiased counts characters at several positions, seal included. With 89 characters and 20,000 draws,
+// the chi-square is far below the bound unless the choice is biased: bytes modulo 89 would give 1,000 and more.
 func TestPasswordsAreUnbiased(t *testing.T) {
 	p := ordinary
 	p.RequireEachIncludedType = false
@@ -118,14 +117,14 @@ func TestSealIdentifiesTheVersionAPasswordFollows(t *testing.T) {
 	if wrong > 0 {
 		t.Errorf("%d of 2000 passwords passed for another base or key", wrong)
 	}
-	short := PasswordPolicy{Length: 14} // 60 bits without four characters
+	short := PasswordPolicy{Length: 14} // 60 bits without the four characters of a seal
 	if short.Seals() || short.SealedTo(base, "current", short.New(base, "current")) {
 		t.Error("a password too short for a seal has one")
 	}
 }
 
-// TestSealOfASmallAlphabet: the seal is as strong with few characters. If it would leave too little
-// of the password, there is none.
+// TestSealOfASmallAlphabet: the seal of a small alphabet is as strong. If it would leave too little of the password,
+// there is none.
 func TestSealOfASmallAlphabet(t *testing.T) {
 	digits := PasswordPolicy{Length: 40, ExcludePunctuation: true, ExcludeUppercase: true, ExcludeLowercase: true}
 	wrong := 0
@@ -139,7 +138,7 @@ func TestSealOfASmallAlphabet(t *testing.T) {
 		}
 	}
 	if wrong > 0 {
-		t.Errorf("%d of 100000 passwords pass for made from another version", wrong)
+		t.Errorf("%d of 100000 passwords are accepted as made from another version", wrong)
 	}
 	digits.Length = 29
 	if digits.SealedTo("v", "k", digits.New("v", "k")) {

@@ -23,20 +23,20 @@ type Request struct {
 	// KeepCurrent asks Set to change the target only if Current keeps opening it. It is set only if
 	// the engine's Kind says AskTarget.
 	KeepCurrent bool
-	// SuperuserChanges means that the secret names a superuser, who changes the credential. The
-	// user itself does not need the right to.
+	// SuperuserChanges means that the secret names a superuser, who changes the credential. The user itself does not
+	// need that right.
 	SuperuserChanges bool
 	// Adopt lets Set take over a pair of users that something else created; see Adopter.
 	Adopt bool
 	// Proofs are the credentials of the secret that the target has accepted, if a superuser acts; see pair.Proved. If
-	// the target can have several accounts of one name, they tell the engine which belong to the secret.
+	// several accounts at the target can share a name, they show the engine which ones belong to the secret.
 	Proofs       []Value
 	Passwords    PasswordPolicy           // the policy in force
 	SecretFields []string                 // the fields that this rotation changes
 	UserLimit    int                      // overrides the Kind's CloneLimit if it is not 0
 	Setting      func(name string) string // looks up one of the engine's own settings; use Option
 	Report       func(slog.Level, string) // writes to the function's log; use Changed and Warn
-	Answered     func(server string)      // is given the server's product and version; use Met
+	Answered     func(server string)      // receives the server's product and version; use Met
 }
 
 // As returns a copy of the request that acts as the given login.
@@ -50,10 +50,10 @@ func (r *Request) As(login Value, superuser bool) *Request {
 // changed, in the target's own terms.
 func (r *Request) Changed(what string) { r.report(slog.LevelInfo, "changed at the target: "+what) }
 
-// Warn logs what does not stop the rotation but needs attention.
+// Warn logs a problem that needs attention but does not stop the rotation.
 func (r *Request) Warn(what string) { r.report(slog.LevelWarn, what) }
 
-// Met tells an operator's check which server answered, such as "PostgreSQL 17.2".
+// Met reports to an operator's check which server answered, such as "PostgreSQL 17.2".
 func (r *Request) Met(server string) {
 	if r.Answered != nil {
 		r.Answered(server)
@@ -94,7 +94,7 @@ type OptionChecker interface {
 	CheckOptions(r *Request) error
 }
 
-// OptionName returns an option's names, tag and variable, for an error.
+// OptionName returns the names of an option's tag and variable, for use in errors.
 func OptionName(name string) string {
 	return name + " (ROTATOR_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_")) + ")"
 }
@@ -105,7 +105,7 @@ func NextPassword(k Kind, r *Request) Value {
 	return r.Current.With(k.SecretFields[0], r.NewPassword())
 }
 
-// Choice reports whether one of the engine's own settings is other instead of usual, its default.
+// Choice reports whether one of the engine's own settings has the value other instead of usual, the default.
 func (r *Request) Choice(name, usual, other string) (bool, error) {
 	o := r.Option(name)
 	if o != "" && o != usual && o != other {

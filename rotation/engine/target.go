@@ -38,8 +38,8 @@ func (t Target) CertificateName() string { return cmp.Or(t.TLSServerName, t.Host
 type TLSMode int
 
 const (
-	// TLSDefault is for a field that is absent or neither true nor false. The connection is
-	// encrypted and verified, where AWS's templates would fall back to plain text.
+	// TLSDefault is for a field that is absent or neither true nor false. The connection is encrypted and verified;
+	// AWS's templates would fall back to plain text.
 	TLSDefault TLSMode = iota
 	// TLSOn is for "ssl": true.
 	TLSOn
@@ -115,14 +115,15 @@ func ParseTarget(v Value, port int, database string) (Target, error) {
 	return t, nil
 }
 
-// ofTLS reports whether a text comes from an error of crypto/tls, most of which have no type.
+// ofTLS reports whether a text comes from a crypto/tls error. Most of those can be recognized only by their text.
 func ofTLS(text string) bool {
 	text = strings.ToLower(text)
 	return strings.HasPrefix(text, "tls: ") || strings.HasPrefix(text, "tls handshake failed")
 }
 
 // NetworkError returns NameNotResolved, TLSFailed or Unreachable for a connection error, or nil for any other. Compare
-// the result with nil before returning it as an error. First check for the driver's own type of a server's answer.
+// the result with nil before returning it as an error. Check first whether the driver's error is an answer from the
+// server.
 func NetworkError(t Target, err error) *Error {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok && !dns.IsTimeout {
 		return Errorf(NameNotResolved, "check the secret's host and the DNS of the function's VPC",

@@ -11,10 +11,10 @@ import (
 type TLSPolicy struct {
 	// ExtraCAs are CA certificates in PEM, trusted in addition to the system's and RDS's.
 	ExtraCAs []byte
-	// AllowPlaintext allows an unencrypted connection if the server offers no TLS and the secret
-	// does not say "ssl": true. It never excuses a certificate that cannot be verified.
+	// AllowPlaintext allows an unencrypted connection if the server offers no TLS and the secret does not say "ssl":
+	// true. It never allows a certificate that cannot be verified.
 	AllowPlaintext bool
-	// Handshake, if set, is called with every connection that was verified.
+	// Handshake, if set, is called with the state of every verified connection.
 	Handshake func(tls.ConnectionState)
 }
 
@@ -60,8 +60,8 @@ func (p TLSPolicy) Config(host string) *tls.Config {
 	return config
 }
 
-// Attempts returns how to connect to the target, in order; nil means plain text. Make the second
-// attempt only if the server answered that it does not support TLS.
+// Attempts returns the configurations to try in order; nil means plain text. Make the second attempt only if the server
+// answered that it does not support TLS.
 func (p TLSPolicy) Attempts(t Target) []*tls.Config {
 	switch {
 	case t.TLS == TLSOff:

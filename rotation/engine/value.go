@@ -11,11 +11,11 @@ import (
 	"strings"
 )
 
-// Redacted replaces what must not be shown.
+// Redacted replaces values that must not be shown.
 const Redacted = "[redacted]"
 
 // Value is the value of one version of a secret: a JSON object, a bare string or bytes. It cannot be printed, logged or
-// marshaled. Changing a field leaves every other byte as it was. The zero Value is no value.
+// marshaled. Changing a field leaves every other byte as it was. The zero Value means no value.
 type Value struct {
 	*content // a pointer, because fmt prints a struct's fields for a verb such as %p
 }
@@ -65,7 +65,7 @@ func (v *content) parse() (fault string) {
 			return malformed
 		}
 		if v.index(name) >= 0 {
-			// Readers differ in which of the two counts.
+			// JSON parsers disagree about which of the two counts.
 			return fmt.Sprintf("its field %q appears twice", name)
 		}
 		to := int(dec.InputOffset())
@@ -96,8 +96,7 @@ func (v Value) IsBinary() bool { return v.content != nil && v.binary }
 // IsObject reports whether the value is a JSON object.
 func (v Value) IsObject() bool { return v.content != nil && v.fault == "" }
 
-// Fault says why the value is not a JSON object, or is "" if it is one. Of the value it quotes at
-// most the name of a field.
+// Fault returns why the value is not a JSON object, or "" if it is one. It quotes at most the name of a field.
 func (v Value) Fault() string {
 	if v.IsZero() {
 		return "there is no value"
@@ -129,7 +128,7 @@ func (v Value) Text(name string) (string, bool) {
 	return s, err == nil
 }
 
-// JSON returns a field's JSON, or nil where it is absent. The caller must not change or log it.
+// JSON returns a field's JSON, or nil if it is absent. The caller must not change or log it.
 func (v Value) JSON(name string) json.RawMessage {
 	i := v.index(name)
 	if i < 0 {
@@ -156,8 +155,8 @@ func (v Value) Names() []string {
 	return names
 }
 
-// With returns the value with a field set to the text; a new field is added at the end. It panics
-// if the value is not an object, which engines check first.
+// With returns the value with a field set to the text; a new field is added at the end. It panics if the value is not
+// an object; engines check that first.
 func (v Value) With(name, text string) Value {
 	return v.WithJSON(name, quoteJSON(text))
 }

@@ -115,7 +115,7 @@ func FuzzValue(f *testing.F) {
 		}
 		var want string
 		j, _ := json.Marshal(to)
-		_ = json.Unmarshal(j, &want) // what JSON makes of text that is not UTF-8
+		_ = json.Unmarshal(j, &want) // how JSON reads text that is not UTF-8
 		if got, ok := w.Text(name); !ok && slices.Contains(before, name) || ok && got != want {
 			t.Fatalf("With(%q, %q) reads %q", name, to, got)
 		}
