@@ -20,7 +20,7 @@ func (e lent) Kind() engine.Kind {
 	return k
 }
 
-// lentHarness creates users for it.
+// lentHarness creates users for lent.
 type lentHarness struct{ toyHarness }
 
 func (h *lentHarness) Engine() engine.Engine { return lent{h.engine} }
@@ -42,8 +42,8 @@ func (s *toyServer) untouched() bool {
 	return slices.Equal(s.users["victim"].passwords, []string{"only-the-victim-knows"})
 }
 
-// TestSuperuserActsForNoUserOnItsName: somebody who may write and rotate a secret must not be able to choose another
-// user's password, neither by filling the pending version nor by naming the other user once createSecret is over.
+// TestSuperuserActsForNoUserOnItsName: someone who may write and rotate a secret must not be able to choose another
+// user's password, either by filling the pending version or by naming the other user after createSecret.
 func TestSuperuserActsForNoUserOnItsName(t *testing.T) {
 	for _, name := range []string{"from the beginning", "after createSecret"} {
 		t.Run(name, func(t *testing.T) {
@@ -83,8 +83,8 @@ func TestEngineForSuperusersOnlyPasses(t *testing.T) {
 	Run(t, func(t *testing.T) Harness { return newLent(t) })
 }
 
-// TestCredentialChangedByHandIsKept: if an operator changes the user's credential at the target and
-// in the secret during a rotation, no promotion gives clients a dead credential instead.
+// TestCredentialChangedByHandIsKept: if an operator changes the user's credential at the target and in the secret
+// during a rotation, no promotion replaces it with one that no longer works.
 func TestCredentialChangedByHandIsKept(t *testing.T) {
 	for after := range steps {
 		h := &toyHarness{server: newToyServer(t)}
@@ -130,14 +130,14 @@ type quotingHarness struct {
 
 func (h *quotingHarness) Engine() engine.Engine { return quoting{h.engine} }
 
-// TestErrorOfARehearsalShowsNoValue: the value must not be shown, although it was not stored.
+// TestErrorOfARehearsalShowsNoValue: the value must not be shown, even though it is not stored.
 func TestErrorOfARehearsalShowsNoValue(t *testing.T) {
 	w := newWorld(t, &quotingHarness{toyHarness{server: newToyServer(t)}})
 	token := w.begin()
 	err := w.step(context.Background(), rotation.CreateSecret, token)
 	if !errors.Is(err, engine.PolicyRejected) || !strings.Contains(err.Error(), "'[redacted]'") ||
 		!strings.Contains(w.log.String(), "'[redacted]'") {
-		t.Error("the error of the rehearsal is not PolicyRejected with the value left out") // and is not shown here
+		t.Error("the error of the rehearsal is not PolicyRejected with the value left out") // do not print the error
 	}
 }
 

@@ -59,7 +59,6 @@ func TestStrategyTagCountsInTestSecret(t *testing.T) {
 	}
 }
 
-// TestUndecryptablePreviousDoesNotHideOlderVersion.
 func TestUndecryptablePreviousDoesNotHideOlderVersion(t *testing.T) {
 	h := &toyHarness{server: newToyServer(t)}
 	w, _ := begun(t, h, 4)
@@ -90,7 +89,6 @@ func unreadable(id, code string) hook {
 	}
 }
 
-// TestUndecryptablePreviousDoesNotStopMinter.
 func TestUndecryptablePreviousDoesNotStopMinter(t *testing.T) {
 	h := &mintingHarness{toyHarness{server: newToyServer(t)}}
 	w, _ := begun(t, h, 4)
@@ -106,7 +104,7 @@ type quotingAltHarness struct{ toyHarness }
 
 func (h *quotingAltHarness) Engine() engine.Engine { return quoting{h.engine} }
 
-// TestRehearsalInTestSecretShowsNoValue with RotateImmediately=false.
+// TestRehearsalInTestSecretShowsNoValue covers RotateImmediately=false.
 func TestRehearsalInTestSecretShowsNoValue(t *testing.T) {
 	w := newWorld(t, &quotingAltHarness{toyHarness{server: newToyServer(t), alternating: true}})
 	token := w.begin()
@@ -119,7 +117,7 @@ func TestRehearsalInTestSecretShowsNoValue(t *testing.T) {
 	}
 }
 
-// TestPromotionWhoseAnswerIsLost is counted, and RETIRE=now is honored.
+// TestPromotionWhoseAnswerIsLost: the rotation is counted, and RETIRE=now is honored.
 func TestPromotionWhoseAnswerIsLost(t *testing.T) {
 	h := &toyHarness{server: newToyServer(t), engine: toyEngine{overlap: true}}
 	w, token := begun(t, h, 3)
@@ -143,7 +141,7 @@ func TestPromotionWhoseAnswerIsLost(t *testing.T) {
 	}
 }
 
-// TestOvertakenStepSucceeds: its retry has finished the rotation.
+// TestOvertakenStepSucceeds: a retry of the step has already finished the rotation.
 func TestOvertakenStepSucceeds(t *testing.T) {
 	for n, name := range []rotation.Step{1: rotation.SetSecret, 3: rotation.FinishSecret} {
 		if name == "" {
@@ -161,7 +159,7 @@ func TestOvertakenStepSucceeds(t *testing.T) {
 						t.Error(err)
 					}
 				}
-				// Secrets Manager cleans up when the rotation is over.
+				// Secrets Manager removes the label when the rotation is over.
 				if p, found := w.find("AWSPENDING"); found {
 					w.stage("AWSPENDING", p.id, "")
 				}
@@ -233,7 +231,7 @@ func TestTooLittleTimeForTheTargetIsOutOfTime(t *testing.T) {
 	}
 }
 
-// TestInvalidSettingsFailAtStart, with their cause.
+// TestInvalidSettingsFailAtStart: the error has the right cause.
 func TestInvalidSettingsFailAtStart(t *testing.T) {
 	for name, value := range map[string]string{
 		"STRATEGY": "singel", "USERNAME_CHARACTER_LIMIT": "16 chars", "RETIRE": "30", "PASSWORD_LENGTH": "x",
@@ -279,8 +277,8 @@ func TestFailedRevocationIsNoRefusedLogin(t *testing.T) {
 	}
 }
 
-// TestOldCredentialStaysAtItsHost: to learn AWSPREVIOUS's password, somebody who may write the secret
-// points the port of AWSCURRENT at a server that refuses every login.
+// TestOldCredentialStaysAtItsHost: to learn AWSPREVIOUS's password, someone who may write the secret points the port of
+// AWSCURRENT at a server that refuses every login.
 func TestOldCredentialStaysAtItsHost(t *testing.T) {
 	w := newWorld(t, &toyHarness{server: newToyServer(t)})
 	var logins, leaked atomic.Int64
@@ -303,7 +301,7 @@ func TestOldCredentialStaysAtItsHost(t *testing.T) {
 	}
 }
 
-// TestOldCredentialAtTheSamePlace: a port as a number or as text, or a host in other case, is the same place.
+// TestOldCredentialAtTheSamePlace: a port as a number or as text, or a host in a different case, is the same place.
 func TestOldCredentialAtTheSamePlace(t *testing.T) {
 	w := newWorld(t, &toyHarness{server: newToyServer(t)})
 	host, _ := w.first.Text("host")

@@ -54,7 +54,7 @@ func (w *world) atOnce(step rotation.Step, token string) error {
 	return w.step(context.Background(), step, token)
 }
 
-// passing lists the causes that a concurrent call may bring about and a retry resolves.
+// passing lists the causes that a concurrent call may trigger and a retry resolves.
 var passing = append([]engine.Cause{engine.Unsettled}, broken...)
 
 // calls are consecutive invocations, each for one step.

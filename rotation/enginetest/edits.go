@@ -13,8 +13,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// edits changes the secret, as an operator does, between any two steps and at the moment of the
-// promotion, in every possible way. The edit is kept, or the rotation fails clearly.
+// edits changes the secret like an operator, in every possible way, between any two steps and at the moment of the
+// promotion. The edit must be kept, and a rotation that fails must say why.
 func edits(t testing.TB, h Harness) {
 	for way, do := range map[string]func(*world, engine.Value){
 		"by PutSecretValue": func(w *world, v engine.Value) { w.put(v, uuid.NewString(), "AWSCURRENT") },
@@ -36,13 +36,13 @@ func edits(t testing.TB, h Harness) {
 	}
 }
 
-// edited rotates and calls edit after a step, or before the promotion if that is the last one.
+// edited rotates and calls edit after a step, or before the promotion if that is the last step.
 func (w *world) edited(after int, edit func()) {
 	token := w.begin()
 	var failure error
 	for i, step := range steps {
 		if i == 3 && after == 3 {
-			// The operator is faster than the promotion.
+			// The operator's edit arrives before the promotion.
 			w.wire.on("UpdateSecretVersionStage", func(send sender) (*http.Response, error) {
 				edit()
 				return send()

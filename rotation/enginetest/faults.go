@@ -25,7 +25,7 @@ func denied(sender) (*http.Response, error) { return failure("AccessDeniedExcept
 
 // body reads the body of a response, which stays readable.
 func body(resp *http.Response) []byte {
-	data, _ := io.ReadAll(resp.Body) // what is missing, the SDK misses too
+	data, _ := io.ReadAll(resp.Body) // the SDK would miss the same bytes
 	resp.Body.Close()
 	resp.Body = io.NopCloser(bytes.NewReader(data))
 	return data
@@ -122,8 +122,8 @@ func outdated(t testing.TB, h Harness) {
 	}
 }
 
-// hung makes the target fall silent in each step. The step must end within its deadline with a
-// cause, and the rotation must finish when the target is back.
+// hung makes the target stop answering in each step. The step must end within its deadline with a cause, and the
+// rotation must finish when the target is back.
 func hung(t testing.TB, h Harness) {
 	w := newWorld(t, h)
 	if w.proxy == nil {
@@ -134,7 +134,7 @@ func hung(t testing.TB, h Harness) {
 		w.at("%s with a silent target", step)
 		limit := 1500 * time.Millisecond
 		if step == rotation.FinishSecret {
-			limit = 9 * time.Second // it changes nothing with less than 8
+			limit = 9 * time.Second // it changes nothing with less than 8 s left
 		}
 		release := make(chan struct{})
 		w.proxy.Filter(func(p testserver.Chunk) bool {

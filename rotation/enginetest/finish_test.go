@@ -47,7 +47,7 @@ func ends(t *testing.T, err error, cause engine.Cause, state string) {
 	}
 }
 
-// TestPromotionThatIsDeniedRestoresTheTarget: and once it is allowed, the rotation finishes.
+// TestPromotionThatIsDeniedRestoresTheTarget: once the promotion is allowed, the rotation finishes.
 func TestPromotionThatIsDeniedRestoresTheTarget(t *testing.T) {
 	w, token := begun(t, &toyHarness{server: newToyServer(t)}, 3)
 	w.wire.on("UpdateSecretVersionStage", denied)
@@ -84,7 +84,7 @@ func TestPromotionThatIsUnknownRollsForward(t *testing.T) {
 		w.wire.set(nil)
 		ends(t, err, engine.SecretsManagerFailed, "the target is changed: AWSPENDING opens it")
 		if !seen.CurrentRefused {
-			t.Errorf("%s: that clients are refused is not observed", name)
+			t.Errorf("%s: the observation does not show that clients are refused", name)
 		}
 		w.opens("AWSPENDING", true)
 		if seen, err = w.finish(t, token, 30*time.Second); err != nil || seen.CurrentRefused || !seen.Rotated {
@@ -96,8 +96,8 @@ func TestPromotionThatIsUnknownRollsForward(t *testing.T) {
 	}
 }
 
-// TestReplicaThatLags: the new value is refused for a while. A short while is waited for; after a
-// longer one the target is restored.
+// TestReplicaThatLags: a replica refuses the new value for a while. finishSecret waits out a short lag and restores the
+// target after a long one.
 func TestReplicaThatLags(t *testing.T) {
 	for refusals, rotated := range map[int]bool{1: true, 3: true, 4: false} {
 		h := &toyHarness{server: newToyServer(t)}
@@ -176,8 +176,8 @@ func TestEditInTheGap(t *testing.T) {
 	}
 }
 
-// TestPasswordHistory: the target does not let the user set the old password again. A superuser
-// sets it; without one, a labeled version opens the target, and the advice works.
+// TestPasswordHistory: the target does not let the user set the old password again. A superuser sets it instead;
+// without one, a labeled version opens the target, and the advice works.
 func TestPasswordHistory(t *testing.T) {
 	for _, superuser := range []bool{true, false} {
 		h := &toyHarness{server: newToyServer(t), alternating: superuser}
@@ -199,7 +199,7 @@ func TestPasswordHistory(t *testing.T) {
 		}
 		ends(t, err, engine.SecretEdited, "the target is changed: AWSPENDING opens it")
 		w.opens("AWSPENDING", true)
-		// The advice, followed literally.
+		// Follow the advice literally.
 		pending := w.labeled("AWSPENDING")
 		if !strings.Contains(err.Error(), "copy the credential of version "+pending.id+" to AWSCURRENT") {
 			t.Errorf("advice: %v", err)
@@ -216,7 +216,7 @@ func TestPasswordHistory(t *testing.T) {
 	}
 }
 
-// TestFinishSecretNeedsTime: with less than 8 seconds it changes nothing.
+// TestFinishSecretNeedsTime: with less than 8 seconds left, it changes nothing.
 func TestFinishSecretNeedsTime(t *testing.T) {
 	w, token := begun(t, &toyHarness{server: newToyServer(t)}, 3)
 	_, err := w.finish(t, token, 7*time.Second)
@@ -258,8 +258,8 @@ func TestChangeThatIsRejected(t *testing.T) {
 	w.opens("AWSCURRENT", true)
 }
 
-// TestVersionSkew: another program's finishSecret, which only moves labels, follows this
-// setSecret. check and recover report it, and recover resolves it.
+// TestVersionSkew: another program's finishSecret, which only moves labels, runs after this program's setSecret. check
+// and recover report it, and recover resolves it.
 func TestVersionSkew(t *testing.T) {
 	w, token := begun(t, &toyHarness{server: newToyServer(t)}, 3)
 	before := w.labeled("AWSCURRENT")
@@ -283,7 +283,7 @@ func TestVersionSkew(t *testing.T) {
 	w.opens("AWSCURRENT", true)
 }
 
-// TestRefusedLoginsOfTestSecret: only two, because targets lock accounts after a few.
+// TestRefusedLoginsOfTestSecret: there are only two, because targets lock accounts after a few.
 func TestRefusedLoginsOfTestSecret(t *testing.T) {
 	h := &toyHarness{server: newToyServer(t), engine: toyEngine{overlap: true}}
 	w, token := begun(t, h, 2)

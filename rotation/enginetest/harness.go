@@ -1,6 +1,6 @@
-// Package enginetest is the conformance suite for engines. It runs whole rotations against the
-// simulated Secrets Manager and the engine's target, and breaks them at every point. The target is
-// the real server where the tests have one, otherwise a fake; docs/engines/README.md says which.
+// Package enginetest is the conformance suite for engines. It runs whole rotations against the simulated Secrets
+// Manager and the engine's target, and interrupts them at every point. The target is the real server if the tests have
+// one, otherwise a fake; docs/engines/README.md says which.
 //
 // An engine's test passes a Harness to Run:
 //
@@ -45,13 +45,13 @@ type Harness interface {
 	// Engine returns a new engine.
 	Engine() engine.Engine
 	// Target returns the target's host:port on this machine, or "" for an engine without one. The suite puts a proxy in
-	// front of it to count and cut exchanges, so its certificate must be valid for localhost.
+	// front of it to count and cut exchanges, so the target's certificate must be valid for localhost.
 	Target() string
 	// New creates a user with a new name at the target and returns the secret's value, with the given host and port.
 	// superuser is the superuser secret's value, or the zero Value for a user that changes its own credential.
 	New(ctx context.Context, host string, port int) (value, superuser engine.Value, err error)
-	// Open logs in with a value at the target itself, with another client than the engine's. The
-	// error wraps engine.LoginRefused if and only if the target refused the credential.
+	// Open logs in with a value at the target itself, with a client other than the engine's. The error wraps
+	// engine.LoginRefused if and only if the target refused the credential.
 	Open(ctx context.Context, v engine.Value) error
 	// Restore makes the value's credential the user's only one, as an administrator would by hand.
 	// If the target issues the values, it returns errors.ErrUnsupported.
@@ -78,7 +78,7 @@ type Bound interface {
 	Bind(ctx context.Context, secret string, v engine.Value) error
 }
 
-// Minted is a Harness of an engine.Minter.
+// Minted is a Harness for an engine.Minter.
 type Minted interface {
 	// Strays returns the names of the user's credentials at the target that are not in versions,
 	// which holds every value of the secret.
@@ -91,7 +91,7 @@ type Remembering interface {
 	Remembers() bool
 }
 
-// Public is a Harness of a credential with a name, which its system itself logs.
+// Public is a Harness for a credential with a name that the target itself logs.
 type Public interface {
 	// Public returns the secret fields that only name the credential.
 	Public() []string
@@ -102,8 +102,8 @@ type Act struct {
 	Name string
 	// Do performs the act. The suite calls undo, unless it is nil, after the rotation.
 	Do func(ctx context.Context) (undo func(), err error)
-	// Observed, unless it is nil, is called after the rotation. It returns an error if the act has
-	// shown a credential or given a right to the login that performed it.
+	// Observed, unless it is nil, is called after the rotation. It returns an error if the act has given the login that
+	// performed it a credential or a right.
 	Observed func(ctx context.Context) error
 }
 

@@ -41,8 +41,8 @@ const (
 	hostileText   = 8 << 10
 )
 
-// hostileHost lets a host send arbitrary answers. createSecret ends in time, with a cause and a
-// text of bounded length, and uses little memory.
+// hostileHost lets a host send arbitrary answers. createSecret must end in time, with a cause and a text of bounded
+// length, and use little memory.
 func hostileHost(t testing.TB, h Harness) {
 	if h.Target() == "" {
 		return
@@ -90,7 +90,7 @@ func live() uint64 {
 	return sample[0].Value.Uint64()
 }
 
-// meets runs createSecret and measures it.
+// meets runs createSecret and measures its time and memory.
 func (w *world) meets(token string) error {
 	runtime.GC()
 	base := live()

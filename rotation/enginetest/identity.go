@@ -11,8 +11,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// identity forges versions of a secret. None of them changes another user's credential or sends a
-// credential to another host.
+// identity forges versions of a secret. None of them may change another user's credential or send a credential to
+// another host.
 func identity(t testing.TB, h Harness) {
 	kind := h.Engine().Kind()
 	if kind.UserField == "" || len(kind.SecretFields) == 0 {
@@ -42,7 +42,7 @@ func identity(t testing.TB, h Harness) {
 		if forge.pending {
 			w.put(forged("Chosen-Passw0rd-by-a-forger"), token, "AWSPENDING")
 		}
-		// createSecret may not reach it; the other steps are called anyway.
+		// createSecret may fail before it reads the forgery, so run the other steps anyway.
 		var err error
 		for _, step := range steps {
 			err = errors.Join(err, w.step(context.Background(), step, token))
@@ -59,8 +59,8 @@ func identity(t testing.TB, h Harness) {
 	elsewhere(t, h)
 }
 
-// elsewhere makes an old version name another port, as it could another host. The current version
-// is refused, so the ladder reaches the old one.
+// elsewhere writes another port into an old version, as an example of another place. The current version is refused, so
+// the ladder reaches the old one.
 func elsewhere(t testing.TB, h Harness) {
 	w := newWorld(t, h)
 	if w.proxy == nil || w.first.JSON("port") == nil {

@@ -71,7 +71,7 @@ func TestEditWhileCreateSecretRuns(t *testing.T) {
 					t.Errorf("the edit is kept %v: %v", p == "changed-by-hand", err)
 				}
 				if length == 32 {
-					return // AWSPENDING is left, which the error advises to remove
+					return // AWSPENDING stays; the error advises removing it
 				}
 				if err := w.rotate(); err != nil {
 					t.Errorf("the next rotation: %v", err)
@@ -108,7 +108,7 @@ func (w *world) atPromotion(t *testing.T, token string, do func()) error {
 func TestRollbackDuringARotation(t *testing.T) {
 	for after, when := range []string{"after createSecret", "after setSecret", "after testSecret", "in the gap"} {
 		h := &toyHarness{server: newToyServer(t)}
-		w, _ := begun(t, h, 4) // now there is a previous one
+		w, _ := begun(t, h, 4) // now there is a previous version
 		before := w.labeled("AWSCURRENT")
 		w.first = before.value
 		token := w.begin()
@@ -203,7 +203,7 @@ func TestLabelTakenDuringFinishSecret(t *testing.T) {
 	}
 }
 
-// TestAbandonedRotationStaysAbandoned if AWSCURRENT opens the target.
+// TestAbandonedRotationStaysAbandoned: AWSCURRENT opens the target, so no step puts the label back.
 func TestAbandonedRotationStaysAbandoned(t *testing.T) {
 	w, token := begun(t, &toyHarness{server: newToyServer(t)}, 1)
 	w.stage("AWSPENDING", token, "")
@@ -254,8 +254,8 @@ func TestRecoverEndsARotationWhoseValueWorks(t *testing.T) {
 	}
 }
 
-// TestLabelIsNotPutBackOverAnEdit: the operator abandons the rotation and writes to the secret the
-// password that comes next at the target.
+// TestLabelIsNotPutBackOverAnEdit: the operator abandons the rotation and writes a password to the secret before
+// setting it at the target.
 func TestLabelIsNotPutBackOverAnEdit(t *testing.T) {
 	h := &toyHarness{server: newToyServer(t)}
 	w, token := begun(t, h, 0)
@@ -278,7 +278,8 @@ func TestLabelIsNotPutBackOverAnEdit(t *testing.T) {
 	}
 }
 
-// TestLabelIsNotPutBackOnAFinishedRotation by a late event, even if the target was restored from a backup of that time.
+// TestLabelIsNotPutBackOnAFinishedRotation: a late event does not move it, even if the target was restored from a
+// backup of that time.
 func TestLabelIsNotPutBackOnAFinishedRotation(t *testing.T) {
 	h := &toyHarness{server: newToyServer(t)}
 	w, old := begun(t, h, 4)
@@ -301,7 +302,7 @@ func TestLabelIsNotPutBackOnAFinishedRotation(t *testing.T) {
 	}
 }
 
-// TestRecoverKeepsAnEdit of only the credential, which the target accepts in addition to the pending value.
+// TestRecoverKeepsAnEdit: only the credential was edited, and the target accepts it in addition to the pending value.
 func TestRecoverKeepsAnEdit(t *testing.T) {
 	h := &toyHarness{server: newToyServer(t), engine: toyEngine{overlap: true}}
 	w, token := begun(t, h, 2)
@@ -353,7 +354,7 @@ func TestOldVersionThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// TestSuperuserThatIsRotatedInTheMiddle of a step: the value read before is refused, and the new one is read.
+// TestSuperuserThatIsRotatedInTheMiddle: during a step, the value read before is refused, and the new one is read.
 func TestSuperuserThatIsRotatedInTheMiddle(t *testing.T) {
 	h := newLent(t)
 	w, token := begun(t, h, 0)
@@ -422,8 +423,8 @@ func TestReadsThatAreBehind(t *testing.T) {
 	}
 }
 
-// TestLabelIsNotPutBackOverARollback: the operator abandons the rotation and moves AWSCURRENT to
-// the version that comes next at the target.
+// TestLabelIsNotPutBackOverARollback: the operator abandons the rotation and moves AWSCURRENT to an older version
+// before restoring its credential at the target.
 func TestLabelIsNotPutBackOverARollback(t *testing.T) {
 	h := &toyHarness{server: newToyServer(t)}
 	w, _ := begun(t, h, 4)
@@ -470,7 +471,7 @@ func TestRecoverRevokesWhatItAbandons(t *testing.T) {
 	}
 }
 
-// TestCheckSeesAbandonedRotations: a rotation was canceled, and its label removed.
+// TestCheckSeesAbandonedRotations: an operator canceled a rotation and removed its label.
 func TestCheckSeesAbandonedRotations(t *testing.T) {
 	w, token := begun(t, &mintingHarness{toyHarness{server: newToyServer(t)}}, 1)
 	w.stage("AWSPENDING", token, "")

@@ -35,8 +35,8 @@ func rights(t testing.TB, h Harness) {
 	}
 }
 
-// strangers rotates an existing pair after each act of a login without administrative rights. No
-// act stops or slows the rotation, or lets the login observe it.
+// strangers rotates an existing pair after each act of a login without administrative rights. No act may stop or slow
+// the rotation, or let the login observe it.
 func strangers(t testing.TB, h Harness) {
 	s, ok := h.(Strangers)
 	if !ok {
@@ -117,8 +117,8 @@ var takeovers = []takeover{
 		causes: []engine.Cause{engine.TakeoverRefused}},
 }
 
-// administrators makes users administrators in every way that the harness knows and tries to rotate
-// them with a superuser secret. This is refused, and their passwords stay as they are.
+// administrators makes users administrators in every way that the harness knows and tries to rotate them with a
+// superuser secret. This must be refused and leave their passwords as they are.
 func administrators(t testing.TB, h Harness) {
 	a, ok := h.(Administrators)
 	if !ok {
@@ -154,7 +154,7 @@ func (w *world) refuses(c takeover, way Act) {
 	user, _ := value.Text(w.kind.UserField)
 	forged := value
 	if c.second {
-		// The pair is proved by versions and marked at the target. It is refused nevertheless.
+		// The pair is proved by versions and marked at the target, and must still be refused.
 		w.must(w.rotate(), "before the user is an administrator")
 	} else if c.alternating {
 		other, err := pair.Other(w.kind, &engine.Request{}, user)
@@ -171,8 +171,8 @@ func (w *world) refuses(c takeover, way Act) {
 	if failure == nil || !slices.Contains(c.causes, engine.CauseOf(failure)) {
 		w.errorf("the rotation returned %v, want one of %v", failure, c.causes)
 	}
-	// A forger calls the other steps anyway, and fills the pending version. If createSecret has
-	// filled it, this is refused.
+	// A forger stores a pending value and calls the other steps anyway. If createSecret has stored one, Secrets Manager
+	// refuses another.
 	forged = forged.With(field, "Chosen-Passw0rd-by-a-forger")
 	_ = w.tryPut(forged, token, "AWSPENDING")
 	for _, step := range steps[1:] {

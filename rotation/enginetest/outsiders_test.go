@@ -11,7 +11,7 @@ import (
 	"example.com/rotator/rotation/pair"
 )
 
-// mayChange rejects what a superuser must not change.
+// mayChange rejects users that a superuser must not change.
 func (e toyEngine) mayChange(ctx context.Context, s *toySession, r *engine.Request, users ...string) error {
 	if !r.Superuser {
 		return nil
@@ -43,7 +43,7 @@ func (e toyEngine) share(s *toySession, current, other string) error {
 	word := "LEND"
 	switch e.flaw {
 	case "minds a second user without a password":
-		time.Sleep(250 * time.Millisecond) // long enough for a concurrent call to see that it has none yet
+		time.Sleep(250 * time.Millisecond) // long enough for a concurrent call to see that the user has no password yet
 	case "shares nothing":
 		return nil
 	case "gives everything away":
@@ -53,7 +53,7 @@ func (e toyEngine) share(s *toySession, current, other string) error {
 	return err
 }
 
-// Acts returns the acts of a login that the toy lets claim and lock other users, and read its log.
+// Acts returns what the toy allows any login: to claim and lock other users, and to read the log.
 func (h *toyHarness) Acts(_ context.Context, v engine.Value) ([]Act, error) {
 	user, _ := v.Text("username")
 	other, err := pair.Other(h.engine.Kind(), &engine.Request{}, user)
@@ -111,8 +111,8 @@ func (h *toyHarness) Work(ctx context.Context, v engine.Value) error {
 	return nil
 }
 
-// TestPairsInOthersHandsAreCaught: each defect that outsiders, concurrent calls or the application
-// would meet is caught by the named part.
+// TestPairsInOthersHandsAreCaught: the named part catches each defect that outsiders, concurrent calls or the
+// application would trigger.
 func TestPairsInOthersHandsAreCaught(t *testing.T) {
 	t.Setenv("ROTATOR_FIGURES", "")
 	for _, tc := range []struct {

@@ -19,10 +19,10 @@ import (
 	"example.com/rotator/sim"
 )
 
-// recovery begins rotations in states that other rotation functions never get out of.
+// recovery begins rotations in states from which other rotation functions never recover.
 func recovery(t testing.TB, h Harness) {
-	// A rotation was abandoned after any of its steps, or in the gap of finishSecret, as AWS documents it: canceled,
-	// and AWSPENDING removed. The working credential may then have no label.
+	// An operator abandoned a rotation after any of its steps, or in the gap of finishSecret, as AWS documents:
+	// canceled it and removed AWSPENDING. The working credential may then have no label.
 	for last := range 4 {
 		w := newWorld(t, h)
 		token := w.begin()
@@ -49,8 +49,8 @@ func recovery(t testing.TB, h Harness) {
 	w.made--
 	w.must(w.rotate(), "after an empty AWSPENDING")
 	foreign(w)
-	// Somebody restored the previous credential at the target by hand. Versions older than
-	// AWSPREVIOUS are not needed, so neither is the right to list them.
+	// An operator restored the previous credential at the target by hand. Versions older than AWSPREVIOUS are not
+	// needed, so neither is the right to list them.
 	w.wire.on("ListSecretVersionIds", denied)
 	err := h.Restore(context.Background(), w.direct(w.labeled("AWSPREVIOUS").value))
 	if errors.Is(err, errors.ErrUnsupported) {
@@ -100,7 +100,7 @@ func repair(t testing.TB, h Harness) {
 	})
 }
 
-// preflight sends testSecret alone with a copy of the current value, as RotateSecret does with RotateImmediately=false.
+// preflight runs only testSecret, with a copy of the current value, as RotateSecret does with RotateImmediately=false.
 func preflight(t testing.TB, h Harness) {
 	w := newWorld(t, h)
 	var failure error
@@ -138,8 +138,8 @@ func preflight(t testing.TB, h Harness) {
 	}
 }
 
-// leftBehind abandons rotations at every point and rotates again. Every credential that the target
-// then has is in a labeled version of the secret.
+// leftBehind abandons rotations at every point and rotates again. Every credential that the target then has must be in
+// a labeled version of the secret.
 func leftBehind(t testing.TB, h Harness) {
 	if _, ok := h.(Minted); !ok {
 		return
@@ -166,7 +166,7 @@ func leftBehind(t testing.TB, h Harness) {
 	}
 }
 
-// abandon has the operator cancel a rotation and remove the label. The next rotations revoke what it left.
+// abandon cancels a rotation and removes its label, like an operator. The next rotations must revoke what it left.
 func (w *world) abandon(token string) {
 	w.cancel()
 	w.stage("AWSPENDING", token, "")

@@ -9,7 +9,7 @@ import (
 )
 
 // standing runs createSecret, setSecret and testSecret in several orders, some repeatedly, and then abandons the
-// rotation. AWSCURRENT opens the target after each step, because only finishSecret may end it.
+// rotation. AWSCURRENT must open the target after each step, because only finishSecret may invalidate it.
 func standing(t testing.TB, h Harness) {
 	const (
 		create = rotation.CreateSecret

@@ -20,7 +20,7 @@ import (
 const answerArrives = "before an answer of the target arrives"
 
 // points calls pass at every point until stop is called: before and after each call to Secrets Manager, and before each
-// piece of data to or from the target. If it returns false, the call, its answer or the data is lost.
+// piece of data to or from the target. If pass returns false, the call, its answer or the data is lost.
 func (w *world) points(pass func(where string) bool) (stop func()) {
 	w.wire.set(func(operation string, send sender) (*http.Response, error) {
 		if !pass("before " + operation) {
@@ -47,9 +47,9 @@ func (w *world) points(pass func(where string) bool) (stop func()) {
 	}
 }
 
-// crash calls do and ends it at its n-th point, as if the process had died there: nothing that it does afterwards has
-// any effect. It returns where that was, or "" if there were fewer points. An answer of the target is no point: a death
-// before it leaves what a death before the next request or call leaves.
+// crash calls do and stops it at the given point, as if the process had died there: nothing that it does afterwards has
+// any effect. It returns a description of the point, or "" if there are fewer points. The target's answers are not
+// points: a crash before an answer leaves the same state as a crash before the next request or call.
 func (w *world) crash(at int, do func(context.Context) error) (where string, err error) {
 	ctx, kill := context.WithCancel(context.Background())
 	defer kill()
@@ -89,8 +89,8 @@ func sweep(t testing.TB, h Harness) {
 	}
 }
 
-// crashes crashes something at every point and repeats it, and returns the number of points. begin
-// prepares a world and returns what to do there, and what checks the outcome.
+// crashes crashes an operation at every point, repeats it, and returns the number of points. begin prepares a world and
+// returns the operation and a check of its outcome.
 func crashes(t testing.TB, h Harness, name string,
 	begin func(*world) (do func(context.Context) error, ended func() error)) (points int) {
 	lockouts, failures := 0, 0
@@ -131,7 +131,7 @@ func crashes(t testing.TB, h Harness, name string,
 	}
 }
 
-// honest checks that the state of the target is what finishSecret's error says.
+// honest checks that the target is in the state that finishSecret's error names.
 func (w *world) honest(failure error) error {
 	if failure == nil {
 		return nil
@@ -229,7 +229,7 @@ func cuts(t testing.TB, h Harness) {
 	}
 }
 
-// cut calls do and breaks its n-th exchange. It returns where that was, or "" if there were fewer.
+// cut calls do and breaks the exchange at the given point. It returns a description of it, or "" if there are fewer.
 func (w *world) cut(at int, do func() error) (where string, err error) {
 	var mu sync.Mutex
 	seen := 0
@@ -251,8 +251,8 @@ func (w *world) cut(at int, do func() error) (where string, err error) {
 	return where, err
 }
 
-// late holds a rotation at every fifth point, lets a retry overtake it, and then releases it: what
-// a call knows may be outdated by the time it acts.
+// late holds a rotation at every fifth point, lets a retry overtake it, and then releases it: what a call has read may
+// be outdated by the time it acts.
 func late(t testing.TB, h Harness) { overtaken(t, h, 5) }
 
 func overtaken(t testing.TB, h Harness, stride int) {
@@ -293,8 +293,8 @@ func overtaken(t testing.TB, h Harness, stride int) {
 	}
 }
 
-// hold blocks the call that reaches the n-th point until release is called, and closes held when it
-// does. All others pass.
+// hold blocks the call that reaches the given point until release is called, and closes held when a call gets there.
+// All other calls pass.
 func (w *world) hold(at int) (held <-chan struct{}, release func()) {
 	var seen atomic.Int64
 	there, free := make(chan struct{}), make(chan struct{})

@@ -91,8 +91,8 @@ func Policies(t testing.TB, permissions []engine.Permission) (whole string, less
 	return write(permissions), lesser
 }
 
-// Recent holds the users that a harness created last. The suite creates hundreds, which slows some
-// servers down. All but the last two belong to finished tests and can be dropped.
+// Recent holds the names of the users that a harness created last. The suite creates hundreds, which slows some servers
+// down. All but the last two belong to finished tests and can be dropped.
 type Recent []string
 
 // Add adds a new user's name and returns the name of a user to drop, or "".

@@ -28,7 +28,7 @@ type toyServer struct {
 	users  map[string]*toyUser
 	log    strings.Builder
 	listen net.Listener
-	// lag is how many logins with a new password are refused, as by a replica.
+	// lag is how many logins with a new password the server refuses, like a replica.
 	lag int
 	// remembers means that users may not reuse a password.
 	remembers bool
@@ -289,7 +289,7 @@ func (e toyEngine) Set(ctx context.Context, r *engine.Request) error {
 	case "sets the password before the rights":
 		probe, err := e.login(ctx, r.Pending)
 		if err == nil {
-			return probe.conn.Close() // then it must be done already
+			return probe.conn.Close() // the change must already be complete
 		}
 		if !errors.Is(err, engine.LoginRefused) {
 			return err
@@ -409,7 +409,7 @@ func TestMintedValuesLeaveNoOrphan(t *testing.T) {
 	}
 }
 
-// TestLateMinterIsCaught: if this toy is too late with its own password, it revokes the one that another call stored.
+// TestLateMinterIsCaught: if the toy's call is late with its own password, it revokes the one that another call stored.
 func TestLateMinterIsCaught(t *testing.T) {
 	t.Setenv("ROTATOR_FIGURES", "")
 	got := failures(t, late, &mintingHarness{toyHarness{server: newToyServer(t)}})
@@ -624,12 +624,12 @@ func part(t *testing.T, name string) func(testing.TB, Harness) {
 	return nil
 }
 
-// TestWrongEnginesAreCaught: each class of defect is caught by the named checks.
+// TestWrongEnginesAreCaught: the named checks catch each class of defect.
 func TestWrongEnginesAreCaught(t *testing.T) {
 	t.Setenv("ROTATOR_FIGURES", "")
 	for flaw, tc := range map[string]struct {
 		harness toyHarness
-		checks  string // all of them must
+		checks  string // all of them must catch the flaw
 		want    string
 	}{
 		"claims an overlap": {toyHarness{}, "Standing Sweep", "AWSCURRENT"},

@@ -10,8 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 )
 
-// watched logs in with AWSCURRENT continuously during rotations. No login is refused before finishSecret, or at any
-// time if the current value must work throughout. Otherwise the number and duration of the refusals are reported.
+// watched logs in with AWSCURRENT continuously during rotations. No login may be refused before finishSecret, or at any
+// time if the current value must work throughout. Otherwise watched reports the number and duration of the refusals.
 func watched(t testing.TB, h Harness) {
 	w := newWorld(t, h)
 	current := &secretsmanager.GetSecretValueInput{VersionStage: aws.String("AWSCURRENT")}

@@ -34,10 +34,10 @@ var steps = []rotation.Step{rotation.CreateSecret, rotation.SetSecret, rotation.
 // world is a target behind a proxy, a simulated Secrets Manager behind a breakable wire, and one
 // secret. A method that returns no error ends the check if the suite itself fails.
 type world struct {
-	*simulated.World // its client is the operator's, which never breaks
+	*simulated.World // its client is the operator's and never fails
 
 	t     testing.TB
-	place string // where in the check it is, for failures
+	place string // the current place in the check, for failures
 	h     Harness
 	kind  engine.Kind
 	proxy *testserver.FaultProxy // nil for an engine without a target
@@ -90,16 +90,16 @@ func newWorld(t testing.TB, h Harness) *world {
 	return w
 }
 
-// at says where in the check it is now.
+// at records the current place in the check.
 func (w *world) at(format string, args ...any) { w.place = fmt.Sprintf(format, args...) + ": " }
 
-// errorf fails the check, which goes on.
+// errorf fails the check but does not end it.
 func (w *world) errorf(format string, args ...any) {
 	w.t.Helper()
 	w.t.Errorf("%s"+format, append([]any{w.place}, args...)...)
 }
 
-// must ends the check if what it did failed.
+// must ends the check if err is not nil.
 func (w *world) must(err error, what string, args ...any) {
 	w.t.Helper()
 	if err != nil {
@@ -107,7 +107,7 @@ func (w *world) must(err error, what string, args ...any) {
 	}
 }
 
-// store creates the secret, which becomes the world's secret.
+// store creates the world's secret.
 func (w *world) store(v engine.Value) {
 	w.t.Helper()
 	w.arn = w.create(v)
@@ -336,7 +336,7 @@ func (w *world) open(v engine.Value) bool {
 	return ok
 }
 
-// accepts is open without the end of the check.
+// accepts is open, but returns the error instead of ending the check.
 func (w *world) accepts(v engine.Value) (bool, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -347,7 +347,7 @@ func (w *world) accepts(v engine.Value) (bool, error) {
 	return err == nil, err
 }
 
-// opens fails the check unless the target accepts the version with a label, or refuses it.
+// opens fails the check unless the target accepts the version with a label or, if want is false, refuses it.
 func (w *world) opens(label string, want bool) {
 	w.t.Helper()
 	if ok := w.open(w.labeled(label).value); ok != want {
@@ -464,7 +464,7 @@ func (w *world) quiet(all []version) error {
 // sender makes a call to Secrets Manager.
 type sender = func() (*http.Response, error)
 
-// hook handles a call to Secrets Manager, with send or instead of it.
+// hook handles a call to Secrets Manager, by calling send or instead of it.
 type hook = func(operation string, send sender) (*http.Response, error)
 
 // wire is the function's transport to Secrets Manager.

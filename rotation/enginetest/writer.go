@@ -8,10 +8,10 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// forgery is what somebody who may write the secret, but not read it, writes to it.
+// forgery is what someone who may write the secret, but not read it, writes to it.
 type forgery struct {
 	name    string
-	steps   int  // run before it
+	steps   int  // how many steps run before the forgery
 	current bool // AWSCURRENT is also written, and the pending value has its seal
 }
 
@@ -21,8 +21,8 @@ var forgeries = []forgery{
 	{"AWSCURRENT and a pending value with its seal, after createSecret", 1, true},
 }
 
-// writer writes values of its choice to the secret. The target never accepts them, and still
-// accepts its own credential.
+// writer writes values of its choice to the secret. The target must never accept them, and must still accept the
+// secret's first credential.
 func writer(t testing.TB, h Harness) {
 	for _, f := range forgeries {
 		w := newWorld(t, h)
@@ -67,8 +67,8 @@ func (w *world) forged(f forgery) {
 	}
 }
 
-// tagger tags the secret like somebody who can neither read nor write it. No password becomes
-// weaker, and the function's own settings stay in force.
+// tagger tags the secret like someone who can neither read nor write it. No password becomes weaker, and the function's
+// own settings stay in force.
 func tagger(t testing.TB, h Harness) {
 	w := newWorld(t, h)
 	w.Tag(w.arn, "recover-by-superuser", "true", "adopt-pairs", "true", "allow-plaintext-fallback", "true",
