@@ -1,6 +1,6 @@
-// Package operator answers an operator's questions about a secret: would a rotation succeed (Check), which
-// credential opens the target and what to do about it (Diagnose, Recover), and which permissions does the
-// rotation need (Needs). The rotation function does not link it.
+// Package operator answers an operator's questions about a secret: whether a rotation would succeed (Check), which
+// credential opens the target and how to recover (Diagnose, Recover), which permissions the rotation needs (Needs), and
+// how to take over a pair of users (Adopt). The rotation function does not link it.
 package operator
 
 import (
@@ -14,9 +14,9 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Check reports whether a rotation of the secret would succeed within the deadline of ctx, and changes
-// nothing. It yields the same rows for every engine, each as soon as it is known. The row "clients" is about
-// AWSCURRENT, which a rotation can succeed without.
+// Check reports whether a rotation of the secret would succeed within the deadline of ctx, and changes nothing. It
+// yields the same rows for every engine, each as soon as it is known. The row "clients" reports whether AWSCURRENT
+// works; a rotation can succeed even if it does not.
 func Check(ctx context.Context, r *rotation.Rotator, arn string) iter.Seq[Finding] {
 	return func(yield func(Finding) bool) {
 		c := checker{ctx: ctx, details: make(map[string]string), yield: yield}
@@ -33,7 +33,7 @@ type checker struct {
 	done       int                // how many of checks were yielded
 	err        error              // the failure
 	at         string             // the row of err
-	blind      bool               // err does not show how far the check came
+	blind      bool               // err does not show how far the check got
 	yield      func(Finding) bool // nil once the caller has stopped
 }
 
@@ -138,7 +138,7 @@ func (c *checker) target() {
 	c.details["server"] = i.Server
 	at := row(engine.CauseOf(err))
 	if position(at) < c.done || position(at) > position("policy") {
-		at = "login" // such as a database that does not exist
+		at = "login" // for example, the database does not exist
 	}
 	c.fail(err, at)
 	c.details["clients"] = "AWSCURRENT opens the target"
@@ -215,7 +215,7 @@ func (c *checker) skips(check string) string {
 		return "the secret names no host"
 	case check == "tls" && engine.ParseTLSMode(c.text("ssl")) == engine.TLSOff:
 		return `not used: the secret has "ssl": false`
-	case check == "policy": // before it is set, no policy sees a value that is issued or cannot be rehearsed
+	case check == "policy": // no policy checks an issued or unrehearsable value before it is set
 		_, rehearsed := i.Engine.(engine.DryRunner)
 		_, minted := i.Engine.(engine.Minter)
 		if !rehearsed || minted {

@@ -24,7 +24,7 @@ type State string
 // The states of a check.
 const (
 	OK      State = "ok"
-	Failed  State = "failed"  // it makes a rotation fail, or has done so
+	Failed  State = "failed"  // it makes a rotation fail or has made one fail
 	Unknown State = "unknown" // not decided: no answer, no permission, or an earlier failure
 	Skipped State = "skipped" // the secret's engine or strategy does not need it
 )
@@ -73,7 +73,7 @@ func Failure(err error) Finding {
 	return f
 }
 
-// decided reports whether Secrets Manager would answer the same to every caller.
+// decided reports whether Secrets Manager would give every caller the same answer.
 func decided(err error) bool {
 	api, ok := errors.AsType[smithy.APIError](err)
 	return ok && (api.ErrorCode() == "ResourceNotFoundException" || api.ErrorCode() == "InvalidRequestException")

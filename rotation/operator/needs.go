@@ -39,7 +39,7 @@ func Needs(ctx context.Context, r *rotation.Rotator, secret string) (engine.Need
 		return n, err
 	}
 	for p := range n.Permissions {
-		// The needs of an engine or the topology are in the secret's account.
+		// An engine leaves the account empty, which means the secret's account.
 		n.Permissions[p].Account = cmp.Or(n.Permissions[p].Account, rotation.Account(secret))
 	}
 	return n, nil

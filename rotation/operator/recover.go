@@ -34,7 +34,7 @@ type Diagnosis struct {
 	inspection *rotation.Inspection
 }
 
-// will adds a step to the recovery. past is the verb once it is done.
+// will adds a step to the recovery. past is the verb in the past tense.
 func (d *Diagnosis) will(verb, past, rest string) {
 	separator := ""
 	if d.Action != "" {
@@ -46,8 +46,9 @@ func (d *Diagnosis) will(verb, past, rest string) {
 
 // Diagnose finds the credential of the secret that opens the target, in the order of the ladder, and changes nothing.
 //
-// If AWSCURRENT works, the recovery removes an abandoned AWSPENDING. If another version works, that becomes AWSCURRENT,
-// for the sake of clients. If only the superuser's works, the target gets AWSCURRENT's credential again.
+// If AWSCURRENT works, the recovery removes an abandoned AWSPENDING. If another version works, the recovery makes it
+// AWSCURRENT, because clients use that. If only the superuser's credential works, the recovery sets AWSCURRENT's
+// credential at the target again.
 func Diagnose(ctx context.Context, r *rotation.Rotator, arn string) (Diagnosis, error) {
 	i, err := r.Inspect(ctx, arn)
 	d := Diagnosis{Current: i.Current, Pending: i.Pending, inspection: i}
@@ -70,7 +71,7 @@ func Diagnose(ctx context.Context, r *rotation.Rotator, arn string) (Diagnosis, 
 	return d, d.otherWorks(ctx)
 }
 
-// currentWorks decides about AWSPENDING. A target can accept a user's old credential for a while, so the
+// currentWorks decides what to do with AWSPENDING. A target can accept a user's old credential for a while, so the
 // pending one counts as abandoned only if the target refuses it.
 func (d *Diagnosis) currentWorks(ctx context.Context) (err error) {
 	if d.Pending == "" {
@@ -90,7 +91,7 @@ func (d *Diagnosis) currentWorks(ctx context.Context) (err error) {
 	return nil
 }
 
-// superuserWorks decides if no version of the secret opens the target.
+// superuserWorks decides what to do if no version of the secret opens the target.
 func (d *Diagnosis) superuserWorks(ctx context.Context) {
 	const none = "no version of the secret opens the target"
 	i := d.inspection
@@ -117,7 +118,7 @@ func (d *Diagnosis) superuserWorks(ctx context.Context) {
 	d.alsoRelease()
 }
 
-// otherWorks makes the version that opens the target AWSCURRENT, unless an edit would be lost.
+// otherWorks plans to make the version that opens the target AWSCURRENT, unless an edit would be lost.
 func (d *Diagnosis) otherWorks(ctx context.Context) error {
 	keeps, err := d.inspection.KeepsEdits(ctx, d.Version)
 	if err != nil {
@@ -143,8 +144,8 @@ func (d *Diagnosis) alsoRelease() {
 	}
 }
 
-// Recover calls Diagnose and does what follows. It is safe to repeat. AWSCURRENT moves only to a version
-// that the target accepted.
+// Recover calls Diagnose and carries out the recovery. It is safe to repeat. AWSCURRENT moves only to a version that
+// the target accepted.
 func Recover(ctx context.Context, r *rotation.Rotator, arn string) (Diagnosis, error) {
 	d, err := Diagnose(ctx, r, arn)
 	if err != nil {
@@ -181,8 +182,8 @@ func (d *Diagnosis) do(ctx context.Context) error {
 	if err := i.Move(ctx, awsPending, "", d.Pending); err != nil || d.promote || d.reset {
 		return err
 	}
-	// A rotation under way can have changed the target since AWSCURRENT was tried. Then AWSPENDING goes
-	// back to its version, which works.
+	// A rotation under way can have changed the target since AWSCURRENT was tried. In that case AWSPENDING goes back to
+	// its version, which opens the target.
 	if opens, err := i.CurrentOpens(ctx); err == nil && !opens {
 		if err := i.Move(ctx, awsPending, d.Pending, ""); err != nil {
 			return err
