@@ -14,8 +14,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Target is a superuser's session. It supplies facts and single changes; Apply decides which users
-// may be changed, and in which order. U is what the engine knows about a user.
+// Target is a superuser's session. It supplies facts and single changes; Apply decides which users may be changed, and
+// in which order. U is the engine's data about a user.
 type Target[U any] interface {
 	// Find returns a user, or nil if it does not exist.
 	Find(ctx context.Context, name string) (*U, error)
@@ -23,10 +23,10 @@ type Target[U any] interface {
 	Administrator(ctx context.Context, u *U) (power string, err error)
 	// Exceeds returns a power that other has, current lacks, and Equalize does not revoke, or "".
 	Exceeds(ctx context.Context, current, other *U) (power string, err error)
-	// Marked reports whether the target itself says that the two are a pair, in a place that can be
-	// written only by those who could set both passwords anyway.
+	// Marked reports whether a mark at the target identifies the two as a pair. Only those who could set both passwords
+	// anyway can write the mark.
 	Marked(ctx context.Context, current, other *U) (bool, error)
-	// Mark returns how an administrator marks the two as a pair: statements, or a clause that starts with a verb.
+	// Mark returns instructions for marking the two as a pair: statements, or a clause that starts with a verb.
 	Mark(current, other *U) string
 	// Create creates a marked user without any rights. Its error wraps ErrExists if the user exists.
 	Create(ctx context.Context, current *U, name string) (*U, error)
@@ -46,13 +46,13 @@ type Rehearser[U any] interface {
 	Rehearse(ctx context.Context, current, other *U) error
 }
 
-// Change is what a superuser does at a target.
+// Change describes what a superuser changes at a target.
 type Change struct {
 	Kind    engine.Kind
 	Request *engine.Request
 	// Superuser, Current and Pending are the users' names as the target stores them.
 	Superuser, Current, Pending string
-	Rehearsal                   bool // by a Rehearser
+	Rehearsal                   bool // only rehearse; the target is a Rehearser
 	// Marked requires the mark in addition to the proof: an unmarked pair, which something else
 	// created, is taken over only if an operator allows it.
 	Marked bool
@@ -61,11 +61,11 @@ type Change struct {
 // ErrExists is wrapped by Create's error if the user exists.
 var ErrExists = errors.New("the user already exists")
 
-// AdviceOwn is the advice for a user that no superuser may change because a secret asks for it.
+// AdviceOwn is the advice for a user that a superuser must not change at a secret's request.
 const AdviceOwn = "rotate an administrator with a separate secret that names no superuser secret"
 
-// Apply makes or rehearses the change. A superuser changes neither administrators nor itself, nor a second user unless
-// the user's credentials in the secret or a mark at the target prove that it belongs to the secret.
+// Apply makes or rehearses the change. It refuses to change an administrator, the superuser itself, or a second user
+// unless credentials in the secret or a mark at the target prove that this user belongs to the secret.
 func Apply[U any](ctx context.Context, t Target[U], c Change) error {
 	alternating := c.Request.Strategy == engine.AlternatingUsers
 	if c.Pending == c.Superuser || alternating && c.Current == c.Superuser {
@@ -116,7 +116,7 @@ func Find[U any](ctx context.Context, t Target[U], c Change) (current, other *U,
 	return current, other, err
 }
 
-// ordinary returns a user that a superuser may change because a secret asks for it.
+// ordinary returns a user that a superuser may change at a secret's request.
 func ordinary[U any](ctx context.Context, t Target[U], name string) (*U, error) {
 	u, err := t.Find(ctx, name)
 	if err != nil {
@@ -137,7 +137,7 @@ func RefuseAdministrator[U any](ctx context.Context, t Target[U], u *U, name str
 	return err
 }
 
-// ours refuses a second user that may belong to somebody else.
+// ours refuses a second user that may belong to someone else.
 func ours[U any](ctx context.Context, t Target[U], c Change, current, other *U) error {
 	if err := RefuseAdministrator(ctx, t, other, c.Pending); err != nil {
 		return err
@@ -207,9 +207,9 @@ func Other(k engine.Kind, r *engine.Request, user string) (string, error) {
 	return clone, nil
 }
 
-// Proved reports whether the secret holds an accepted credential of the user that Current names and
-// one of the user that Pending names. Without it, an engine must not change a second user that it
-// cannot recognize as its own work: names alone prove nothing.
+// Proved reports whether the secret holds an accepted credential of the user that Current names and one of the user
+// that Pending names. Otherwise, an engine must not change a second user that it cannot recognize as its own: names
+// alone prove nothing.
 func Proved(k engine.Kind, r *engine.Request) bool {
 	return ProvedCurrent(k, r) && proves(k, r, r.Pending)
 }
@@ -222,9 +222,9 @@ func proves(k engine.Kind, r *engine.Request, v engine.Value) bool {
 	return slices.ContainsFunc(r.Proofs, func(p engine.Value) bool { u, _ := p.Text(k.UserField); return u == user })
 }
 
-// BirthPassword returns the password for creating a user that an engine cannot mark in the same
-// change. A repeated step recognizes its own user by it, and nobody can derive it without the
-// current password. It has 29 characters, of every kind that common policies require.
+// BirthPassword returns the initial password of a user that an engine cannot create and mark in one change. It
+// identifies the user to a repeated step, and nobody can derive it without the current password. It has 29 characters,
+// of every kind that common policies require.
 func BirthPassword(r *engine.Request, user string) string {
 	current, _ := r.Current.Text("password")
 	h := hmac.New(sha256.New, []byte(current))

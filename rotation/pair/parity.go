@@ -2,16 +2,16 @@ package pair
 
 import "slices"
 
-// Right is a right as the statements that give it to a user and take it away.
+// Right is the pair of statements that grant a right to a user and revoke it.
 type Right struct{ Give, Take string }
 
 // Level makes one user's rights equal to another's, for engines whose server cannot let one user act as another. It
-// reads the rights that the user should have and those that it has, takes what is extra, gives what is missing, and
-// reads again. It returns the rights in which the two still differ. If nothing differs, it reads only once.
+// reads the rights that the user should have and those that it has, revokes the extra ones, grants the missing ones,
+// and reads again. It returns the rights that still differ. If nothing differs, it reads only once.
 //
-// Extra rights go first: a right with a grant option that it should not have is given again without it. There are two
-// rounds, because some servers take more than requested, such as the rights on all columns of a table. A right that is
-// still there is not taken again, because that would also take what was given since.
+// Level revokes first, because a right with an unwanted grant option is then granted again without it. There are two
+// rounds, because some servers revoke more than requested, such as the rights on all columns of a table. Level revokes
+// no right twice, because that would also revoke what was granted since.
 func Level(read func() (want, have []Right, err error), run func(statement string) error) (left []Right, err error) {
 	var taken []string
 	for round := 0; ; round++ {

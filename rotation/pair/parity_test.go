@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// named returns rights by their names, such as "a", or "a by b" for a right whose revocation is that of "a".
+// named returns rights by their names, such as "a", or "a by b" for a right that is revoked like "a".
 func named(names ...string) (rights []Right) {
 	for _, n := range names {
 		first, _, _ := strings.Cut(n, " by ")
@@ -63,7 +63,7 @@ func TestLevelTakesNothingTwice(t *testing.T) {
 	want, have := named("a"), named("a by another", "a by a third", "a")
 	taken := 0
 	left, err := Level(func() ([]Right, []Right, error) { return want, have, nil }, func(statement string) error {
-		if statement == "-a" { // takes the right itself and cannot take the others'
+		if statement == "-a" { // revokes the right, but not where others granted it
 			taken++
 			have = named("a by another")
 		} else {
