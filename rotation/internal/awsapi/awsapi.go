@@ -36,7 +36,7 @@ func Code(err error) string {
 	return ""
 }
 
-// Failed gives the error of a call its cause and advice.
+// Failed adds a cause and advice to the error of a call.
 func Failed(what string, err error) error {
 	err = boundconn.Shorten(err)
 	switch code := Code(err); {

@@ -1,5 +1,6 @@
-// Package boundconn provides connections that close when a context is done, for drivers that check theirs only between
-// messages. It also limits what a server, which a secret's writer may have chosen, can make the function read.
+// Package boundconn provides connections that close when a context is done, for drivers that check their context only
+// between messages. It also limits how much the function reads from a server, because a secret's writer may have chosen
+// it.
 package boundconn
 
 import (
@@ -79,7 +80,7 @@ func (l *limited) Read(b []byte) (int, error) {
 // textLimit limits the bytes that a message quotes from a server.
 const textLimit = 1 << 10
 
-// Short returns the beginning of a text that a server chose.
+// Short returns a server's text, truncated to a safe length.
 func Short(text string) string {
 	if len(text) <= textLimit {
 		return text

@@ -2,7 +2,7 @@
 package errtree
 
 // Any reports whether the text of err, or of an error that it wraps, fits. If fits compares the whole text or its
-// beginning, names that outer errors quote, which the secret's writer chooses, cannot cause a match.
+// beginning, names that the secret's writer chose cannot cause a match, even where outer errors quote them.
 func Any(err error, fits func(text string) bool) bool {
 	if err == nil {
 		return false

@@ -10,13 +10,13 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Form is a value, and what is wrong with its fields.
+// Form is a value and the faults found in its fields.
 type Form struct {
 	Value  engine.Value
 	faults []string
 }
 
-// Wrong adds what is wrong, which must not quote a secret.
+// Wrong adds a fault, which must not quote a secret.
 func (f *Form) Wrong(text string) { f.faults = append(f.faults, text) }
 
 // Required returns a field's text, which must match the format unless that is nil.
@@ -42,7 +42,7 @@ func (f *Form) Optional(name string) string {
 	return s
 }
 
-// Target parses the value as a login. The optional fields, of host, username and password, may be empty.
+// Target parses the value as a login. The optional fields, any of host, username and password, may be empty.
 func (f *Form) Target(parse func(engine.Value) (engine.Target, error), optional ...string) engine.Target {
 	if !f.Value.IsObject() {
 		return engine.Target{}

@@ -10,10 +10,10 @@ import (
 	"net/url"
 )
 
-// valueLimit limits the number of values in a response's JSON: a few bytes can take a hundred in memory.
+// valueLimit limits the number of values in a response's JSON: a value of a few bytes can take a hundred in memory.
 const valueLimit = 300_000
 
-// Decode decodes a response's JSON. Numbers for which out has no type keep their literal form.
+// Decode decodes a response's JSON. Numbers decoded into an interface keep their literal form.
 func Decode(data []byte, out any) error {
 	if bytes.Count(data, []byte(","))+bytes.Count(data, []byte("{"))+bytes.Count(data, []byte("[")) > valueLimit {
 		return errors.New("the answer has too many values")

@@ -27,8 +27,8 @@ type Client struct {
 	client    *http.Client
 }
 
-// New returns a client for the target. authorize adds the credential to each request's header; nil adds the
-// target's user and password.
+// New returns a client for the target. authorize adds the credential to each request's header; if it is nil, the
+// target's user and password are used.
 func New(policy engine.TLSPolicy, t engine.Target, authorize func(*http.Request)) *Client {
 	if authorize == nil {
 		authorize = func(r *http.Request) { r.SetBasicAuth(t.User, t.Password) }
@@ -65,7 +65,7 @@ func (c *Client) Close() {
 type Request struct {
 	Method string
 	Path   string     // escaped, after a slash
-	Query  url.Values // must hold nothing secret, because servers log URLs
+	Query  url.Values // must contain no secrets, because servers log URLs
 	Type   string     // the Content-Type of Body
 	Body   []byte
 }
@@ -146,9 +146,9 @@ func (c *Client) once(ctx context.Context, r Request) (*Answer, error) {
 	return Send(c.client, req, 8<<20)
 }
 
-// Failed gives a call that got no response its cause.
+// Failed adds a cause to the error of a call that got no response.
 func Failed(t engine.Target, err error) error {
-	// Its text would include the whole URL.
+	// The text of a *url.Error includes the whole URL.
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
 	}
@@ -163,7 +163,7 @@ func Failed(t engine.Target, err error) error {
 	return engine.Errorf(engine.TargetFailed, "see the error's text", "the call to %s failed: %w", t.Address(), err)
 }
 
-// Endpoint returns where a request that got no response was sent.
+// Endpoint returns the destination of a request that got no response.
 func Endpoint(err error) engine.Target {
 	t := engine.Target{Host: "the API", Port: 443}
 	if u, ok := errors.AsType[*url.Error](err); ok {
@@ -177,7 +177,7 @@ func Endpoint(err error) engine.Target {
 	return t
 }
 
-// Wait waits for d. It fails without waiting if ctx would be done soon after.
+// Wait waits for d. It fails immediately if ctx would end before or soon after that.
 func Wait(ctx context.Context, d time.Duration) error {
 	const reserve = 250 * time.Millisecond
 	if end, ok := ctx.Deadline(); ok && time.Until(end)-reserve < d { // d may be the largest Duration

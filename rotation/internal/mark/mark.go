@@ -1,5 +1,5 @@
-// Package mark names the credentials that engines create. The names later tell whose they are and whether they are
-// still needed.
+// Package mark names the credentials that engines create. The names later show which secret they belong to and whether
+// they are still needed.
 package mark
 
 import (
@@ -53,7 +53,7 @@ func Abandoned(mark, secret, version string) bool {
 		time.Since(time.Unix(int64(binary.BigEndian.Uint32(own)), 0)) > Settled
 }
 
-// Lost adds to a Mint's failure that the token with the mark could not be revoked, unless err is nil.
+// Lost adds to a Mint's failure the error of revoking the token with the mark, unless err is nil.
 func Lost(mark string, failure, err error) error {
 	if err == nil {
 		return failure

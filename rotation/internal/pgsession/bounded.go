@@ -9,15 +9,15 @@ import (
 	"example.com/rotator/rotation/internal/boundconn"
 )
 
-// Limits on what a server sends, in bytes: in answer to one command, at most all rights of a user,
-// and as parameters, which the driver keeps.
+// Limits in bytes on what a server sends: the answer to one command, which at most lists all rights of a user, and the
+// parameters, which the driver keeps.
 const (
 	answerLimit    = 8 << 20
 	parameterLimit = 256 << 10
 )
 
-// bounded limits the memory and time that a server, which a secret's writer may have chosen, can
-// use. The driver reads everything through it, after decryption.
+// bounded limits the memory and time that a server can use, because a secret's writer may have chosen it. The driver
+// reads everything through it, after decryption.
 // Source: https://www.postgresql.org/docs/current/protocol-message-formats.html
 type bounded struct {
 	reader io.Reader

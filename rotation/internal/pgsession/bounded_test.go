@@ -33,7 +33,7 @@ func hostile(t *testing.T, answer func(b *pgproto3.Backend, c net.Conn)) engine.
 	return engine.Target{Host: "127.0.0.1", Port: port, User: "app", Password: "fixture", TLS: engine.TLSOff}
 }
 
-// A count that would outlast the deadline is refused before it is computed, however it is split into packets.
+// An iteration count that would outlast the deadline is refused before it is used, however it is split into packets.
 func TestManyRoundsOfSCRAMAreRefused(t *testing.T) {
 	for _, rounds := range []string{"9000000", "40000000", "0001000000"} {
 		target := hostile(t, func(b *pgproto3.Backend, c net.Conn) {
@@ -91,7 +91,7 @@ func TestServerTakesALimitedAmountOfMemory(t *testing.T) {
 	}
 }
 
-// Every length of a message and every way to cut the stream is understood.
+// Messages of every length are parsed, however the stream is split.
 func TestBoundedReadsEveryMessage(t *testing.T) {
 	var stream []byte
 	for n := range 300 {
@@ -116,7 +116,7 @@ func TestBoundedReadsEveryMessage(t *testing.T) {
 	}
 }
 
-// TestAnswersThatDoNotFitTheQuery are errors, however many rows and columns a server sends.
+// TestAnswersThatDoNotFitTheQuery: a wrong number of rows or columns is an error.
 func TestAnswersThatDoNotFitTheQuery(t *testing.T) {
 	for name, rows := range map[string][][][]byte{
 		"no row": nil, "no column": {{}}, "two rows": {{[]byte("a")}, {[]byte("b")}}, "two columns": {{[]byte("a"), []byte("b")}},

@@ -54,7 +54,7 @@ func FuzzElementsAreTheServers(f *testing.F) {
 	f.Cleanup(s.Close)
 	f.Fuzz(func(t *testing.T, text string) {
 		if strings.ContainsRune(text, 0) || !utf8.ValidString(text) {
-			return // no text of the server
+			return // not a text that a server sends
 		}
 		rows, err := s.Query(t.Context(), "the arrays", 2, "SELECT ARRAY[$1, 'x', $1]::text[], ARRAY[]::text[]", text)
 		if err != nil {

@@ -22,8 +22,8 @@ import (
 	"example.com/rotator/rotation/internal/errtree"
 )
 
-// Session is a connection to a target. It uses only the driver's lower half: the upper half knows every
-// type of PostgreSQL, which would make the function a sixth larger.
+// Session is a connection to a target. It uses only the driver's lower half: the upper half supports every PostgreSQL
+// type, which would make the function a sixth larger.
 type Session struct {
 	Conn   *pgconn.PgConn
 	Target engine.Target
@@ -32,14 +32,14 @@ type Session struct {
 	begin  string
 }
 
-// noTLS is the driver's text for a server that answered that it has no TLS. Outer errors quote the
-// user and the database, so a match within their text proves nothing.
+// noTLS is the driver's error text if the server answers that it does not support TLS. Outer errors quote the user and
+// the database, so a match within their text proves nothing.
 const noTLS = "server refused TLS connection"
 
 // Dial logs in, with TLS according to the policy. Every transaction begins with the given statements.
 func Dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, begin string) (*Session, error) {
-	// The driver insists on its parser, which also reads PG* variables, so everything that decides
-	// where a password goes is set explicitly.
+	// The driver requires a configuration from its own parser, which also reads PG* variables. Set everything that
+	// decides where a password goes explicitly.
 	cfg, err := pgconn.ParseConfig("host=localhost sslmode=disable")
 	if err != nil {
 		return nil, engine.Errorf(engine.InvalidConfiguration, "unset the PG* variables",
@@ -47,11 +47,11 @@ func Dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, begin s
 	}
 	cfg.Host, cfg.Port, cfg.User, cfg.Password, cfg.Database = t.Host, uint16(t.Port), t.User, t.Password, t.Database
 	cfg.Fallbacks = nil
-	// Set the encoding, as libpq does: the database's owner can set another for its sessions, in
-	// which one role's name has the bytes of another's.
+	// Set the encoding, as libpq does: the database's owner can choose another default, in which one role's name has
+	// the bytes of another's.
 	cfg.RuntimeParams = map[string]string{"application_name": "rotator", "client_encoding": "UTF8"}
 	cfg.ValidateConnect = nil
-	cfg.MaxProtocolMessageBodyLen = answerLimit // memory is allocated before it is read
+	cfg.MaxProtocolMessageBodyLen = answerLimit // the driver allocates memory before reading
 	cfg.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
 		b := &bounded{reader: r, writer: w}
 		return pgproto3.NewFrontend(b, b)
@@ -62,7 +62,7 @@ func Dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, begin s
 			break
 		}
 		cfg.TLSConfig, cfg.RequireAuth = tls, ""
-		if tls == nil { // only over TLS may a server ask for the plain password
+		if tls == nil { // a server may ask for the plain password only over TLS
 			cfg.RequireAuth = "!password"
 		}
 		if s.Conn, err = pgconn.ConnectConfig(ctx, cfg); err == nil {
@@ -82,8 +82,8 @@ func Dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, begin s
 	return nil, s.Classify("no login at "+t.Address(), err)
 }
 
-// speaks reports whether a server that offers no TLS answers the request for it as PostgreSQL does, or not at all: the
-// driver takes any answer but S for a refusal.
+// speaks reports whether a server without TLS answers a TLS request as PostgreSQL does, or not at all: the driver
+// treats any answer but S as a refusal.
 // Source: https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL
 func speaks(ctx context.Context, t engine.Target) bool {
 	request, _ := (&pgproto3.SSLRequest{}).Encode(nil) // never fails
@@ -100,7 +100,7 @@ func (s *Session) At(ctx context.Context, database string) (*Session, error) {
 	return Dial(ctx, s.policy, t, s.begin)
 }
 
-// User returns who logged in.
+// User returns the user who logged in.
 func (s *Session) User() string { return s.Target.User }
 
 // Close closes the connection without waiting long for a hung server.
@@ -117,9 +117,9 @@ type Work struct {
 	reports []func()
 }
 
-// Transaction runs do in a transaction, which it rolls back after a rehearsal. Concurrent changes
-// of one role make the server fail with an internal error instead of waiting, and a role created
-// concurrently already exists for the second creator. Such transactions are retried from the start.
+// Transaction runs do in a transaction, which it rolls back after a rehearsal. If two transactions change one role, the
+// server fails with an internal error instead of waiting; if both create it, the second finds that it exists. Such
+// transactions are retried from the start.
 func (s *Session) Transaction(ctx context.Context, r *engine.Request, rehearsal bool, do func(*Work) error) error {
 	for try := 0; ; try++ {
 		buffered := *r
@@ -182,12 +182,12 @@ func (s *Session) Exec(ctx context.Context, what, statements string) error {
 	return s.Classify(what, err)
 }
 
-// errUnexpected is the error of an answer that does not fit its query, which only a hostile server sends.
+// errUnexpected is the error for an answer that does not fit its query, which only a hostile server sends.
 var errUnexpected = errors.New("the server's answer does not fit the query")
 
-// Query returns the rows of a query, each with the given number of columns, in the server's text form, NULL
-// as "". what describes the query in errors. The server infers the types of the arguments. No statement is
-// prepared: a pooler in front of the server may not support that.
+// Query returns the rows of a query, each with the given number of columns, as text; NULL is "". what describes the
+// query in errors. The server infers the types of the arguments. No statement is prepared: a pooler in front of the
+// server may not support that.
 func (s *Session) Query(ctx context.Context, what string, columns int, query string, args ...any) ([][]string, error) {
 	var rows [][]string
 	var values [][]byte
@@ -265,7 +265,8 @@ func Without(err error, texts []string) error {
 	return &bare
 }
 
-// item is a name in a list, and element a text in an array, as the server writes them: in double quotes where needed.
+// item matches a name in a list, and element a text in an array, as the server writes them: in double quotes where
+// needed.
 // Source: https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO
 var (
 	item    = lazyregexp.New(`"(?:[^"]|"")*"|[^", ]+`)
@@ -291,7 +292,7 @@ func split(list string, item *lazyregexp.Regexp, escapes ...string) []string {
 // AdviceDenied is the default advice for a statement that the login may not run.
 const AdviceDenied = "grant the login the rights that the engine's page lists"
 
-// meanings are the causes and the advice of the server's error codes.
+// meanings maps the server's error codes to causes and advice.
 // Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
 var meanings = map[string]engine.Error{
 	"28P01": {Cause: engine.LoginRefused,
@@ -321,9 +322,9 @@ var meanings = map[string]engine.Error{
 const adviceWriter = "set the secret's host to the writer, because a standby cannot change users; " +
 	"otherwise see the server's message"
 
-// Classify gives an error of the server or of its connection its cause and advice, and returns an
-// *engine.Error or nil unchanged. Redshift derives from PostgreSQL 8.0, which had no separate code
-// for a wrong password: only the text of a 28000 says so.
+// Classify adds a cause and advice to an error of the server or its connection, and returns an *engine.Error or nil
+// unchanged. Redshift derives from PostgreSQL 8.0, which had no separate code for a wrong password: only the text of a
+// 28000 shows it.
 // Source: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/database-authentication.html (rds_iam)
 func (s *Session) Classify(what string, err error) error {
 	if err == nil {

@@ -43,7 +43,7 @@ func TestServersMessagesAreShownWithoutTexts(t *testing.T) {
 	}
 }
 
-// PgBouncer's own errors share one code. Some of them mean what PostgreSQL's refusal of a login means.
+// PgBouncer's own errors share one code. Some of them mean that the login was refused.
 func TestPgBouncersAnswersToALogin(t *testing.T) {
 	for message, want := range map[string]error{
 		"SASL authentication failed":     engine.LoginRefused,

@@ -1,7 +1,7 @@
 // Package resp is a client for version 2 of the Redis protocol, for the engines that rotate users of Redis, Valkey,
 // ElastiCache and MemoryDB.
 //
-// It is not a general client: without pool, retries or log, it sends exactly what an engine asks for. The common client
+// It is not a general client: it has no pool, retries or log, and sends only what an engine requests. The common client
 // would add 1.8 MB to the function.
 // Source: https://redis.io/docs/latest/develop/reference/protocol-spec/
 package resp
@@ -29,15 +29,15 @@ type Error string
 // Error returns the reply as the server sent it.
 func (e Error) Error() string { return string(e) }
 
-// Code returns the first word of an error reply, such as WRONGPASS or NOPERM, and "" for all else.
+// Code returns the first word of an error reply, such as WRONGPASS or NOPERM, or "" for any other error.
 func Code(err error) string {
 	e, _ := errors.AsType[Error](err)
 	code, _, _ := strings.Cut(string(e), " ")
 	return code
 }
 
-// Unknown reports whether the server does not have the command, or has renamed it, as managed services do that hide
-// their nodes. Only the server's own words count: anybody may have chosen what follows them, such as a user's name.
+// Unknown reports whether the server lacks the command or has renamed it, as managed services that hide their nodes do.
+// Only the beginning of the reply counts: the rest may quote text that anyone could have chosen, such as a user's name.
 func Unknown(err error) bool {
 	e, _ := errors.AsType[Error](err)
 	text := strings.ToLower(string(e))
@@ -45,7 +45,7 @@ func Unknown(err error) bool {
 }
 
 // unquoted returns the reply without the words of the command that it may quote. A server quotes their first 128 bytes,
-// and a truncated password or hash would escape the removal of secrets from texts.
+// and the scrubber would not recognize a truncated password or hash.
 // Source: https://github.com/redis/redis/blob/7.0.15/src/server.c (commandCheckExistence)
 func (e Error) unquoted(command string) Error {
 	switch {
@@ -57,7 +57,7 @@ func (e Error) unquoted(command string) Error {
 	return e
 }
 
-// Conn is a connection that is logged in. It ends with the context passed to Login.
+// Conn is a logged-in connection. It closes when the context passed to Login is done.
 type Conn struct {
 	ctx  context.Context
 	conn net.Conn
@@ -65,7 +65,7 @@ type Conn struct {
 }
 
 // Login connects to the target, encrypted according to the policy, and logs in. names are the names that the target's
-// certificate may have, if not only its host's. The error comes from Classify.
+// certificate may have, by default only the target's own. The error comes from Classify.
 func Login(ctx context.Context, policy engine.TLSPolicy, t engine.Target, names ...string) (*Conn, error) {
 	conn, err := dial(ctx, policy, t, names)
 	if err == nil {
@@ -101,13 +101,13 @@ func dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, names [
 	return conn, err
 }
 
-// patience is how long a handshake may take before the server is asked whether it speaks TLS at all.
+// patience is how long a handshake may take before the client tests whether the server speaks TLS at all.
 const patience = 500 * time.Millisecond
 
 var errPlain = errors.New("the server does not speak TLS")
 
-// secure connects with TLS. It returns errPlain if the server speaks Redis's protocol without TLS: such a server takes
-// the client's greeting for the beginning of a command and does not answer.
+// secure connects with TLS. It returns errPlain if the server speaks Redis's protocol without TLS: such a server treats
+// the client's greeting as the beginning of a command and does not answer.
 func secure(ctx context.Context, t engine.Target, config *tls.Config) (net.Conn, error) {
 	conn, err := boundconn.Dial(ctx, "tcp", t.Address())
 	if err != nil {
@@ -132,13 +132,13 @@ func secure(ctx context.Context, t engine.Target, config *tls.Config) (net.Conn,
 	return nil, err
 }
 
-// answersPlain asks for a PONG without TLS. A server that refuses it also speaks the protocol.
+// answersPlain sends a PING without TLS. A server that refuses the command also speaks the protocol.
 func answersPlain(ctx context.Context, t engine.Target) bool {
 	first := boundconn.Ask(ctx, "tcp", t.Address(), []byte("PING\r\n"), 1)
 	return first != nil && (first[0] == '+' || first[0] == '-')
 }
 
-// ended bounds an error's text and puts the context's error, which may be the reason, first.
+// ended bounds an error's text and puts the context's error, which may be the reason, before it.
 func ended(ctx context.Context, err error) error {
 	err = boundconn.Shorten(err)
 	if _, answer := errors.AsType[Error](err); ctx.Err() != nil && !answer {
@@ -151,7 +151,7 @@ func ended(ctx context.Context, err error) error {
 func (c *Conn) Close() { c.conn.Close() }
 
 // Do sends a command and returns its reply: a string, an int64, nil, or an []any of these and Errors. An error reply is
-// returned as an Error, without what it quotes of an unknown command.
+// returned as an Error, without the parts of a command that it quotes.
 func (c *Conn) Do(args ...string) (any, error) {
 	b := fmt.Appendf(nil, "*%d\r\n", len(args))
 	for _, a := range args {
@@ -174,7 +174,7 @@ func (c *Conn) Do(args ...string) (any, error) {
 // Address returns the address that the target's name resolved to.
 func (c *Conn) Address() string { return c.conn.RemoteAddr().String() }
 
-// Ping asks for an answer. A refusal because the user may not PING is also an answer.
+// Ping checks that the server answers. A refusal because the user lacks the right to PING is also an answer.
 func (c *Conn) Ping() error {
 	_, err := c.Do("PING")
 	if Code(err) == "NOPERM" {
@@ -183,8 +183,8 @@ func (c *Conn) Ping() error {
 	return err
 }
 
-// Limits on a reply, far above what the engines' commands return. A secret names the server, so its writer may run one
-// that answers anything.
+// Limits on a reply, far above what the engines' commands return. A secret names the server, so anyone who can write
+// the secret may run a server that sends anything.
 const (
 	maxReply = 4 << 20 // bytes of a reply with all its elements
 	overhead = 64      // added for each element
@@ -194,7 +194,7 @@ const (
 
 var (
 	errReply = errors.New("the server's answer is not in Redis's protocol")
-	// ErrTooLong is in the error for a reply that exceeds the limits. The connection is unusable afterwards.
+	// ErrTooLong is wrapped by the error for a reply that exceeds the limits. The connection is unusable afterwards.
 	ErrTooLong = errors.New("the server's answer is too long")
 )
 
@@ -245,7 +245,7 @@ func (r *reply) element(depth int) (any, error) {
 	case kind == '$':
 		return r.bulk(n)
 	}
-	var list []any // grows as elements come, whatever the server has announced
+	var list []any // grows as elements arrive, whatever length the server has announced
 	for range n {
 		e, err := r.element(depth - 1)
 		if err != nil {
@@ -271,7 +271,7 @@ func (r *reply) bulk(n int) (any, error) {
 	return string(b[:n]), nil
 }
 
-// Classify gives an error of Login or Do its cause and advice; nil stays nil.
+// Classify adds a cause and advice to an error of Login or Do. It returns nil for nil.
 //
 // WRONGPASS is the answer to a wrong password, an unknown user and a disabled user alike.
 // Source: https://redis.io/docs/latest/commands/auth/

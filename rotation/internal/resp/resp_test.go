@@ -42,7 +42,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// A server must not be able to crash the client, or make it allocate memory for what was only announced.
+// A server must not be able to crash the client, or make it allocate memory for data that it has only announced.
 func FuzzRead(f *testing.F) {
 	f.Add("*3\r\n$1\r\na\r\n*1\r\n:1\r\n-ERR x\r\n")
 	f.Add("*1000000\r\n*1000000\r\n$16777216\r\nx")
@@ -62,8 +62,8 @@ func serve(t *testing.T, config *tls.Config, write func(net.Conn)) int {
 	})
 }
 
-// A secret names its server, which its writer may run and which may answer endlessly. The function
-// has 256 MiB for everything.
+// Anyone who can write a secret chooses its server, which may answer endlessly. The function has only 256 MiB of
+// memory.
 func TestNoAnswerTakesMuchMemoryOrTime(t *testing.T) {
 	repeat := func(begin, part string) func(net.Conn) {
 		part = strings.Repeat(part, 1+(64<<10)/len(part))
@@ -119,7 +119,7 @@ func trickle(t *testing.T, c net.Conn) {
 	}
 }
 
-// The error about a certificate for other names lists them, even if the certificate is not signed by a known CA.
+// Go's error for a certificate with other names lists all of them, even if the certificate is not signed by a known CA.
 func TestAnErrorDoesNotListAllNamesOfACertificate(t *testing.T) {
 	var names []string
 	for i := range 90 {
@@ -168,7 +168,7 @@ func TestClassify(t *testing.T) {
 	}
 }
 
-// A server's answer to an unknown command quotes its words, cut off anywhere.
+// A server's answer to an unknown command quotes the command and can truncate it anywhere.
 func TestAnErrorQuotesNoCommand(t *testing.T) {
 	const password = "a-password"
 	for text, want := range map[Error]Error{

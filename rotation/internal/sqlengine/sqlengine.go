@@ -1,5 +1,4 @@
-// Package sqlengine is the part that the engines of SQL servers have in common: what they read from a
-// request, and who logs in when.
+// Package sqlengine is the code that the engines of SQL servers share: reading a request and logging in for it.
 package sqlengine
 
 import (
@@ -12,10 +11,10 @@ import (
 // Session is a login at a server.
 type Session interface {
 	Close()
-	User() string // who logged in, as the secret writes it
+	User() string // the user who logged in, as spelled in the secret
 }
 
-// Engine has the methods that the engines share. They embed it.
+// Engine has the methods that these engines share by embedding it.
 type Engine[S Session] struct {
 	About    engine.Kind
 	Port     int    // the default
@@ -24,7 +23,7 @@ type Engine[S Session] struct {
 	Fault func(engine.Target) string
 	// Connect logs in. The error has the cause LoginRefused only if the server refuses the login.
 	Connect func(context.Context, engine.Target) (S, error)
-	// Change makes or rehearses a change as the session's user. The change has users' names as in the secret.
+	// Change makes or rehearses a change as the session's user. The change has the users' names as in the secret.
 	Change func(context.Context, S, pair.Change) error
 	// Grants adds what the superuser needs at the server.
 	Grants func(context.Context, *engine.Request, *engine.Needs) error

@@ -17,15 +17,15 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Server is what an engine knows about its server's errors.
+// Server describes the errors of an engine's server.
 type Server struct {
 	// Read returns the codes of the server's messages in an error, and the error to show.
 	Read     func(error) (codes []int, shown error)
-	AtLogin  []Meaning // what counts only at a login, and then first
-	Meanings []Meaning // the first that fits counts; all other errors are TargetFailed
+	AtLogin  []Meaning // apply only to logins, before Meanings
+	Meanings []Meaning // the first match applies; other server errors are TargetFailed
 }
 
-// Meaning is what some messages of a server mean for a rotation.
+// Meaning is what some of a server's message codes mean for a rotation.
 type Meaning struct {
 	codes  []int
 	cause  engine.Cause
@@ -51,7 +51,7 @@ type connector func(context.Context) (driver.Conn, error)
 // Connect returns a connection.
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) { return c(ctx) }
 
-// Driver returns nil: database/sql only passes it on to its callers.
+// Driver returns nil: database/sql only returns it to callers of DB.Driver.
 func (c connector) Driver() driver.Driver { return nil }
 
 // Open logs in with a driver, in plain text only if the policy allows that and noTLS recognizes the server's answer.
@@ -73,7 +73,7 @@ func (server Server) Open(ctx context.Context, policy engine.TLSPolicy, t engine
 		"in the secret to send passwords in plain text", "%s does not offer TLS: %w", t.Address(), err)
 }
 
-// User returns who logged in.
+// User returns the user who logged in.
 func (s *Session) User() string { return s.Target.User }
 
 // Close closes the connection.
@@ -87,14 +87,14 @@ func (s *Session) Exec(ctx context.Context, statement string) error {
 	return s.Secretly(ctx, statement, statement)
 }
 
-// Secretly runs a statement that the error does not quote; what describes it.
+// Secretly runs a statement that the error does not quote; what describes the statement instead.
 func (s *Session) Secretly(ctx context.Context, what, statement string) error {
 	_, err := s.Conn.ExecContext(ctx, statement)
 	return s.Classify(ctx, what, err)
 }
 
-// Bound runs a statement that limits lock waits to what is left of the call, in whole units. A
-// frozen function cannot cancel anything, so the server must end the wait.
+// Bound runs a statement that limits lock waits to the time left for the call, in whole units. A frozen function cannot
+// cancel anything, so the server must end the wait.
 func (s *Session) Bound(ctx context.Context, statement string, unit time.Duration) error {
 	end, ok := ctx.Deadline()
 	if !ok {
@@ -139,7 +139,7 @@ func (s *Session) Texts(ctx context.Context, what, query string, args ...any) ([
 	return all, s.Classify(ctx, what, err)
 }
 
-// Classify gives an error its cause and advice, and returns an *engine.Error or nil unchanged.
+// Classify adds a cause and advice to an error, and returns an *engine.Error or nil unchanged.
 func (s *Session) Classify(ctx context.Context, what string, err error) error {
 	return s.classify(ctx, s.server.Meanings, what, err)
 }
@@ -158,7 +158,7 @@ func (s *Session) classify(ctx context.Context, meanings []Meaning, what string,
 		}
 	}
 	if codes == nil {
-		// The connection of an ended call is closed while the driver uses it.
+		// When a call ends, its connection is closed while the driver uses it.
 		if over := ctx.Err(); over != nil {
 			err = fmt.Errorf("%w: %w", over, err)
 		} else if strings.Contains(err.Error(), "use of closed network connection") {
