@@ -14,7 +14,7 @@ import (
 	"example.com/rotator/rotation/rabbitmq"
 )
 
-// refusing has the Kind of an engine and a target that refuses everything, and records the values it is shown.
+// refusing is an engine whose target refuses every login. It records the values that it receives.
 type refusing struct {
 	engine.Engine
 	shown []engine.Value
@@ -29,7 +29,7 @@ func (r *refusing) Verify(_ context.Context, _ *engine.Request, v engine.Value) 
 	return engine.Errorf(engine.LoginRefused, "", "refused")
 }
 
-// A version's credential is shown only at the place and for the account that this version names.
+// A version's credential is sent only to the place, and for the account, that the version names.
 func TestCredentialIsNotCombinedWithAnotherVersionsPlace(t *testing.T) {
 	tls := engine.TLSPolicy{}
 	for name, c := range map[string]struct {

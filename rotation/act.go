@@ -8,11 +8,11 @@ import (
 	"example.com/rotator/rotation/pair"
 )
 
-// action does something at the target as the request's login.
+// action performs an operation at the target as the request's login.
 type action = func(context.Context, *engine.Request) error
 
-// act calls do as one login after another until the target accepts one: the superuser, once the
-// secret has proved its user, or the secret's own credentials.
+// act calls do with one login after another until the target accepts one: the superuser's, once the secret has proved
+// its user, or the secret's own.
 func (r *run) act(ctx context.Context, req *engine.Request, do action) (Credential, error) {
 	if !req.SuperuserChanges {
 		return r.climb(ctx, r.own(ctx, req), as(req, do))
@@ -23,13 +23,13 @@ func (r *run) act(ctx context.Context, req *engine.Request, do action) (Credenti
 	return r.asSuperuser(ctx, req, do)
 }
 
-// as adapts do to climb: it acts as a credential.
+// as adapts do for climb: the result calls do as the given credential.
 func as(req *engine.Request, do action) func(context.Context, Credential) error {
 	return func(ctx context.Context, c Credential) error { return do(ctx, req.As(c.value, c.Superuser)) }
 }
 
-// genuine returns an action that calls do only if this function made the pending value, by what the
-// target accepted of the secret.
+// genuine returns an action that calls do only if the credentials that the target accepted show that this function made
+// the pending value.
 func (r *run) genuine(do action) action {
 	return func(ctx context.Context, req *engine.Request) error {
 		accepted := []engine.Value{req.Login}
@@ -41,16 +41,16 @@ func (r *run) genuine(do action) action {
 		case err == nil:
 			return do(ctx, req)
 		case !req.Superuser && errors.Is(r.engine.Verify(ctx, req, req.Login), engine.LoginRefused):
-			// The value may have the seal of a credential that is tried later.
+			// The value may have the seal of a credential that has not been tried yet.
 			return engine.Errorf(engine.LoginRefused, "", "the target refuses the credential")
 		}
 		return err
 	}
 }
 
-// asSuperuser calls do with the first superuser credential that the target accepts. If the engine finds a second user
-// that it cannot tell to be the secret's, one attempt is made to prove it by the secret's other versions, but only if
-// AWSCURRENT's user is also proved. Otherwise the owner of one user would be given the rights of the other.
+// asSuperuser calls do with the first superuser credential that the target accepts. If the engine cannot tell whether
+// the second user belongs to the secret, asSuperuser tries once to prove it with the secret's other versions, but only
+// if AWSCURRENT's user is already proved. Otherwise the owner of one user would gain the rights of the other.
 func (r *run) asSuperuser(ctx context.Context, req *engine.Request, do action) (Credential, error) {
 	attempt := func() (Credential, error) { return r.climb(ctx, r.superusers(ctx, req), as(req, do)) }
 	c, err := attempt()
@@ -72,9 +72,9 @@ func (r *run) asSuperuser(ctx context.Context, req *engine.Request, do action) (
 	return c, err
 }
 
-// prove proves that the secret holds a credential of one of the users. A name alone, which any writer of the secret can
-// choose, does not unlock a superuser's powers. The proof is a login where the superuser acts: a user of the same name
-// elsewhere, such as behind another port, proves nothing.
+// prove checks by a login that the secret holds a credential of one of the users. Anyone who can write the secret can
+// choose a name, so a name alone does not unlock a superuser's powers. The login is at the server where the superuser
+// acts: a user of the same name elsewhere, such as on another port, proves nothing.
 func (r *run) prove(ctx context.Context, req *engine.Request, users ...string) error {
 	var place engine.Value
 	for s, err := range r.superusers(ctx, req) {

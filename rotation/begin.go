@@ -15,7 +15,7 @@ var errDone = errors.New("the version is already current")
 
 // prologue checks, before anything else, that the step may act on this event: rotation is enabled
 // and the event's version is staged. It returns errDone if the rotation has already finished.
-// Source: AWS's rotation function templates, which give the same verdicts.
+// Source: AWS's rotation function templates, which decide the same way.
 func (r *run) prologue(ctx context.Context) (description, error) {
 	d, err := r.secret.describe(ctx)
 	if err == nil {
@@ -57,9 +57,9 @@ func (r *run) managed(d description) error {
 		"the secret %s is managed by %s", r.secret.arn, d.manager)
 }
 
-// putLabelBack reports whether it has put AWSPENDING back on the event's version. An operator can
-// abandon the rotation while finishSecret changes the target. If that call then dies, no labeled
-// version opens the target. If AWSCURRENT still opens it, nothing is done.
+// putLabelBack reports whether it has put AWSPENDING back on the event's version. An operator can abandon the rotation
+// while finishSecret changes the target. If that call then dies, no labeled version opens the target. If AWSCURRENT
+// still opens it, putLabelBack does nothing.
 func (r *run) putLabelBack(ctx context.Context, d description) bool {
 	token := r.event.ClientRequestToken
 	other := d.holder(awsPending)
@@ -129,8 +129,8 @@ func (r *run) pending(ctx context.Context) (version, error) {
 	return v, err
 }
 
-// unread returns why the pending version could not be read. A repeated step may have finished the
-// rotation since the prologue, or an operator abandoned it. Then the labels explain more than err.
+// unread returns why the pending version could not be read. Since the prologue, a repeated step may have finished the
+// rotation, or an operator may have abandoned it. The labels then explain more than err does.
 func (r *run) unread(ctx context.Context, err error) error {
 	if d, derr := r.secret.describe(ctx); derr == nil {
 		if verr := r.verdict(d); verr != nil {
@@ -144,8 +144,8 @@ func (r *run) unread(ctx context.Context, err error) error {
 	return err
 }
 
-// untagged reports whether the value alone says how to verify it: it names an engine that has no
-// settings, and leaves no choice of strategy.
+// untagged reports whether a value can be verified without the secret's tags: it names an engine that has no settings,
+// and it leaves no choice of strategy.
 func (r *run) untagged(v engine.Value) bool {
 	name, _ := v.Text("engine")
 	e := r.cfg.engine(name, v)

@@ -79,8 +79,8 @@ func TestPanicIsAnInternalErrorThatShowsNoValue(t *testing.T) {
 	}
 }
 
-// An invocation that ends while it waits for Secrets Manager is distinguished from a refused call,
-// and reported before the invocation ends.
+// Running out of time while waiting for Secrets Manager is distinguished from a refused call and reported before the
+// invocation ends.
 func TestInvocationThatEndsWhileItWaitsIsOutOfTime(t *testing.T) {
 	api := secretsmanager.New(secretsmanager.Options{
 		BaseEndpoint: aws.String(fmt.Sprintf("http://127.0.0.1:%d", testserver.Blackhole(t))), Region: "us-east-1",
@@ -100,7 +100,7 @@ func TestInvocationThatEndsWhileItWaitsIsOutOfTime(t *testing.T) {
 	}
 }
 
-// TestPanicOfAnEngineShowsNoValue in the operator's commands.
+// TestPanicOfAnEngineShowsNoValue covers the operator's commands.
 func TestPanicOfAnEngineShowsNoValue(t *testing.T) {
 	c, m := newController(), newManager()
 	defer c.Close()
@@ -125,7 +125,7 @@ func TestPanicOfAnEngineShowsNoValue(t *testing.T) {
 	_, recovery := operator.Recover(t.Context(), r, *created.ARN)
 	rows := slices.Collect(operator.Check(t.Context(), r, *created.ARN))
 	for _, f := range rows {
-		// A panic does not say how far the check came.
+		// A panic does not show how far the check got.
 		if f.Check == "route" && f.State != operator.Unknown || f.Check == "server" && f.Cause != engine.InternalError {
 			t.Errorf("Check: %+v", f)
 		}

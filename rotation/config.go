@@ -19,21 +19,21 @@ import (
 type Config struct {
 	// Engines are the engines that the function serves.
 	Engines []engine.Engine
-	// Secrets returns the client for a secret, by the ARN's region and account. Its error fails the
-	// step, with its own cause if it is an *engine.Error.
+	// Secrets returns the client for a secret, in the region and account of its ARN. An error fails the step; an
+	// *engine.Error keeps its cause.
 	Secrets func(ctx context.Context, arn string) (SecretsManager, error)
 	// Getenv returns a setting, as os.Getenv does. An empty setting counts as unset, because `sam
 	// local` turns absent settings into empty ones.
 	Getenv func(name string) string
 	// Log receives one line for every decision, and never a secret's value.
 	Log *slog.Logger
-	// Topology answers what RDS knows about hosts. Without it, superuser secrets that RDS manages,
-	// and hosts other than the superuser's, are refused.
+	// Topology looks up hosts in RDS. If it is nil, superuser secrets that RDS manages and hosts other than the
+	// superuser's are refused.
 	Topology Topology
 	Observe  func(Observation) // if set, it is called after every step
 }
 
-// Topology knows which hosts are one database. It looks in the account of the superuser's secret.
+// Topology reports which hosts belong to the same database. It queries the account of the superuser secret.
 type Topology interface {
 	// Managed finds the database by the tags that RDS and Redshift give their superuser secrets.
 	Managed(ctx context.Context, superuserARN string, tags map[string]string) (host string, port int, err error)
@@ -44,12 +44,12 @@ type Topology interface {
 // TopologyNeeder is a Topology that can report which permissions its answers need.
 type TopologyNeeder interface {
 	Topology
-	// Needs returns the permissions to find a superuser's host by the tags of the superuser secret,
-	// if primary is empty, and to find out whether host is its replica.
+	// Needs returns the permissions to determine whether host is the superuser's replica and, if primary is empty, to
+	// find the superuser's host by the tags of its secret.
 	Needs(superuserARN, primary string, tags map[string]string, host string) []engine.Permission
 }
 
-// Observation is the outcome of a step, for metrics. It holds no value of the secret.
+// Observation is the outcome of a step, for metrics. It contains no secret values.
 type Observation struct {
 	Step            Step
 	Secret, Version string
@@ -62,12 +62,12 @@ type Observation struct {
 	// CurrentRefused is set if the target refused AWSCURRENT and the step ended before that
 	// changed: clients that use the secret cannot log in.
 	CurrentRefused bool
-	// Age is the age of the current version, in every step that has read it, even a failed one.
+	// Age is the age of the current version. Every step that has read that version sets it, even if the step fails.
 	Age time.Duration
 	// Window is the time from storing the pending value to its promotion.
 	Window time.Duration
-	// Gap is the time from the change at the target to the promotion, in a finishSecret that did
-	// both. Clients with the old value were refused for at most that long.
+	// Gap is the time from the change at the target to the promotion, if one finishSecret did both. Clients with the
+	// old value were refused for at most that long.
 	Gap time.Duration
 }
 
@@ -89,9 +89,9 @@ func (o option) setting(name string) string {
 	return cmp.Or(o.tags["rotator:"+name], o.getenv("ROTATOR_"+variable(name)))
 }
 
-// ParseBool parses true, on, yes, y and 1, which AWS's templates take for true, and false, off, no,
-// n and 0, in any case. Empty text is the default. Other text, which the templates take for false,
-// is an error with the cause InvalidConfiguration.
+// ParseBool parses true, on, yes, y and 1, which AWS's templates treat as true, and false, off, no, n and 0. It ignores
+// case. Empty text means the default. Any other text, which the templates treat as false, is an error with the cause
+// InvalidConfiguration.
 func ParseBool(name, text string, otherwise bool) (bool, error) {
 	switch strings.ToLower(text) {
 	case "":
@@ -105,20 +105,20 @@ func ParseBool(name, text string, otherwise bool) (bool, error) {
 		"%s is %q, which is neither true nor false", name, text)
 }
 
-// settings are the options of a rotation that belong to the machine, not to an engine.
+// settings are the options of a rotation, apart from its engine's own.
 type settings struct {
 	strategy  engine.Strategy // "" leaves the choice to the secret's value
 	passwords engine.PasswordPolicy
 	userLimit int  // of characters in a user's name; 0 leaves it to the engine
-	retireNow bool // instead of in the next rotation
+	retireNow bool // retire the old credential now, not in the next rotation
 	// Only the function's environment sets these two, never a secret's tag.
 	recoverBySuperuser, adopt bool
 }
 
 const adviceStrategy = "set the tag rotator:strategy or the variable STRATEGY to single or alternating"
 
-// settings reads the options. Those that AWS's templates have for passwords override the engine's
-// policy. The error has the cause InvalidConfiguration.
+// settings reads the options. The password options, which AWS's templates also have, override the engine's policy. The
+// error has the cause InvalidConfiguration.
 func (o option) settings(p engine.PasswordPolicy) (settings, error) {
 	s := settings{strategy: engine.Strategy(o.text("strategy")), passwords: p}
 	invalid := func(advice, name string) (settings, error) {
@@ -165,7 +165,7 @@ func (o option) settings(p engine.PasswordPolicy) (settings, error) {
 	if err := s.passwords.Check(); err != nil || o.tags == nil {
 		return s, err
 	}
-	// A secret's tags may weaken its password only as long as it stays beyond guessing.
+	// A secret's tags may weaken its password, but not enough to make it guessable.
 	own, err := option{getenv: o.getenv}.settings(p)
 	if is, must := s.passwords.Strength(), min(own.passwords.Strength(), enough); err == nil && is < must {
 		err = engine.Errorf(engine.InvalidConfiguration,
@@ -175,11 +175,11 @@ func (o option) settings(p engine.PasswordPolicy) (settings, error) {
 	return s, err
 }
 
-// enough is a number of bits that cannot be guessed.
+// enough is the number of bits that makes a password infeasible to guess.
 const enough = 128
 
-// engine returns the engine with the given name, or nil. If several share the name, or it is "",
-// the engine whose MarkField the value has wins.
+// engine returns the engine with the given name, or nil. If several share the name, or if it is "", the engine whose
+// MarkField occurs in the value wins.
 func (c Config) engine(name string, v engine.Value) (found engine.Engine) {
 	for _, e := range c.Engines {
 		k := e.Kind()
@@ -205,7 +205,7 @@ func (c Config) names() []string {
 	return slices.Compact(names)
 }
 
-// nearest advises to write the name of an engine that is most like the given one.
+// nearest returns advice that suggests the engine name closest to the given one.
 func (c Config) nearest(name string) string {
 	best, least := "", len(name)+1
 	for _, known := range c.names() {
@@ -219,7 +219,7 @@ func (c Config) nearest(name string) string {
 	return fmt.Sprintf("set the secret's field engine to %q", strings.TrimSuffix(best, "*"))
 }
 
-// check validates the settings for every engine. A function that cannot work thus fails at start.
+// check validates the settings for every engine, which makes a misconfigured function fail at start.
 func (c Config) check() error {
 	if c.Secrets == nil || c.Log == nil || len(c.Engines) == 0 {
 		return engine.Errorf(engine.InvalidConfiguration, "set Secrets, Log and Engines", "incomplete rotation.Config")

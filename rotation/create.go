@@ -8,8 +8,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// create proves that the rotation is possible, generates the next value and stages it. It does not check for an
-// existing one first: Secrets Manager refuses to change a version, which is the same check.
+// create proves that the rotation is possible, generates the next value and stages it. It does not look for an existing
+// value first, because Secrets Manager itself refuses to change a version.
 func (r *run) create(ctx context.Context) error {
 	d, err := r.prologue(ctx)
 	if err != nil {
@@ -41,7 +41,7 @@ func (r *run) create(ctx context.Context) error {
 		return err
 	}
 	if opened.Name == awsPending {
-		// An earlier attempt of this rotation got as far as the change.
+		// An earlier attempt of this rotation has already changed the target.
 		r.log.Info("pending value already exists")
 		return nil
 	}
@@ -60,7 +60,7 @@ func (r *run) create(ctx context.Context) error {
 	if stored {
 		return r.checkNotEditedSince(ctx, req, current, req.Pending)
 	}
-	// An earlier attempt of this rotation has stored it, or somebody else has.
+	// An earlier attempt of this rotation, or someone else, has stored a value.
 	v, err := r.pending(ctx)
 	if err != nil {
 		return err
@@ -98,12 +98,12 @@ func (r *run) mint(ctx context.Context, m engine.Minter, req *engine.Request, cu
 	}
 }
 
-// store stores a value that the target has issued, or revokes it.
+// store stores a value that the target has issued. If it cannot store the value, it revokes it.
 func (r *run) store(ctx context.Context, m engine.Minter, req *engine.Request, current version,
 	next engine.Value) error {
 	stored, err := r.secret.put(ctx, req.Version, r.event.RotationToken, next)
 	switch {
-	case err != nil: // it may be stored nevertheless
+	case err != nil: // the value may have been stored anyway
 		v, lookup := r.secret.await(ctx, req.Version, awsPending)
 		if lookup == nil && v.value.Equal(next) {
 			return nil
@@ -116,7 +116,7 @@ func (r *run) store(ctx context.Context, m engine.Minter, req *engine.Request, c
 		if err = r.checkNotEditedSince(ctx, req, current, next); !errors.Is(err, engine.SecretEdited) {
 			return err
 		}
-	default: // another call for this step was first
+	default: // another call for this step stored its value first
 	}
 	undo := *req
 	undo.Pending = next
@@ -125,7 +125,7 @@ func (r *run) store(ctx context.Context, m engine.Minter, req *engine.Request, c
 	case rerr == nil:
 		r.log.Info("revoked a value that was not stored")
 		return err
-	case err == nil: // the cause is not Revoke's: a refusal says nothing about the login that minted
+	case err == nil: // not Revoke's cause: its refusal says nothing about the login that minted
 		return engine.Errorf(engine.TargetFailed, advice,
 			"a new credential that was not stored could not be revoked: %w", rerr)
 	default:

@@ -21,7 +21,7 @@ func (r *run) checkOnlyCredentialDiffers(req *engine.Request, pending engine.Val
 		if err != nil {
 			return err
 		}
-		// A copy of current, which tests a configuration, keeps the user.
+		// A copy of current, which RotateSecret stages to test a configuration, keeps the user.
 		if r.user(pending) != other && !pending.Equal(req.Current) {
 			return r.editedError(req.Base)
 		}
@@ -42,9 +42,9 @@ func (r *run) base(ctx context.Context, req *engine.Request, d description, pend
 	return r.checkMadeFromCurrent(ctx, req, d, current, pending)
 }
 
-// checkMadeFromCurrent is checkOnlyCredentialDiffers for a stored value. Comparing fields does not
-// reveal an edit of the credential itself, but a value that was made from current is younger than
-// it, or has its seal. After such an edit, only the operator knows which credential the target has.
+// checkMadeFromCurrent is checkOnlyCredentialDiffers for a stored value. Comparing fields does not reveal an edit of
+// the credential itself, so the pending value must also have current's seal or be newer than current. After such an
+// edit, only the operator knows which credential the target has.
 func (r *run) checkMadeFromCurrent(ctx context.Context, req *engine.Request, d description,
 	current, pending version) error {
 	if !r.sealed(req, pending.value, current.id, current.value) {
@@ -71,9 +71,9 @@ func (r *run) editedError(current string) error {
 			"which is now AWSCURRENT", current)
 }
 
-// checkNotEditedSince abandons the rotation if AWSCURRENT was edited between reading it and storing
-// the value made from it. A sealed password reveals that later; any other value is dated after the
-// edit. If the process dies before this check, the edit goes unnoticed.
+// checkNotEditedSince abandons the rotation if AWSCURRENT was edited between reading it and storing the value made from
+// it. A sealed password would also reveal that later. Any other value looks newer than the edit, so the edit goes
+// unnoticed if the process dies before this check.
 func (r *run) checkNotEditedSince(ctx context.Context, req *engine.Request, from version, stored engine.Value) error {
 	if r.sealed(req, stored, from.id, from.value) {
 		return nil
@@ -82,7 +82,7 @@ func (r *run) checkNotEditedSince(ctx context.Context, req *engine.Request, from
 	if err != nil || now.id == from.id {
 		return err
 	}
-	// One read may be stale; two different ones are not.
+	// One read may be stale, so DescribeSecret must confirm the edit.
 	if d, err := r.secret.describe(ctx); err != nil || d.holder(awsCurrent) == from.id {
 		return err
 	}
@@ -98,19 +98,19 @@ func (r *run) sealable(req *engine.Request) bool {
 	return len(r.kind.SecretFields) == 1 && req.Passwords.Seals()
 }
 
-// sealed reports whether a pending value's password proves that it was made from the version with
-// the given id by somebody who knew the credential.
+// sealed reports whether a pending value's password proves that someone who knew the credential made it from the
+// version with the given id.
 func (r *run) sealed(req *engine.Request, pending engine.Value, base string, credential engine.Value) bool {
 	return r.sealable(req) && req.Key(credential) != "" &&
 		req.Passwords.SealedTo(base, req.Key(credential), req.Key(pending))
 }
 
-// errForged is in the error for a pending value without the seal of an accepted credential.
+// errForged is wrapped by the error for a pending value without the seal of an accepted credential.
 var errForged = errors.New("it does not have the seal of a credential that the target accepts")
 
-// authentic checks, by the credentials that the target accepts, that this function made the pending value: somebody who
-// may write the secret but not read it could have stored another. A value that the target already accepts needs no
-// proof. A value that the target issued, or that is too short for a seal, cannot be checked.
+// authentic uses the credentials that the target accepts to check that this function made the pending value: someone
+// who may write the secret but not read it could have stored another one. A value that the target already accepts needs
+// no proof. A value that the target issued, or that is too short for a seal, cannot be checked.
 func (r *run) authentic(req *engine.Request, accepted ...engine.Value) error {
 	if _, minted := r.engine.(engine.Minter); minted || r.kind.NoTarget || !r.sealable(req) {
 		return nil

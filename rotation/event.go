@@ -13,7 +13,7 @@ import (
 // Step is one of the four calls of a rotation.
 type Step string
 
-// The steps, in the order in which Secrets Manager sends them, spelled as it really sends them.
+// The steps, in the order and spelling in which Secrets Manager sends them.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotate-secrets_lambda-functions.html
 const (
 	CreateSecret Step = "createSecret"
@@ -28,8 +28,8 @@ type Event struct {
 	SecretID string // the secret's full ARN, suffix included
 	// ClientRequestToken is the id of the pending version, of 32 to 64 characters.
 	ClientRequestToken string
-	// RotationToken shows Secrets Manager that a PutSecretValue by an assumed role belongs to this
-	// rotation. It is sensitive and fresh on every call; older deployments send none.
+	// RotationToken proves to Secrets Manager that a PutSecretValue by an assumed role belongs to this rotation. It is
+	// sensitive and differs in every call. Older deployments do not send it.
 	RotationToken engine.Value
 }
 
@@ -40,7 +40,7 @@ func (e *Event) UnmarshalJSON(data []byte) error {
 		Step, SecretId, ClientRequestToken, RotationToken string
 	}
 	if err := json.Unmarshal(data, &raw); err != nil {
-		// The decoder's own text may quote the input, rotation token included.
+		// The decoder's error may quote the input, including the rotation token.
 		return engine.Errorf(engine.InvalidEvent, adviceEvent, "the event is not a JSON object with text members")
 	}
 	var faults []string

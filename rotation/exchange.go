@@ -10,15 +10,15 @@ import (
 )
 
 const (
-	// attemptLimit bounds one exchange with the target, which leaves time to report that it is silent.
+	// attemptLimit bounds one exchange with the target. It leaves time to report that the target does not answer.
 	attemptLimit = 15 * time.Second
-	// fairChance is the time within which a working target accepts a login, even one that is busy or in another region.
+	// fairChance is the time within which a working target accepts a login, even if it is busy or in another region.
 	fairChance = 2 * time.Second
 )
 
-// exchange calls do with a context for one exchange with the target. It ends before the invocation
-// does, because a function that Lambda has frozen cannot cancel anything; engines also set limits
-// at the server. With less than fairChance left, a silent target does not count as unreachable.
+// exchange calls do with a context for one exchange with the target. The context ends before the invocation does,
+// because a frozen Lambda function cannot cancel anything; engines also set limits at the server. If the target had
+// less than fairChance to answer, the cause is OutOfTime, not Unreachable.
 func (r *run) exchange(ctx context.Context, do func(context.Context) error) error {
 	begin := time.Now()
 	end := begin.Add(cmp.Or(r.kind.Patience, attemptLimit))
@@ -64,8 +64,9 @@ func (r *run) tries(ctx context.Context, req *engine.Request, v engine.Value) er
 	return r.exchange(ctx, func(ctx context.Context) error { return r.engine.Verify(ctx, req, v) })
 }
 
-// verify logs in with the pending value. A replica may not know the value yet, so a refused login is repeated after
-// doubling pauses while time allows. The number of tries is limited because targets lock accounts after a few refusals.
+// verify logs in with the pending value. A replica may not have the value yet, so verify repeats a refused login while
+// time allows, with pauses that double. The number of tries is limited because targets lock accounts after a few
+// refusals.
 func (r *run) verify(ctx context.Context, req *engine.Request, tries int, pause time.Duration) error {
 	for try := 1; ; try++ {
 		err := r.tries(ctx, req, req.Pending)

@@ -17,10 +17,10 @@ const (
 	changeShare  = 2 // of 4
 	confirmShare = 3
 	confirmLimit = 4 // logins with the new value within 3.5 s
-	restoreLimit = 3 // follows an AWSCURRENT that keeps changing
+	restoreLimit = 3 // attempts, in case AWSCURRENT keeps changing
 )
 
-// The state of the target that a failed finishSecret leaves behind, which ends its error.
+// The states in which a failed finishSecret leaves the target. Its error ends with one of them.
 const (
 	stateUntouched = "this attempt did not change the target"
 	stateUnchanged = "the target is unchanged: AWSCURRENT opens it"
@@ -31,7 +31,7 @@ const (
 	stateNeither   = "the target refuses AWSCURRENT and AWSPENDING"
 )
 
-// finishing is a finishSecret in progress. It always knows the state of the target.
+// finishing is a finishSecret in progress. It tracks the state of the target.
 type finishing struct {
 	*run
 	req   *engine.Request
@@ -41,7 +41,7 @@ type finishing struct {
 	accepted []engine.Value
 }
 
-// finish runs the step and ends its error with the state of the target.
+// finish runs the step and appends the state of the target to its error.
 func (r *run) finish(ctx context.Context) error {
 	f := &finishing{run: r, state: stateUntouched}
 	err := f.finish(ctx)
@@ -57,9 +57,9 @@ func (r *run) finish(ctx context.Context) error {
 	return engine.Errorf(e.Cause, advice, "%w; %s", e.Err, f.state)
 }
 
-// finish moves AWSCURRENT to the pending version, but only from the version that the pending one
-// was made from. If setSecret could not make the pending value valid next to the current one,
-// finish first changes the target and proves the change by a login. The service removes AWSPENDING.
+// finish moves AWSCURRENT to the pending version, but only from the version that the pending one was made from. If
+// setSecret could not make the pending value valid alongside the current one, finish first changes the target and
+// proves the change by a login. Secrets Manager removes AWSPENDING.
 func (f *finishing) finish(ctx context.Context) error {
 	req, pending, d, err := f.staged(ctx, true)
 	if err != nil {
@@ -93,9 +93,9 @@ func (f *finishing) finish(ctx context.Context) error {
 	return nil
 }
 
-// change makes the pending value valid and logs in with it. The login decides, not the answer to
-// the change, which can be lost; a concurrent call of this step can also have made the change. If
-// the login is refused, AWSCURRENT's credential is restored.
+// change makes the pending value valid and logs in with it. The login decides, not the answer to the change: that
+// answer can be lost, and a concurrent call of this step can have made the change. If the change succeeds but the login
+// is refused, change restores AWSCURRENT's credential.
 func (f *finishing) change(ctx context.Context) error {
 	begin := time.Now()
 	end, _ := ctx.Deadline() // Handle sets one
@@ -130,7 +130,7 @@ func (f *finishing) change(ctx context.Context) error {
 		}
 		f.state = stateChanged
 		return nil
-	case !errors.Is(lerr, engine.LoginRefused): // never act on unknown
+	case !errors.Is(lerr, engine.LoginRefused): // never act on an unknown outcome
 	case err == nil:
 		if f.restore(ctx) {
 			return nil
@@ -147,17 +147,17 @@ func (f *finishing) change(ctx context.Context) error {
 	return stuck(cmp.Or(err, lerr))
 }
 
-// promote moves AWSCURRENT to the event's version. If that certainly fails, it restores a target that finishSecret has
-// changed. If the outcome is unknown, the next attempt continues from AWSPENDING, which opens the target: restoring it
-// would lock clients out if the label moves after all.
+// promote moves AWSCURRENT to the event's version. If the move definitely fails, promote restores a target that
+// finishSecret has changed. If the outcome is unknown, it leaves the target alone, because restoring it would lock
+// clients out if the label moves after all. The next attempt continues from AWSPENDING, which opens the target.
 func (f *finishing) promote(ctx context.Context) error {
 	for try := 1; ; try++ {
 		err := f.secret.move(ctx, awsCurrent, f.req.Version, f.from)
 		if err == nil {
 			return nil
 		}
-		// The call may have succeeded although its answer was lost, or another call of this step
-		// was first. Either way, the rest of the step is still to do.
+		// The call may have succeeded although its answer was lost, or another call of this step may have been first.
+		// Either way, the rest of the step remains to be done.
 		d, derr := f.secret.describe(ctx)
 		holder := d.holder(awsCurrent)
 		switch {
@@ -178,9 +178,9 @@ func (f *finishing) promote(ctx context.Context) error {
 	}
 }
 
-// restore gives the target the credential of the version that is now AWSCURRENT, which an edit may
-// have changed, and records the target's state. It reports whether that version is the event's,
-// because another call of this step moved the label: then the rotation is complete.
+// restore sets the target's credential to that of the version that is now AWSCURRENT, which may be an operator's edit,
+// and records the target's state. It returns true if that version is the event's: another call of this step has moved
+// the label, and the rotation is complete.
 func (f *finishing) restore(ctx context.Context) (done bool) {
 	f.state = stateChanged
 	given := ""
@@ -204,10 +204,10 @@ func (f *finishing) restore(ctx context.Context) (done bool) {
 	return given == f.req.Version
 }
 
-// give makes a value of the secret open the target again, acting as the pending one, or finds that it already does. It
-// restores only a credential that the target accepted before the change, and only at the same place: somebody who may
-// write the secret could have put another into AWSCURRENT. If the target refuses to take a credential back, because of
-// password history or a minimum age, the superuser sets it, if the operator allows that.
+// give makes a value of the secret open the target again, or finds that it already does. It acts as the superuser if
+// the secret names one, and otherwise as the pending value; a password history or minimum age can then prevent the
+// change. It restores only a credential that the target accepted before the change, and only at the same place: someone
+// who may write the secret could have put another one into AWSCURRENT.
 func (f *finishing) give(ctx context.Context, v engine.Value) error {
 	undo := *f.req
 	undo.Current, undo.Pending = graft(v, f.req.Pending, f.kind), v
@@ -247,8 +247,8 @@ func (f *finishing) keepLabel(ctx context.Context) {
 	}
 }
 
-// retire ends the overlap early. The pending value is current by now, so failing the step would
-// only repeat it in vain: the next rotation retires the old credential.
+// retire ends the overlap early. A failure does not fail the step: the pending value is already current, so a retry
+// would do nothing. The next rotation then retires the old credential.
 func (f *finishing) retire(ctx context.Context, e engine.Retirer) {
 	err := f.tries(ctx, f.req, f.req.Pending)
 	switch {

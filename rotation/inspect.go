@@ -9,17 +9,17 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Inspection examines one secret outside a rotation, for operator tools. Every error is an
-// *engine.Error whose text holds no value of the secret.
+// Inspection examines one secret outside a rotation, for operator tools. Every error is an *engine.Error whose text
+// contains no secret values.
 type Inspection struct {
 	// Enabled reports whether rotation is enabled, and MayRecover whether RECOVER_BY_SUPERUSER is.
 	Enabled, MayRecover bool
-	// Current and Pending are the ids of the versions labeled AWSCURRENT and AWSPENDING. Pending is
-	// "" if it is the same version, or there is none.
+	// Current and Pending are the ids of the versions labeled AWSCURRENT and AWSPENDING. Pending is "" if no version
+	// has the label, or if both are the same version.
 	Current, Pending string
 	// Deletion is when the secret will be deleted, if that is scheduled.
 	Deletion time.Time
-	// Key is the secret's KMS key, as DescribeSecret has it.
+	// Key is the secret's KMS key, as in DescribeSecret.
 	Key string
 	// Engine serves the secret, and Kind describes it for this secret. Engine is nil if AWSCURRENT
 	// could not be read or names no engine.
@@ -27,9 +27,9 @@ type Inspection struct {
 	Kind   engine.Kind
 	// Request is passed to the engine. Find adds the pending version to it.
 	Request *engine.Request
-	// User and Superuser are the user and the superuser secret, an ARN or a name, that AWSCURRENT names.
+	// User is the user that AWSCURRENT names. Superuser is the ARN or name of its superuser secret.
 	User, Superuser string
-	// Server is the product and version of the server, as far as Rehearse has found them out.
+	// Server is the product and version of the server, if Rehearse has determined them.
 	Server string
 	// Topology is the rotator's.
 	Topology Topology
@@ -49,7 +49,7 @@ func (r *Rotator) Kinds() []engine.Kind {
 	return kinds
 }
 
-// Inspect reads the secret's state and AWSCURRENT. On error, the inspection holds what was read before.
+// Inspect reads the secret's state and AWSCURRENT. On error, the inspection holds what was read so far.
 func (r *Rotator) Inspect(ctx context.Context, arn string) (i *Inspection, err error) {
 	run := newRun(r.cfg, Event{SecretID: arn}, r.cfg.Log.With("secret", arn))
 	i = &Inspection{Topology: r.cfg.Topology, run: run}
@@ -86,8 +86,8 @@ func (r *Rotator) Inspect(ctx context.Context, arn string) (i *Inspection, err e
 // CurrentRefused reports whether the target refused AWSCURRENT when it was tried.
 func (i *Inspection) CurrentRefused() bool { return i.run.seen.CurrentRefused }
 
-// Prepare has the engine generate the value to follow AWSCURRENT, which checks the form of the secret
-// and the engine's settings.
+// Prepare has the engine generate the value that follows AWSCURRENT. This validates the secret's format and the
+// engine's settings.
 func (i *Inspection) Prepare(ctx context.Context) (err error) {
 	defer i.run.leave(ctx, "", &err)
 	i.next, err = i.run.next(ctx, i.Request)
@@ -106,7 +106,7 @@ func (i *Inspection) CheckSuperuser(ctx context.Context) (err error) {
 	return nil
 }
 
-// rehearse acts at the target with a value that is not stored.
+// rehearse calls do at the target with a pending value that is not stored.
 func (i *Inspection) rehearse(ctx context.Context, req *engine.Request, do action) (opened Credential, err error) {
 	if req.Pending.IsZero() {
 		if req.Pending, err = i.run.next(ctx, req); err != nil {
@@ -117,9 +117,9 @@ func (i *Inspection) rehearse(ctx context.Context, req *engine.Request, do actio
 	return i.run.act(ctx, req, do)
 }
 
-// Rehearse finds out whether a rotation would succeed, without changing anything: it is
-// createSecret without storing the value. For an engine whose target issues the credential, it only
-// logs in. It returns the label or version that the target accepted.
+// Rehearse checks whether a rotation would succeed, without changing anything: it runs createSecret but does not store
+// the value. If the target issues the credential, Rehearse only logs in. It returns the label or version that the
+// target accepted.
 func (i *Inspection) Rehearse(ctx context.Context) (opened string, err error) {
 	defer i.run.leave(ctx, "", &err)
 	req := *i.Request
@@ -132,8 +132,8 @@ func (i *Inspection) Rehearse(ctx context.Context) (opened string, err error) {
 	return c.Name, err
 }
 
-// RehearsePending finds out whether the rotation under way would succeed: whether AWSPENDING has a
-// value, whether the target accepts it already, and if not, whether it could be set.
+// RehearsePending checks whether the rotation under way would succeed: whether AWSPENDING has a value, whether the
+// target already accepts it and, if not, whether it could be set.
 func (i *Inspection) RehearsePending(ctx context.Context) (stored, opens bool, err error) {
 	defer i.run.leave(ctx, "", &err)
 	if i.pending, err = i.run.secret.get(ctx, i.Pending, ""); err != nil {
@@ -176,7 +176,7 @@ func (i *Inspection) Find(ctx context.Context) (_ Credential, err error) {
 // FindSuperuser returns the superuser's credential that the target accepts.
 func (i *Inspection) FindSuperuser(ctx context.Context) (_ Credential, err error) {
 	defer i.run.leave(ctx, "", &err)
-	// A superuser does not need the right to change itself.
+	// The superuser does not need the right to change its own credential.
 	probe := *i.Request
 	probe.Strategy, probe.SuperuserChanges = engine.AlternatingUsers, true
 	return i.find(ctx, i.run.superusers(ctx, i.Request), &probe)
@@ -213,22 +213,22 @@ func (i *Inspection) opens(ctx context.Context, v engine.Value) (bool, error) {
 	return err == nil, err
 }
 
-// KeepsEdits reports whether AWSCURRENT differs from a version only in its credential. If it does,
-// no edit is lost when that version becomes AWSCURRENT.
+// KeepsEdits reports whether AWSCURRENT differs from a version only in its credential. If so, no edit is lost when that
+// version becomes AWSCURRENT.
 func (i *Inspection) KeepsEdits(ctx context.Context, version string) (keeps bool, err error) {
 	defer i.run.leave(ctx, "", &err)
 	v, err := i.run.secret.get(ctx, version, "")
 	return err == nil && i.run.checkOnlyCredentialDiffers(i.Request, v.value) == nil, err
 }
 
-// Move moves a staging label to a version from another; "" is no version.
+// Move moves a staging label between versions; "" means no version.
 func (i *Inspection) Move(ctx context.Context, label, to, from string) (err error) {
 	defer i.run.leave(ctx, "", &err)
 	return i.run.secret.move(ctx, label, to, from)
 }
 
-// Abandoned returns the versions without a label that are younger than AWSCURRENT, if the target
-// issues credentials. It may have issued these for abandoned rotations.
+// Abandoned returns the unlabeled versions that are newer than AWSCURRENT, if the target issues credentials. The target
+// may have issued credentials for them in abandoned rotations.
 func (i *Inspection) Abandoned(ctx context.Context) (ids []string, err error) {
 	defer i.run.leave(ctx, "", &err)
 	if _, ok := i.Engine.(engine.Minter); !ok {
@@ -243,8 +243,7 @@ func (i *Inspection) Abandoned(ctx context.Context) (ids []string, err error) {
 	return ids, err
 }
 
-// RevokePending revokes the pending credential at the target, if the target issued it, acting as an
-// accepted credential.
+// RevokePending, acting as an accepted credential, revokes the pending credential if the target issued it.
 func (i *Inspection) RevokePending(ctx context.Context, as Credential) (err error) {
 	defer i.run.leave(ctx, "", &err)
 	m, ok := i.Engine.(engine.Minter)
@@ -271,7 +270,7 @@ func (i *Inspection) Reset(ctx context.Context, as Credential) (err error) {
 
 // SuperuserSecret describes the superuser secret that AWSCURRENT names.
 type SuperuserSecret struct {
-	// Key and Tags are as DescribeSecret has them.
+	// Key and Tags are as in DescribeSecret.
 	ARN, Key string
 	Tags     map[string]string
 	// Host is the host that the superuser secret names, or "".
@@ -307,8 +306,8 @@ func (i *Inspection) Adopt(ctx context.Context, a engine.Adopter, apply bool) (p
 	return plan, err
 }
 
-// Needs asks the engine what a rotation needs at the target and adds it to n. The login is the
-// superuser as or, if that is nil, the user itself. An engine that is not a Needer adds nothing.
+// Needs asks the engine what a rotation needs at the target and adds it to n. The superuser as logs in or, if as is
+// nil, the user itself. An engine that is not a Needer adds nothing.
 func (i *Inspection) Needs(ctx context.Context, n *engine.Needs, as *SuperuserSecret) (err error) {
 	defer i.run.leave(ctx, "", &err)
 	req := i.Request.As(i.Request.Current, false)

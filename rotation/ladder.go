@@ -13,7 +13,7 @@ import (
 
 // Credential is a value of the secret, or of its superuser secret, that may open the target.
 type Credential struct {
-	// Name is the label or version, and Version its id, or "" for a superuser's.
+	// Name is the label or version. Version is the version's id, or "" for a superuser's credential.
 	Name, Version string
 	Superuser     bool
 
@@ -26,11 +26,11 @@ func (c Credential) Host() string {
 	return host
 }
 
-// olderLimit bounds how many unlabeled versions are tried, because targets lock accounts.
+// olderLimit bounds how many unlabeled versions are tried, because targets lock accounts after a few refusals.
 const olderLimit = 5
 
-// climb calls try with one credential after another and returns the first that is not refused. Only a refusal moves on.
-// Any other error ends the climb, because acting on a guess is how users get locked out.
+// climb calls try with one credential after another and returns the first that is not refused. Only a refusal leads to
+// the next one. Any other error ends the climb, because acting on a guess can lock users out.
 func (r *run) climb(ctx context.Context, ladder iter.Seq2[Credential, error],
 	try func(context.Context, Credential) error) (Credential, error) {
 	var refused []string
@@ -45,12 +45,12 @@ func (r *run) climb(ctx context.Context, ladder iter.Seq2[Credential, error],
 			r.log.Info("login accepted", "credential", c.Name)
 			return c, nil
 		}
-		if errors.Is(err, errForged) { // it may have the seal of another credential, which could make the change
+		if errors.Is(err, errForged) { // another credential, tried later, may match the value's seal
 			forged = err
 			continue
 		}
 		if engine.CauseOf(err) != engine.LoginRefused {
-			return c, err // includes a wrapped refusal of something else that try did
+			return c, err // even if it wraps a refusal of something else that try did
 		}
 		r.refused(c.Name)
 		refused = append(refused, c.Name)
@@ -70,9 +70,9 @@ func (r *run) climb(ctx context.Context, ladder iter.Seq2[Credential, error],
 		strings.Join(refused, ", "), first.Err)
 }
 
-// own yields the secret's own credentials of the given users, or of the current one, and then the
-// superuser's, if the operator allows that. A credential is sent only to the place that its own
-// version names, so a version whose host, port or TLS mode differs from current's is skipped.
+// own yields the secret's own credentials of the given users (by default, the current user) and then, if the operator
+// allows that, the superuser's. A credential is sent only to the place that its own version names, so a version whose
+// host, port or TLS mode differs from current's is skipped.
 func (r *run) own(ctx context.Context, req *engine.Request, users ...string) iter.Seq2[Credential, error] {
 	if users == nil {
 		users = []string{r.user(req.Current)}
@@ -109,9 +109,9 @@ func (r *run) own(ctx context.Context, req *engine.Request, users ...string) ite
 	}
 }
 
-// versions yields current and then, each read only when needed, pending, previous and unlabeled
-// versions. It skips versions that do not exist, and those other than pending that cannot be
-// decrypted, because the secret may have had another key then.
+// versions yields current, pending, previous and unlabeled versions, and reads each only when needed. It skips versions
+// that do not exist. It also skips previous and unlabeled versions that cannot be decrypted, because the secret may
+// have had another key then.
 func (r *run) versions(ctx context.Context, req *engine.Request) iter.Seq2[Credential, error] {
 	return func(yield func(Credential, error) bool) {
 		offer := func(name string, v version, err error) (more bool) {

@@ -154,11 +154,11 @@ func ownEnginePage(t *testing.T) string {
 	return string(text)
 }
 
-// typed matches what a reader of the page types: the files that it names, and the commands in between.
+// typed matches what a reader of the page types: the files that it names and the commands between them.
 var typed = regexp.MustCompile("(?s)(?:`([\\w./]+\\.go)`:\n\n```go|\n```sh outside)\n(.*?)```\n")
 
-// follow does what the page says in a folder that contains this project as rotator, and returns the
-// folder of the new module.
+// follow carries out the page's instructions in a folder that contains this project as rotator, and returns the folder
+// of the new module.
 func follow(t *testing.T) string {
 	t.Helper()
 	root, err := filepath.Abs("..")
@@ -169,7 +169,7 @@ func follow(t *testing.T) string {
 	if err := os.Symlink(root, filepath.Join(parent, "rotator")); err != nil {
 		t.Fatal(err)
 	}
-	// pwd tells the next block and the next file where the last block ended.
+	// pwd records the directory in which a block ended, for the next block and the next file.
 	where, dir := filepath.Join(t.TempDir(), "pwd"), parent
 	page := ownEnginePage(t)
 	blocks := typed.FindAllStringSubmatch(page, -1)
@@ -200,8 +200,8 @@ func follow(t *testing.T) string {
 	return dir
 }
 
-// TestTheOwnEngineOfTheDocumentation: following the page leads to a function with this one's settings,
-// log and metrics that rotates a secret of the new engine, and to a rotatorctl that knows the engine.
+// TestTheOwnEngineOfTheDocumentation: following the page yields a function that rotates a secret of the new engine,
+// with the usual settings, log and metrics, and a rotatorctl that supports the engine.
 func TestTheOwnEngineOfTheDocumentation(t *testing.T) {
 	dir := follow(t)
 	c, m := newController(), newManager()
@@ -255,9 +255,8 @@ func TestThePageAndTheExampleShowTheSameEngine(t *testing.T) {
 	}
 }
 
-// TestSuperuserWithAnEngineThatSupportsNone: the gate's users change their own passwords, so acting
-// as the boss would change the boss's password. The porter's secret names the boss's as superuser
-// secret.
+// TestSuperuserWithAnEngineThatSupportsNone: the porter's secret names the boss's secret as its superuser secret. The
+// gate's users change their own passwords, so acting as the boss would change the boss's password.
 func TestSuperuserWithAnEngineThatSupportsNone(t *testing.T) {
 	c := newController()
 	defer c.Close()

@@ -12,8 +12,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// leave, when deferred, makes *err the error that leaves the package. A panic also becomes an error instead of a crash
-// that prints it. Its text could hold anything and is scrubbed; the trace holds only addresses.
+// leave must be deferred. It turns *err into the error that leaves the package, and a panic into an error instead of a
+// crash that prints it. The panic's text could contain anything and is scrubbed; the stack contains only addresses.
 func (r *run) leave(ctx context.Context, step Step, err *error) {
 	if p := recover(); p != nil {
 		scrub := r.scrubber()
@@ -26,7 +26,7 @@ func (r *run) leave(ctx context.Context, step Step, err *error) {
 	}
 }
 
-// report returns err as it leaves the package. Its chain ends here, because drivers' errors in it may quote values.
+// report returns err as it leaves the package. It drops the wrapped errors, because drivers' errors may quote values.
 func (r *run) report(ctx context.Context, step Step, err error) *engine.Error {
 	e := withCause(err)
 	scrub := r.scrubber()
@@ -50,20 +50,20 @@ func withCause(err error) *engine.Error {
 	return engine.Errorf(engine.TargetFailed, "see the target's own message", "%w", err)
 }
 
-// say writes what an engine reports to the log.
+// say logs what an engine reports.
 func (r *run) say(level slog.Level, text string) {
 	r.log.Log(context.Background(), level, r.scrubber()(text))
 }
 
-// see records a value that no text may show.
+// see records a value to keep out of every text.
 func (r *run) see(v engine.Value) {
 	if !slices.ContainsFunc(r.values, v.Equal) {
 		r.values = append(r.values, v)
 	}
 }
 
-// scrubber returns a function that removes every value the step has seen from a text. The secret's
-// ARN stays, whatever its value looks like.
+// scrubber returns a function that removes every value the step has seen from a text. It keeps the secret's ARN even if
+// a value occurs in it.
 func (r *run) scrubber() func(string) string {
 	return scrub.New(append(slices.Clone(r.values), r.event.RotationToken), r.event.SecretID,
 		append([]string{"password"}, r.kind.SecretFields...)...)

@@ -30,9 +30,9 @@ func (r *Rotator) WithLog(log *slog.Logger) *Rotator {
 	return &Rotator{cfg}
 }
 
-// Handle runs one step. It may be called for the same event any number of times, also concurrently. A step whose work
+// Handle runs one step. It may be called for the same event any number of times, even concurrently. A step whose work
 // is already done succeeds, as does every step of a version that has become AWSCURRENT. The error is an *engine.Error
-// whose text holds no value of the secret. The invocation must return it, or Secrets Manager does not retry the step.
+// whose text contains no secret values. The invocation must return it, or Secrets Manager does not retry the step.
 func (r *Rotator) Handle(ctx context.Context, e Event) error {
 	begin := time.Now()
 	end, ok := ctx.Deadline()
@@ -59,8 +59,8 @@ func (r *Rotator) Handle(ctx context.Context, e Event) error {
 	return err
 }
 
-// The parts of an invocation that are reserved: for reporting how it ended, and, while waiting for
-// the target, for the calls that move labels.
+// Reserved parts of an invocation: reportReserve for reporting its outcome, and labelReserve, while waiting for the
+// target, for the calls that move labels.
 const (
 	reportReserve = 300 * time.Millisecond
 	labelReserve  = 2 * time.Second
@@ -71,7 +71,7 @@ type run struct {
 	cfg   Config
 	event Event
 	log   *slog.Logger
-	// until is when the target must have answered; zero is no limit.
+	// until is the time by which the target must answer; zero means no limit.
 	until  time.Time
 	seen   Observation
 	values []engine.Value // never shown in any text

@@ -33,14 +33,14 @@ type SecretsManager interface {
 		...func(*secretsmanager.Options)) (*secretsmanager.ListSecretVersionIdsOutput, error)
 }
 
-// The staging labels that have a meaning to Secrets Manager.
+// The staging labels that Secrets Manager itself uses.
 const (
 	awsCurrent  = "AWSCURRENT"
 	awsPending  = "AWSPENDING"
 	awsPrevious = "AWSPREVIOUS"
 )
 
-// errAbsent is GetSecretValue's ResourceNotFoundException.
+// errAbsent replaces GetSecretValue's ResourceNotFoundException.
 var errAbsent = errors.New("no such version, or it has no value")
 
 // version is one version of a secret.
@@ -51,7 +51,7 @@ type version struct {
 	value   engine.Value
 }
 
-// secret is one secret at Secrets Manager.
+// secret is one secret in Secrets Manager.
 type secret struct {
 	api SecretsManager
 	arn string
@@ -187,8 +187,8 @@ func (s *secret) put(ctx context.Context, token string, rotation, v engine.Value
 	return true, nil
 }
 
-// move moves a staging label between versions; "" is no version. It fails if the label is not on
-// version from when the call arrives.
+// move moves a staging label between versions; "" means no version. It fails if the label is not on version from when
+// the call arrives.
 func (s *secret) move(ctx context.Context, label, to, from string) error {
 	in := &secretsmanager.UpdateSecretVersionStageInput{SecretId: &s.arn, VersionStage: &label}
 	if to != "" {
@@ -236,8 +236,7 @@ func denied(err error) bool {
 	return ok && strings.HasPrefix(api.ErrorCode(), "AccessDenied")
 }
 
-// undecipherable reports whether a read failed because of one version's key, which is gone or which
-// the caller may not use.
+// undecipherable reports whether a read failed because the version's key is gone or the caller may not use it.
 func undecipherable(err error) bool {
 	api, ok := errors.AsType[smithy.APIError](err)
 	return denied(err) || ok && (api.ErrorCode() == "DecryptionFailure" || strings.HasPrefix(api.ErrorCode(), "KMS"))
@@ -246,7 +245,7 @@ func undecipherable(err error) bool {
 const adviceReach = "check that the function can reach Secrets Manager: " +
 	"in a VPC it needs an interface endpoint or a NAT gateway"
 
-// secretsManagerError gives an error of the API its cause and advice.
+// secretsManagerError adds a cause and advice to an API error.
 func secretsManagerError(operation, arn string, err error) error {
 	if e, ok := errors.AsType[*engine.Error](err); ok {
 		return e // from creating the client, with a better cause

@@ -50,7 +50,7 @@ func (r *run) set(ctx context.Context) error {
 		}
 		r.log.Info("finishSecret makes the change with another version's credential")
 	case req.Strategy == engine.AlternatingUsers && !refused && r.tries(ctx, req, req.Pending) == nil:
-		// Setting the second user's password is an engine's last change.
+		// An engine sets the second user's password last, so an accepted login proves that the change is complete.
 		r.log.Warn("login accepted although the change failed", "credential", awsPending, "cause", engine.CauseOf(err))
 	default:
 		return stuck(err)

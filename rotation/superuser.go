@@ -16,15 +16,15 @@ import (
 )
 
 // mayUseSuperuser reports whether the superuser may set a single user's credential when no version opens the target.
-// That trusts the user's name alone, so only the function's operator can enable it.
+// Doing so trusts the user's name alone, so only the function's operator can enable it.
 func (r *run) mayUseSuperuser(req *engine.Request) bool {
 	return req.Strategy == engine.SingleUser && req.SuperuserChanges && r.settings.recoverBySuperuser
 }
 
-// superusers yields the superuser secret's credentials: current and, in case that secret is being
-// rotated itself, pending and previous. A superuser's password is sent only to the host that its
-// own secret names, or that RDS names for it, and only if the rotated secret's host is the same
-// database. Current is read again in the same step only if it is refused.
+// superusers yields the superuser secret's credentials: current and, in case that secret is itself being rotated,
+// pending and previous. A superuser's password is sent only to the host that its own secret names, or that RDS names
+// for it, and only if the rotated secret's host is the same database. Current is read again in the same step only if it
+// is refused.
 func (r *run) superusers(ctx context.Context, req *engine.Request) iter.Seq2[Credential, error] {
 	return func(yield func(Credential, error) bool) {
 		s, err := r.openSuperuser(ctx, superuserARN(r.kind, req.Current))
@@ -75,8 +75,8 @@ func (r *run) openSuperuser(ctx context.Context, id string) (*secret, error) {
 	return r.open(ctx, id)
 }
 
-// sameOwner rejects a superuser secret in another account: it would let a writer of the secret
-// choose which role is assumed, or borrow a superuser of the function's account.
+// sameOwner rejects a superuser secret in another account: it would let anyone who can write the secret choose which
+// role is assumed, or borrow a superuser of the function's account.
 func (r *run) sameOwner(superuser string) error {
 	if Account(superuser) == Account(r.secret.arn) {
 		return nil
@@ -175,7 +175,7 @@ func (r *run) sameAccount(a, b engine.Value) bool {
 	return same(a, b, append(append(r.placeFields(), "dbname", "engine"), r.kind.AccountFields...))
 }
 
-// same reports whether two values agree in the named fields. A number equals its text.
+// same reports whether two values agree in the named fields. A number equals a string with the same text.
 func same(a, b engine.Value, names []string) bool {
 	for _, name := range names {
 		x, ok := a.Text(name)
@@ -200,9 +200,9 @@ func (r *run) placeFields() []string {
 	return append([]string{"host", "port", "ssl", "tlsServerName"}, r.kind.PlaceFields...)
 }
 
-// withPlaceOf returns v with place's fields that say where the target is and how to connect; those
-// that place lacks become null. If place has none at all, as in the secret that Timestream creates
-// for an instance, v is returned unchanged.
+// withPlaceOf returns v with the fields of place that say where the target is and how to connect. Fields that place
+// lacks become null. If place has no such field, as in the secret that Timestream creates for an instance, v is
+// returned unchanged.
 func (r *run) withPlaceOf(place, v engine.Value) engine.Value {
 	names := func(field string) bool { return field != "engine" && place.JSON(field) != nil }
 	if !v.IsObject() || !slices.ContainsFunc(r.placeFields(), names) {

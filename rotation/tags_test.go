@@ -10,8 +10,8 @@ import (
 	"example.com/rotator/rotation/generic"
 )
 
-// TestTagsMayOnlyStrengthen: a tag can neither make the next password guessable nor have a value
-// that names a host rotated as if no system knew the credential.
+// TestTagsMayOnlyStrengthen: no tag can make the next password guessable, or rotate a value that names a host as if no
+// system used the credential.
 func TestTagsMayOnlyStrengthen(t *testing.T) {
 	for name, c := range map[string]struct {
 		value string

@@ -26,7 +26,7 @@ func (r *run) current(ctx context.Context) (version, error) {
 }
 
 // latest is current, but waits until it agrees with the labels in DescribeSecret. Reads of Secrets Manager may briefly
-// lag behind writes, and a value made from the version before would later count as outdated.
+// lag behind writes, and a value made from the previous version would later count as outdated.
 func (r *run) latest(ctx context.Context, d description) (version, error) {
 	for pause := 100 * time.Millisecond; ; pause *= 2 {
 		v, err := r.current(ctx)
@@ -39,8 +39,8 @@ func (r *run) latest(ctx context.Context, d description) (version, error) {
 	}
 }
 
-// previous reads the version labeled AWSPREVIOUS. It returns errAbsent also if that cannot be
-// decrypted, because the secret may have had another key then.
+// previous reads the version labeled AWSPREVIOUS. It also returns errAbsent if that version cannot be decrypted,
+// because the secret may have had another key then.
 func (r *run) previous(ctx context.Context) (version, error) {
 	v, err := r.secret.get(ctx, "", awsPrevious)
 	if undecipherable(err) {
