@@ -16,12 +16,12 @@ import (
 // account is a row of the table of users. A user can have several; a login uses the one with the most specific host.
 type account struct {
 	user, host string
-	role       bool     // a role of MariaDB, which has no host
+	role       bool     // a MariaDB role, which has no host
 	plugins    []string // the authentication methods, in order
 	plugin     string   // the one that checks a password, or ""
 	attributes string   // clauses of ALTER USER: REQUIRE, WITH, ACCOUNT, PASSWORD
 	roles      string   // the default roles, as the server quotes them
-	marked     bool     // an administrator, or the engine, has marked it as one of the pair
+	marked     bool     // an administrator or the engine has marked it as part of the pair
 	several    bool     // the user has other accounts that log in with a password
 	newborn    bool     // the engine created it and has not yet granted its rights
 }
@@ -40,8 +40,8 @@ func (a account) name() string {
 	return text(a.user) + "@" + text(a.host)
 }
 
-// A pair's mark is a right on a database that does not exist. Only a superuser can grant it, so it distinguishes a
-// second user from a stranger with that name. Unlike a role of MariaDB, any superuser can grant it again.
+// mark names a database that does not exist. A right on it marks a pair. Only a superuser can grant it, so it
+// distinguishes a second user from a stranger with that name. Unlike a MariaDB role, any superuser can grant it.
 func mark(user, other string) string {
 	sum := sha256.Sum256([]byte(min(user, other) + "\x00" + max(user, other)))
 	return "rotator-" + hex.EncodeToString(sum[:8])
@@ -53,7 +53,7 @@ func marking(mark string, a account) string {
 	return "GRANT SHOW VIEW ON " + markObject(mark) + " TO " + a.name()
 }
 
-// birth is a second user's clause until it has its rights. No authority issues that certificate, so nobody can log in.
+// birth is a second user's clause until its rights are granted. No CA issues the certificate, so nobody can log in.
 func birth(mark string) string { return "REQUIRE SUBJECT " + text("/CN="+mark) }
 
 func at(list []account, host string) *account {
@@ -101,7 +101,7 @@ var (
 	roles   = lazyregexp.New(` DEFAULT ROLE (\S+(?:, ?\S+)*?) REQUIRE `)
 )
 
-// clause is a part of ALTER USER, and its form for an account without it.
+// clause is a clause of ALTER USER; none is its form for an account that lacks it.
 type clause struct {
 	pattern *lazyregexp.Regexp
 	none    string
@@ -115,7 +115,7 @@ func clauses(patternsAndNone ...string) []clause {
 	return list
 }
 
-// parse reads the server's CREATE USER, which does not escape certificate names or ATTRIBUTE: the last and ignored.
+// parse reads the server's CREATE USER, but ignores ATTRIBUTE: it is last and, like certificate names, not escaped.
 func (a *account) parse(statement string, clauses []clause) error {
 	masked, quoted := mask(statement)
 	masked, _, _ = strings.Cut(masked, " ATTRIBUTE ")
@@ -160,8 +160,8 @@ func (a account) password() (string, error) {
 // Source: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.DBAccounts.html
 const adviceNoPassword = "use a plugin that checks a password; IAM tokens (AWSAuthenticationPlugin) need no rotation"
 
-// quoting is the SQL mode of every session. With it both servers read strings and names by one rule, whatever their
-// settings: a quotation mark is doubled, and no other character is special.
+// quoting is the SQL mode of every session. With it, both servers parse strings and names in the same way regardless of
+// their settings: a quotation mark is doubled, and no other character is special.
 // Source: https://dev.mysql.com/doc/refman/8.4/en/sql-mode.html#sqlmode_no_backslash_escapes
 const quoting = "NO_BACKSLASH_ESCAPES"
 
@@ -174,7 +174,7 @@ var (
 	placeholder = lazyregexp.New(`\x00\d+\x00`)
 )
 
-// mask replaces what is quoted in a server's statement with numbers, because it can look like a keyword.
+// mask replaces the quoted parts of a server's statement with numbers, because they can look like keywords.
 func mask(statement string) (masked string, quoted []string) {
 	masked = quotation.ReplaceAllStringFunc(statement, func(q string) string {
 		quoted = append(quoted, q)
@@ -197,7 +197,7 @@ func unquote(q string) string {
 	return strings.ReplaceAll(q[1:len(q)-1], q[:1]+q[:1], q[:1])
 }
 
-// unreadable is the error for a server's statement. It leaves out what follows IDENTIFIED, a verifier.
+// unreadable returns the error for a statement that cannot be parsed. It omits the verifier, which follows IDENTIFIED.
 func unreadable(statement string) error {
 	statement, _, _ = strings.Cut(statement, "IDENTIFIED")
 	return engine.Errorf(engine.TargetFailed, "report this with the server's version",

@@ -9,7 +9,7 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// TestNoPasswordInClear: a server that asks for the password itself, in its greeting or in an answer to the login,
+// TestNoPasswordInClear: a server that asks for the plain-text password, in its greeting or in its answer to the login,
 // does not get it.
 func TestNoPasswordInClear(t *testing.T) {
 	const password = "fixture-password"

@@ -1,6 +1,6 @@
 package mysql
 
-// The servers' error numbers. From 1900 on, the same number means different errors.
+// The servers' error numbers. From 1900 on, the servers use the same numbers for different errors.
 // Source: https://dev.mysql.com/doc/mysql-errors/9.4/en/server-error-reference.html
 // and https://mariadb.com/kb/en/mariadb-error-code-reference/
 const (
@@ -9,7 +9,7 @@ const (
 	accessDenied           = 1045
 	unknownDatabase        = 1049
 	unknownColumn          = 1054
-	duplicateEntry         = 1062 // also in the password history
+	duplicateEntry         = 1062 // also for a password in the history
 	syntaxError            = 1064
 	hostBlocked            = 1129
 	hostDenied             = 1130
@@ -39,8 +39,8 @@ const (
 	readOnlyMode           = 1836
 	expiredAtLogin         = 1862
 
-	malformed     = 2027 // of a client
-	clearPassword = 2061 // of a client
+	malformed     = 2027 // a client error
+	clearPassword = 2061 // a client error
 
 	mysqlLocked        = 3118
 	mysqlTLSRequired   = 3159

@@ -82,7 +82,7 @@ func (h *harness) New(_ context.Context, host string, port int) (value, superuse
 	return at(value), superuser, nil
 }
 
-// The privileges of RDS's master user on everything, except on rows, and an application's on a database.
+// The global privileges of RDS's master user, except those on rows, and an application's privileges on a database.
 // Source: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.MasterAccounts.html
 const (
 	ofMaster = "SELECT, CREATE, DROP, RELOAD, PROCESS, REFERENCES, INDEX, ALTER, SHOW DATABASES, CREATE TEMPORARY " +
@@ -93,8 +93,8 @@ const (
 		"CREATE VIEW, SHOW VIEW, CREATE ROUTINE, ALTER ROUTINE, EVENT, TRIGGER"
 )
 
-// master creates a user like RDS's master user, which lacks SUPER and may not write to the database mysql. On MySQL
-// it has everything through its default role.
+// master creates a user like RDS's master user, which lacks SUPER and may not write to the database mysql. On MySQL, it
+// has all its rights through its default role.
 func (f *fixture) master(databases ...string) engine.Value {
 	name, password := f.user()
 	a := account(name, "%")
@@ -105,7 +105,7 @@ func (f *fixture) master(databases ...string) engine.Value {
 			"GRANT APPLICATION_PASSWORD_ADMIN, ROLE_ADMIN, XA_RECOVER_ADMIN ON *.* TO "+role+" WITH GRANT OPTION",
 			"GRANT "+role+" TO "+a, "ALTER USER "+a+" DEFAULT ROLE "+role)
 		for _, privilege := range []string{"INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "INDEX"} {
-			// If partial revokes are on.
+			// This succeeds only if partial revokes are on.
 			_, _ = f.db.Exec("REVOKE " + privilege + " ON mysql.* FROM " + role)
 		}
 		return f.value(name, password)
@@ -137,7 +137,7 @@ func (h *harness) Restore(ctx context.Context, v engine.Value) error {
 	return err
 }
 
-// Work creates objects unless an earlier user did, and uses and replaces them.
+// Work uses and replaces objects, and creates them unless an earlier user has done so.
 func (h *harness) Work(ctx context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")

@@ -1,4 +1,4 @@
-// Package mysql rotates passwords of MySQL, Aurora MySQL and MariaDB users. The server, not the secret, says which
+// Package mysql rotates passwords of MySQL, Aurora MySQL and MariaDB users. The server, not the secret, decides which
 // system it is; mysql.go and mariadb.go hold the differences. If the server allows it, a single user's old password
 // stays valid until the next rotation: as MySQL's retained password, or as MariaDB's second authentication method.
 package mysql
@@ -48,10 +48,10 @@ const (
 func fault(t engine.Target) string {
 	switch {
 	case strings.Trim(t.User, " \t\n\v\f\r") != t.User:
-		// The servers trim white space from a name in a statement but not at a login: those would be two users.
+		// The servers trim white space from names in statements but not at a login, so these would be two users.
 		return "the user name begins or ends with white space"
 	case strings.ContainsFunc(t.User, func(c rune) bool { return c > 0xFFFF }):
-		// The servers store names in three-byte UTF-8 and would replace it with a question mark, which is another name.
+		// The servers store names in three-byte UTF-8 and would replace it with a question mark, changing the name.
 		return "the user name has a character beyond U+FFFF"
 	case utf8.RuneCountInString(t.User) > mariadbNameLimit:
 		return "the user name has more than 80 characters"
@@ -68,8 +68,8 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	return pair.Next(k, r, e.Parse)
 }
 
-// In a rehearsal, change sends statements that the server checks but does not execute: with a wrong password, or for an
-// absent user.
+// change makes or rehearses a change. In a rehearsal, it sends statements that the server checks but does not execute,
+// because they give a wrong password or name an absent user.
 func change(ctx context.Context, s *session, c pair.Change) error {
 	r := c.Request
 	s.request = r
@@ -99,13 +99,13 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 		}
 		err := s.dialect.rehearse(ctx, s.Target.Password, "")
 		if errors.Is(err, engine.PolicyRejected) {
-			return nil // says nothing about the next password
+			return nil // this says nothing about the next password
 		}
 		return err
 	})
 }
 
-// Retire ends the overlap: afterwards only the pending password is valid.
+// Retire ends the overlap: only the pending password stays valid.
 func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 	if r.Superuser {
 		only := *r

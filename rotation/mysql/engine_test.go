@@ -448,14 +448,14 @@ func TestNoPasswordReachesTheServersLogs(t *testing.T) {
 				t.Errorf("password %d is in the server's logs", i)
 			}
 		}
-		// The administrator may turn the general log off for its session, so the log does not even have its hashes.
+		// The administrator may turn the general log off for its session, so not even its hashes are in the log.
 		if strings.Contains(log, hashed(reset)) {
 			t.Error("the hash of a password that the administrator set is in the logs")
 		}
 	})
 }
 
-// first2 is the login of a retry: the old password if it still works.
+// first2 returns the password for a retry's login: the old one if it still works.
 func first2(f *fixture, user, old, next string) string {
 	if f.login(user, old) == nil {
 		return old

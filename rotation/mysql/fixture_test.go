@@ -22,7 +22,7 @@ import (
 	"example.com/rotator/rotation/mysql"
 )
 
-// systems are the servers that every test runs against: MariaDB, or with the build tag mysql, MySQL.
+// systems are the servers that every test runs against: MariaDB or, with the build tag mysql, MySQL.
 var systems = map[string]func(testing.TB, testserver.MySQLOptions) *testserver.MySQLServer{
 	"mariadb": testserver.SharedMariaDB,
 }
@@ -87,7 +87,7 @@ func (f *fixture) user(hosts ...string) (name, password string) {
 	return name, password
 }
 
-// by returns what follows IDENTIFIED, such that the server does not log the password.
+// by returns what follows IDENTIFIED, in a form that keeps the password out of the server's log.
 func (f *fixture) by(password string) string {
 	if f.name == "mariadb" {
 		return "VIA mysql_native_password USING '*" + hashed(password) + "'"
@@ -95,7 +95,7 @@ func (f *fixture) by(password string) string {
 	return "BY " + text(password)
 }
 
-// hashed is what MariaDB stores for a password.
+// hashed returns what MariaDB stores for a password.
 func hashed(password string) string {
 	once := sha1.Sum([]byte(password))
 	return fmt.Sprintf("%X", sha1.Sum(once[:]))
@@ -103,7 +103,6 @@ func hashed(password string) string {
 
 func account(user, host string) string { return text(user) + "@" + text(host) }
 
-// value returns a secret's value.
 func (f *fixture) value(user, password string) engine.Value {
 	b, err := json.Marshal(map[string]any{"engine": f.name, "host": f.server.Host, "port": f.server.Port,
 		"username": user, "password": password})
@@ -131,7 +130,7 @@ func (f *fixture) alternating(user, password, other, next string) *engine.Reques
 		Current:  current, Pending: f.value(other, next), Login: f.admin(), Superuser: true, SuperuserChanges: true}
 }
 
-// claim runs what the engine's advice says, until the engine accepts a user's accounts as the secret's.
+// claim follows the engine's advice until the engine accepts a user's accounts as the secret's.
 func (f *fixture) claim(user, password string) {
 	f.t.Helper()
 	for {
@@ -188,7 +187,7 @@ func (f *fixture) opens(user string, want bool, passwords ...string) {
 	}
 }
 
-// fails checks an error's cause and that its text has the words.
+// fails checks that an error has the cause and that its text contains the words.
 func fails(t *testing.T, err error, cause engine.Cause, words ...string) {
 	t.Helper()
 	if !errors.Is(err, cause) {
@@ -237,7 +236,6 @@ func (f *fixture) sameRights(user, other, host string) {
 	}
 }
 
-// logs returns the server's logs.
 func (f *fixture) logs() string {
 	f.t.Helper()
 	var b strings.Builder

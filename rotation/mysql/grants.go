@@ -17,12 +17,12 @@ import (
 type right struct {
 	name   string // such as SELECT, SELECT (`a`), or a role
 	object string // in the server's notation, "" for roles
-	option bool   // WITH GRANT OPTION or WITH ADMIN OPTION, if it belongs to this right
-	revoke bool   // a partial revoke, which excludes a part from a right on everything
+	option bool   // WITH GRANT OPTION or WITH ADMIN OPTION, if it applies only to this right
+	revoke bool   // a partial revoke, which excludes part of a right on everything
 }
 
 const (
-	// grantOption is the name for WITH GRANT OPTION that belongs to an object.
+	// grantOption is the name of a WITH GRANT OPTION that applies to all rights on an object.
 	grantOption   = "GRANT OPTION"
 	allPrivileges = "ALL PRIVILEGES"
 )
@@ -33,7 +33,7 @@ var granted = lazyregexp.New(`^(GRANT|REVOKE) (.+?)(?: ON (.+?))? (?:TO|FROM) (\
 var privilege = lazyregexp.New(`([^,()]+)(?:\(([^)]*)\))?`)
 var option = lazyregexp.New(`\b(GRANT|ADMIN) OPTION\b`)
 
-// add adds the rights in a row of SHOW GRANTS FOR a. MariaDB also returns rows for other accounts, which add nothing.
+// add adds the rights in a row of SHOW GRANTS FOR a. MariaDB also returns rows for other accounts, which are ignored.
 func (set rights) add(row string, a account) error {
 	if !strings.HasPrefix(row, "GRANT") && !strings.HasPrefix(row, "REVOKE") {
 		return nil // SET DEFAULT ROLE is read from the tables
@@ -68,10 +68,10 @@ func (set rights) add(row string, a account) error {
 	return nil
 }
 
-// dynamic reports whether the privilege is one of MySQL's dynamic ones, each with its own grant option.
+// dynamic reports whether this is a dynamic privilege of MySQL, each of which has a separate grant option.
 func dynamic(name string) bool { return strings.Contains(name, "_") }
 
-// sorted returns rights in the order to grant them: those on one object together, and restrictions last.
+// sorted returns rights in the order in which to grant them: grouped by object, with restrictions last.
 func (set rights) sorted() []right {
 	key := func(r right) string { return fmt.Sprint(r.revoke, r.object, "\x00", r.option, r.name) }
 	return slices.SortedFunc(maps.Keys(set), func(a, b right) int { return cmp.Compare(key(a), key(b)) })
@@ -123,17 +123,17 @@ func (r right) take(a account) string {
 	return "REVOKE " + r.name + " ON " + r.object + " FROM " + a.name()
 }
 
-// mighty are the privileges on everything that make an account an administrator: with any of them it can grant itself
-// or others any right, or act as any user.
+// mighty are the global privileges that make an account an administrator: with any of them, it can grant itself or
+// others any right, or act as any user.
 // Source: https://dev.mysql.com/doc/refman/8.4/en/privileges-provided.html
 // and https://mariadb.com/kb/en/grant/#global-privileges
 var mighty = []string{allPrivileges, "SUPER", "SYSTEM_USER", "CREATE USER", grantOption, "ROLE_ADMIN", "SET_USER_ID",
 	"SET_ANY_DEFINER", "SET USER"}
 
-// writes matches a privilege to change rows of a table or columns.
+// writes matches a privilege to change rows, or some of their columns.
 var writes = lazyregexp.New(`^(ALL PRIVILEGES|INSERT|UPDATE|DELETE)( |$)`)
 
-// power returns a right that makes an administrator, or "": a mighty one, writing system tables, or RDS's master role.
+// power returns an administrator's right or "": a mighty privilege, writing system tables, or RDS's master role.
 func (set rights) power() string {
 	for _, r := range set.sorted() {
 		everything := r.object == "*.*"
@@ -153,7 +153,7 @@ func (set rights) power() string {
 	return ""
 }
 
-// system reports whether an object is the database mysql or part of it. The name in a grant is a pattern.
+// system reports whether an object is the database mysql or part of it. Names in grants are patterns.
 func system(object string) bool {
 	if !strings.HasPrefix(object, "`") {
 		return false
@@ -164,7 +164,7 @@ func system(object string) bool {
 	return err == nil && matched
 }
 
-// exceed returns a right on everything that the sets have and others lack, or "".
+// exceed returns a global right that sets have and others lack, or "".
 func exceed(sets, others []rights) string {
 	for _, set := range sets {
 		for _, r := range set.sorted() {
@@ -177,7 +177,7 @@ func exceed(sets, others []rights) string {
 	return ""
 }
 
-// difference returns what brings have closer to want, revoking what hides smaller rights before granting those.
+// difference returns the rights to take and to give. Rights that ALL PRIVILEGES hides are given in a later pass.
 func difference(want, have rights) (toTake, toGive []right) {
 	in := func(set rights) func(right, bool) bool {
 		return func(r right, _ bool) bool {
@@ -205,7 +205,7 @@ func (s *session) show(ctx context.Context, a account, statement string) (rights
 	return set, err
 }
 
-// powers reads the rights of an account and of its roles, directly or by other roles: it can switch to any of them.
+// powers returns the rights of an account and of all its roles, direct or not: the account can switch to any of them.
 func (s *session) powers(ctx context.Context, a account) ([]rights, error) {
 	var sets []rights
 	list := []account{a}
@@ -226,8 +226,8 @@ func (s *session) powers(ctx context.Context, a account) ([]rights, error) {
 	return sets, nil
 }
 
-// Needs returns what the superuser needs; a user may change its own password without any privilege. A superuser can
-// grant only what it has with GRANT OPTION, so the current user reads its rights from the server.
+// Needs returns the superuser's grants; users may change their own passwords without any privilege. A superuser can
+// grant only rights that it has WITH GRANT OPTION, so Needs logs in as the current user and reads its rights.
 // Source: https://dev.mysql.com/doc/refman/8.4/en/grant.html and https://mariadb.com/kb/en/grant/
 func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) error {
 	if !r.Superuser {
@@ -251,7 +251,7 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	update := false
 	maria, isMaria := s.dialect.(*mariadb)
 	if isMaria {
-		// SET DEFAULT ROLE FOR and SET PASSWORD FOR require it.
+		// SET DEFAULT ROLE FOR and SET PASSWORD FOR require UPDATE.
 		update, err = maria.strict(ctx)
 		if err == nil && r.Strategy == engine.AlternatingUsers && !update {
 			err = s.Conn.QueryRowContext(ctx, "SELECT CURRENT_ROLE() IS NOT NULL").Scan(&update)
@@ -263,7 +263,7 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 			allow("UPDATE", "mysql.*")
 		}
 	}
-	if !update || r.Strategy == engine.AlternatingUsers { // ALTER USER requires either of the two on MariaDB
+	if !update || r.Strategy == engine.AlternatingUsers { // on MariaDB, ALTER USER requires one of the two
 		allow("CREATE USER", "*.*")
 	}
 	if r.Strategy != engine.AlternatingUsers {
@@ -276,7 +276,7 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	set[right{name: "SHOW VIEW", object: markObject(mark(s.Target.User, pending.User))}] = true
 	handed, roles := rights{}, false
 	for r := range set {
-		if r.object == "" && !isMaria { // ROLE_ADMIN grants all roles
+		if r.object == "" && !isMaria { // ROLE_ADMIN allows granting all roles
 			roles = true
 		} else if !r.revoke && r.name != grantOption {
 			r.option = true

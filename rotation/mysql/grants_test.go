@@ -8,7 +8,7 @@ import (
 
 var app = account{user: "app", host: "%"}
 
-// rows builds rows of SHOW GRANTS from what precedes and follows the name.
+// rows builds rows of SHOW GRANTS from the texts before and after the name.
 func rows(t *testing.T, list ...string) rights {
 	t.Helper()
 	set := rights{}

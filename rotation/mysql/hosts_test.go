@@ -39,7 +39,7 @@ func TestAccountOfTheSameNameForOtherHostsIsNotTaken(t *testing.T) {
 		}
 		f.sameRights(name, name+"_clone", "10.9.8.7")
 
-		// The account created for the second user is the function's.
+		// The account that the engine created for the second user counts as the secret's.
 		f.set(f.alternating(name+"_clone", "Second-Pw-2", name, "Third-Pw-3"))
 		if f.created(name, "10.9.8.7") == before {
 			t.Error("the account that an administrator marked kept its password")
@@ -65,8 +65,8 @@ func TestSecondUsersAccountForOtherHostsIsNotTaken(t *testing.T) {
 	})
 }
 
-// The first user's accounts are an administrator's, who may have made them the definers of views: that one of
-// the second user is gone is no reason to drop them.
+// An administrator created the first user's accounts and may have made them the definers of views. They are not dropped
+// just because the second user has lost one.
 func TestNoAccountOfTheFirstUserIsDropped(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		name, own := f.user("localhost", "10.9.8.7")

@@ -12,7 +12,7 @@ import (
 	"example.com/rotator/rotation/pair"
 )
 
-// No MySQL 5.7 can be started here, but a newer one takes the same statements.
+// MySQL 5.7 cannot run here, but a newer server accepts the same statements.
 func TestStatementsForServersWithoutRoles(t *testing.T) {
 	server := testserver.SharedMySQL(t, testserver.MySQLOptions{AllowPlaintext: true})
 	db := server.Connect(t, "")
@@ -60,7 +60,7 @@ func TestStatementsForServersWithoutRoles(t *testing.T) {
 		name, _ := superuser.Text("username")
 		password, _ := superuser.Text("password")
 		s := old(name, password)
-		defer s.Close() // with its lock
+		defer s.Close() // releases its lock
 		r := &engine.Request{Secret: "arn", Strategy: engine.AlternatingUsers, Current: value(user, "Second-Pw-2"),
 			Pending: value(clone, next), Proofs: append(proofs, value(user, "Second-Pw-2"))}
 		s.request = r

@@ -49,7 +49,7 @@ func method(plugin, password, keep string) string {
 	return s
 }
 
-// quiet keeps the session's statements, and their hashes, out of the general log if the login may turn that off.
+// quiet keeps the session's statements, and their hashes, out of the general log if the login may turn logging off.
 func (m *mariadb) quiet(ctx context.Context) error {
 	_, err := m.Conn.ExecContext(ctx, "SET SESSION sql_log_off = ON")
 	if code(err) == privilegeMissing {
@@ -58,8 +58,8 @@ func (m *mariadb) quiet(ctx context.Context) error {
 	return m.Classify(ctx, "the general log cannot be turned off", err)
 }
 
-// strict reports whether the server refuses hashes, to check every password itself. It returns an error if the
-// general log would then store the password; the binary log stores a hash if the statement is SET PASSWORD.
+// strict reports whether the server refuses hashes because it checks every password itself. It returns an error if the
+// general log would then record the password. The binary log records only a hash for SET PASSWORD.
 // Source: https://mariadb.com/kb/en/server-system-variables/#strict_password_validation
 func (m *mariadb) strict(ctx context.Context) (strict bool, err error) {
 	if err := m.quiet(ctx); err != nil {
@@ -76,7 +76,7 @@ func (m *mariadb) strict(ctx context.Context) (strict bool, err error) {
 	return strict, m.Classify(ctx, "the password policy cannot be read", err)
 }
 
-// overlaps reports whether an account can have two passwords. The driver needs both methods to be the native one.
+// overlaps reports whether an account can have two passwords. The driver requires both methods to be native.
 func (a account) overlaps() bool {
 	return len(a.plugins) <= 2 && !slices.ContainsFunc(a.plugins, func(p string) bool { return p != native })
 }

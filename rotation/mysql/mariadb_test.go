@@ -45,7 +45,7 @@ func TestUnsupportedAuthenticationIsNotARefusal(t *testing.T) {
 				"PASSWORD('Other-Pw-2') OR mysql_native_password USING PASSWORD(%s)",
 		} {
 			user, first := f.user()
-			// For a user that does not exist, MariaDB answers like for an existing account.
+			// For a user that does not exist, MariaDB answers as it does for an existing account.
 			t.Cleanup(func() { f.sql("DROP USER " + account(user, "%")) })
 			f.sql("ALTER USER " + account(user, "%") + " IDENTIFIED VIA " + strings.ReplaceAll(methods, "%s",
 				text(first)))
@@ -132,7 +132,7 @@ func TestServerThatAcceptsNoHashes(t *testing.T) {
 	f.set(f.alternating(weakly, second, "weakly_clone", "Third-Pw-3"))
 }
 
-// A server older than 10.4 quotes what it cannot parse, including hashes.
+// A server older than 10.4 quotes statements that it cannot parse, including hashes.
 func TestStatementThatTheServerCannotParseIsNotQuoted(t *testing.T) {
 	only(t, "mariadb", func(t *testing.T, f *fixture) {
 		user, old := f.privileged()

@@ -9,8 +9,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// mysqld is the dialect of MySQL and Aurora MySQL. It sends passwords as text, which the server logs as <secret>: the
-// server cannot check its policy on a hash.
+// mysqld is the dialect of MySQL and Aurora MySQL. It sends passwords as text, because the server cannot apply its
+// policy to a hash; the server logs them as <secret>.
 // Source: https://dev.mysql.com/doc/refman/8.4/en/password-logging.html
 type mysqld struct {
 	*session
@@ -20,7 +20,7 @@ type mysqld struct {
 // modern reports whether the server has roles, retained passwords, REPLACE and FAILED_LOGIN_ATTEMPTS.
 func (m *mysqld) modern() bool { return m.version >= 80019 }
 
-// alter changes a user's own password if old is its primary password.
+// alter returns the statement that changes the session user's password if old is its primary password.
 // Source: https://dev.mysql.com/doc/refman/8.4/en/alter-user.html
 func alter(password, old string, retain bool) string {
 	s := "ALTER USER USER() IDENTIFIED BY " + text(password) + " REPLACE " + text(old)
@@ -30,7 +30,7 @@ func alter(password, old string, retain bool) string {
 	return s
 }
 
-// own runs alter. If the user may not retain a password, it retains none, or with must returns engine.ErrOneAtATime.
+// own runs alter. If the user may not retain a password, own retains none or, with must, returns engine.ErrOneAtATime.
 func (m *mysqld) own(ctx context.Context, password, old string, retain, must bool) error {
 	_, err := m.Conn.ExecContext(ctx, alter(password, old, retain))
 	if retain && code(err) == privilegeMissing {
@@ -43,7 +43,7 @@ func (m *mysqld) own(ctx context.Context, password, old string, retain, must boo
 	return err
 }
 
-// rehearse replaces a wrong password. The server checks that last, after the privilege and the policy.
+// rehearse gives a wrong old password, which the server checks last, after the privilege and the policy.
 func (m *mysqld) rehearse(ctx context.Context, password, old string) error {
 	const what = "the password cannot be changed"
 	if !m.modern() {
@@ -82,15 +82,15 @@ func (m *mysqld) mustReplace(ctx context.Context) (required bool, err error) {
 	return required, m.Classify(ctx, "the server's rules for passwords cannot be read", err)
 }
 
-// second is the error for a password that opens the server but cannot change it. Because of its cause the machine
-// tries other versions of the secret: the one of an abandoned rotation has the primary password.
+// second returns the error for a password that can log in but not change the password. Its cause makes the machine try
+// other versions of the secret: an abandoned rotation's version has the primary password.
 func (m *mysqld) second(err error) error {
 	return engine.Errorf(engine.LoginRefused, "as an administrator: ALTER USER "+m.self.name()+
 		" PASSWORD REQUIRE CURRENT OPTIONAL, or set the user's password to AWSCURRENT's",
 		"the password is a retained one; the user must give the primary one, set by an abandoned rotation: %w", err)
 }
 
-// change names the primary password. The server then refuses a repetition, which would discard the valid password.
+// change gives the primary password. The server then refuses a repetition, which would discard the valid password.
 func (m *mysqld) change(ctx context.Context, password, old, current string, must bool) error {
 	const what = "the password could not be changed"
 	if !m.modern() {
@@ -100,7 +100,7 @@ func (m *mysqld) change(ctx context.Context, password, old, current string, must
 		return m.secretly(ctx, what, "ALTER USER USER() IDENTIFIED BY "+text(password))
 	}
 	retained := false
-	if current != old { // an abandoned rotation may have set old, and retained current
+	if current != old { // an abandoned rotation may have set old and retained current
 		var err error
 		if retained, err = m.opens(ctx, m.Target.User, current); err != nil {
 			return err
@@ -110,7 +110,7 @@ func (m *mysqld) change(ctx context.Context, password, old, current string, must
 	if c := code(err); c != mysqlNotFirst && c != mysqlHistory {
 		return m.Classify(ctx, what, err)
 	}
-	// Old is the retained password and stays without RETAIN. The primary one is the new one or an abandoned rotation's.
+	// Old is retained and stays valid without RETAIN. The primary password is the new one or an abandoned rotation's.
 	if done, perr := m.opens(ctx, m.Target.User, password); done || perr != nil {
 		return perr
 	}
@@ -124,7 +124,7 @@ func (m *mysqld) change(ctx context.Context, password, old, current string, must
 	return m.Classify(ctx, what, err)
 }
 
-// retire needs APPLICATION_PASSWORD_ADMIN; if that was revoked meanwhile, the old password still works.
+// retire needs APPLICATION_PASSWORD_ADMIN; if that was revoked in the meantime, the old password still works.
 func (m *mysqld) retire(ctx context.Context, password, old string) error {
 	if !m.modern() {
 		return nil
@@ -186,9 +186,9 @@ func (m *mysqld) defaultRoles(a account, roles string) string {
 	return "ALTER USER " + a.name() + " DEFAULT ROLE " + cmp.Or(roles, "NONE")
 }
 
-// setPassword keeps a password with one statement that makes it the primary one and then the retained one: it is
-// valid throughout, and concurrent calls have the same effect. The server refuses that if it has a password history,
-// or if the old password no longer meets its policy.
+// setPassword keeps a password with one statement that makes it first the primary and then the retained password: it
+// stays valid throughout, and concurrent calls have the same effect. The server refuses the statement if it keeps a
+// password history or if the old password no longer meets its policy.
 func (m *mysqld) setPassword(ctx context.Context, a, like account, password, keep string) error {
 	what := "the password of " + a.name() + " could not be set"
 	identified := a.name() + " IDENTIFIED WITH " + text(like.plugin) + " BY "

@@ -11,8 +11,8 @@ import (
 )
 
 // target is a superuser's session for package pair and for one host. The server checks each account of a user
-// separately, and accounts with the same name can belong to different people. So package pair decides on accounts,
-// such as app@localhost and app_clone@localhost.
+// separately, and accounts with the same name can belong to different people. So package pair works on accounts, such
+// as app@localhost and app_clone@localhost.
 type target struct {
 	*session
 	change           pair.Change // with names of accounts
@@ -23,7 +23,7 @@ type target struct {
 	other            *account // the pending user's account, or nil
 }
 
-// toFirst reports whether the second user is current. An administrator created the first one.
+// toFirst reports whether the change is to the first user, which an administrator created.
 func (t target) toFirst() bool { return t.current == t.pending+t.change.Kind.CloneSuffix }
 
 // mark is the pair's mark. A single user has the mark of the pair whose first user it would be.
@@ -59,7 +59,7 @@ func (t target) bySuperuser(ctx context.Context) error {
 	if r.KeepCurrent && t.keep == "" {
 		return engine.ErrOneAtATime
 	}
-	if len(accounts) == 0 { // Find refuses it with the reason
+	if len(accounts) == 0 { // Find then returns the reason
 		accounts, rehearsal = append(all, account{})[:1], true
 	}
 	several := len(accounts) > 1 || len(others) > 1
@@ -108,8 +108,8 @@ func (t target) at(a account, other *account, several, rehearsal bool) target {
 	return t
 }
 
-// strangers refuses accounts that share a name with the secret's: a login proves only the account that fits the
-// function's address. It returns the second user's accounts for hosts that the first user lost.
+// strangers refuses accounts that share a name with the secret's: a login proves only the account whose host matches
+// the function's address. It returns the second user's accounts for hosts where the first user no longer has one.
 func (t target) strangers(ctx context.Context, accounts, others []account) (lost []account, err error) {
 	for _, a := range accounts {
 		if len(accounts) > 1 && !a.marked {
@@ -162,7 +162,7 @@ func (t target) Administrator(ctx context.Context, a *account) (string, error) {
 	return "", err
 }
 
-// Exceeds compares rights on everything. Equalize revokes them, but must not do so from a stranger's account.
+// Exceeds compares global rights. Equalize revokes excess rights, but must not revoke them from a stranger's account.
 func (t target) Exceeds(ctx context.Context, current, other *account) (string, error) {
 	if other.marked {
 		return "", nil
@@ -189,7 +189,7 @@ func (t target) Rehearse(ctx context.Context, current, other *account) error {
 	return t.rehearseRights(ctx, *current, other)
 }
 
-// Create creates an account with the current one's method and an unknown password, unless a concurrent call did.
+// Create creates an account with the current one's method and a random password, unless a concurrent call has done so.
 func (t target) Create(ctx context.Context, _ *account, name string) (*account, error) {
 	credential, err := t.dialect.credential(ctx, t.like.plugin, decoy())
 	if err == nil {
@@ -207,7 +207,7 @@ func (t target) Create(ctx context.Context, _ *account, name string) (*account, 
 	return created, err
 }
 
-// Equalize also compares both accounts at the end, because the password follows.
+// Equalize compares both accounts again at the end, because the password is set next.
 func (t target) Equalize(ctx context.Context, current, other *account) error {
 	for _, a := range []*account{current, other} {
 		if !a.marked {

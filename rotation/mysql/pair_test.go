@@ -125,7 +125,7 @@ func TestWhatWasRevokedStaysRevoked(t *testing.T) {
 		if got := strings.Join(f.granted(clone, "%"), "\n"); got != want {
 			t.Errorf("got\n%s\nwant\n%s", got, want)
 		}
-		// The first user keeps what only the second loses, with a warning.
+		// The first user keeps a right that only the second loses, with a warning.
 		f.sql("REVOKE SELECT ON " + database + ".* FROM " + account(clone, "%"))
 		r, log := f.logged(f.alternating(clone, "Second-Pw-2", user, "Third-Pw-3"))
 		f.set(r)
@@ -206,7 +206,7 @@ func TestIncompleteSecondUserIsCompleted(t *testing.T) {
 		user, first, database := f.rich()
 		clone := user + "_clone"
 		f.set(f.alternating(user, first, clone, "Second-Pw-2"))
-		// As if the first call died after its first GRANT.
+		// This looks as if the first call had died after its first GRANT.
 		f.sql("DROP USER " + account(clone, "%"))
 		f.sql("REVOKE SELECT, INSERT ON "+database+".* FROM "+account(clone, "localhost"),
 			"REVOKE EXECUTE ON FUNCTION "+database+".f FROM "+account(clone, "localhost"))
@@ -239,7 +239,7 @@ func TestTakeoverByNameIsRefused(t *testing.T) {
 		if f.created(boss, "%") != before {
 			t.Error("boss was changed")
 		}
-		// The other way round: a stranger's user gets no rights.
+		// In the other direction, a stranger's user gets no rights.
 		f.sql("REVOKE CREATE USER ON *.* FROM " + account(boss, "%"))
 		r = f.alternating(boss, bossPassword, low, "Taken-Pw-2")
 		fails(t, f.engine.Set(context.Background(), r), engine.TakeoverRefused, low)

@@ -29,7 +29,7 @@ type parity struct {
 }
 
 // level makes an account's rights equal to the current one's. It compares after each pass, because a restriction can
-// appear or end with the right that it restricts.
+// appear or disappear with the right that it restricts.
 func (t target) level(ctx context.Context, current, other account) error {
 	p := &parity{target: t, from: current, to: other, have: &other, newborn: other.newborn,
 		send: t.alter, left: map[right]string{}}
@@ -54,8 +54,8 @@ func (t target) level(ctx context.Context, current, other account) error {
 }
 
 // rehearseRights grants the missing rights to a user that does not exist: the server checks the grantor's privileges
-// first. Revocations need no rehearsal, because a change leaves what the superuser may not revoke. Restrictions come
-// with the rights of a superuser that has them.
+// first. Revocations need no rehearsal, because a change skips rights that the superuser may not revoke. A restricted
+// superuser passes its restrictions on with its rights.
 func (t target) rehearseRights(ctx context.Context, current account, other *account) error {
 	p := &parity{target: t, from: current, to: nobody, have: other, newborn: other == nil || other.newborn,
 		left: map[right]string{}}
@@ -77,7 +77,7 @@ func (t target) rehearseRights(ctx context.Context, current account, other *acco
 	return err
 }
 
-// differences returns the rights to revoke from and to grant to the account, except remaining differences.
+// differences returns the rights to revoke from and to grant to the account, except those in left.
 func (p *parity) differences(ctx context.Context) (toTake, toGive []right, err error) {
 	want, err := p.rights(ctx, p.from)
 	if err != nil {
@@ -105,7 +105,7 @@ func (p *parity) differences(ctx context.Context) (toTake, toGive []right, err e
 	return slices.DeleteFunc(toTake, stays), slices.DeleteFunc(toGive, stays), nil
 }
 
-// take revokes rights. What the superuser may not revoke was granted by another user.
+// take revokes rights. A right that the superuser may not revoke was granted by another user.
 func (p *parity) take(ctx context.Context, list []right) error {
 	for _, r := range list {
 		err := p.send(ctx, r.take(p.to))
@@ -125,7 +125,7 @@ func (p *parity) keep(r right) {
 		p.to.name(), p.from.name(), r.take(p.to))
 }
 
-// give grants rights, and each alone if a group is refused. Restrictions come last: other grants may bring them.
+// give grants rights in groups, or one by one if a group is refused. Restrictions come last: other grants may add them.
 func (p *parity) give(ctx context.Context, list []right) error {
 	if len(list) == 0 {
 		return nil
@@ -152,7 +152,7 @@ func (p *parity) give(ctx context.Context, list []right) error {
 	return p.Exec(ctx, "SET SESSION lock_wait_timeout = "+lockWait)
 }
 
-// try grants rights on one object. After one wait for a lock, it waits for no other table of a stranger.
+// try grants rights on one object. Once a wait for a lock has timed out, it skips rights that strangers granted.
 func (p *parity) try(ctx context.Context, group []right) error {
 	if p.stuck != nil {
 		if origin, err := p.origin(ctx, group[0]); err != nil || origin == stranger {
@@ -222,12 +222,12 @@ func unusable(err error) bool {
 type origin int
 
 const (
-	unknown       origin = iota // anyone with its grant option; the server does not say
+	unknown       origin = iota // anyone with its grant option; the server does not record who
 	stranger                    // a user who is not an administrator
 	administrator               // only an administrator
 )
 
-// origin looks up who granted a right of the current account, which servers do not store for databases and roles.
+// origin looks up who granted a right of the current account. Servers do not store that for databases and roles.
 func (p *parity) origin(ctx context.Context, r right) (origin, error) {
 	if r.revoke || r.object == "*.*" && !dynamic(r.name) || r.object == markObject(p.mark()) {
 		return administrator, nil
@@ -250,7 +250,7 @@ func (p *parity) origin(ctx context.Context, r right) (origin, error) {
 	if !ok {
 		return unknown, nil
 	}
-	// A grantor is a user's name and its client's address.
+	// A grantor is a user name and the address of its client.
 	accounts, err := p.accounts(ctx, grantor[:max(strings.LastIndexByte(grantor, '@'), 0)], "")
 	if err != nil || len(accounts) == 0 {
 		return stranger, err

@@ -18,7 +18,7 @@ func (f *fixture) owner() (c client, name, database string) {
 	return (&harness{fixture: f}).as(name, password, database), name, database
 }
 
-// weak creates a superuser that may grant nothing but the mark.
+// weak creates a superuser that may grant only the mark.
 func (f *fixture) weak() engine.Value {
 	name, password := f.user()
 	f.sql("GRANT CREATE USER ON *.* TO "+account(name, "%"), "GRANT SELECT ON mysql.* TO "+account(name, "%"))
@@ -99,7 +99,7 @@ func TestForeignRightOfTheCurrentUserDoesNotStopARotation(t *testing.T) {
 	})
 }
 
-// Only the first rotation stops at what may be a stranger's right: the application does not use the second user yet.
+// Only the first rotation stops at a right that may be a stranger's: the application does not use the second user yet.
 func TestFirstRotationRequiresEveryRight(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		owner, _, database := f.owner()
@@ -110,7 +110,7 @@ func TestFirstRotationRequiresEveryRight(t *testing.T) {
 		fails(t, f.engine.DryRun(t.Context(), r), engine.PrivilegeMissing, database)
 		fails(t, f.engine.Set(t.Context(), r), engine.PrivilegeMissing, database)
 		f.sql("REVOKE SELECT ON " + database + ".* FROM " + account(user, "%"))
-		// For a table the server says that a stranger granted the right.
+		// For a table, the server records that a stranger granted the right.
 		owner.must(t, "CREATE TABLE t (a int)", "GRANT SELECT ON t TO "+account(user, "%"))
 		f.set(r)
 	})

@@ -19,7 +19,7 @@ import (
 	"example.com/rotator/sim"
 )
 
-// secrets is a Secrets Manager with the machine and the engine, for tests that need what the machine passes on.
+// secrets is a simulated Secrets Manager with the machine and the engine, for tests of what the machine passes on.
 type secrets struct {
 	*fixture
 	sim     *sim.Sim

@@ -22,33 +22,33 @@ type session struct {
 	dialect dialect
 	server  string          // its product and version
 	request *engine.Request // for its reports
-	stuck   error           // the error of a grant that waited for a lock in vain
+	stuck   error           // the error of a grant whose wait for a lock timed out
 }
 
 type dialect interface {
-	// rehearse checks that the session's user may set the password for itself and, unless "", that old allows it.
+	// rehearse checks that the session's user may set the password for itself and that old, unless it is "", allows it.
 	rehearse(ctx context.Context, password, old string) error
 	// change sets the password of the session's user, who logged in with old. It keeps current, or else old, valid if
 	// the server allows it. With must, it returns engine.ErrOneAtATime if it cannot keep old.
 	change(ctx context.Context, password, old, current string, must bool) error
-	// retire makes password the only one of the session's user; old was the previous one.
+	// retire makes password the only valid one of the session's user; old was the previous one.
 	retire(ctx context.Context, password, old string) error
 
-	users() (roles, condition string) // columns of the table of users: the default roles, and whether it is a user
+	users() (roles, condition string) // columns of the user table: the default roles, and whether the row is a user
 	clauses() []clause                // the clauses in the server's description of a user
-	// rehearseOther checks that the session's user may change others' passwords.
+	// rehearseOther checks that the session's user may change other users' passwords.
 	rehearseOther(ctx context.Context, password string) error
 	// credential returns what follows IDENTIFIED for a password, and keeps it out of the server's log.
 	credential(ctx context.Context, plugin, password string) (string, error)
 	// defaultRoles returns the statement that sets an account's default roles.
 	defaultRoles(a account, roles string) string
 	// setPassword makes password valid for an account, alone or next to keep, with like's authentication method. It
-	// returns engine.ErrOneAtATime if it cannot keep the other.
+	// returns engine.ErrOneAtATime if it cannot keep both valid.
 	setPassword(ctx context.Context, a, like account, password, keep string) error
 }
 
-// lockWait is how many seconds a statement waits for a lock. A function frozen in a statement holds no lock for
-// longer: the server ends the statement, and an idle session after idleLimit seconds.
+// lockWait is how many seconds a statement waits for a lock. A function that is frozen in a statement holds locks no
+// longer: the server ends the statement, and ends an idle session after idleLimit seconds.
 const (
 	lockWait  = "5"
 	idleLimit = "30"
@@ -68,7 +68,7 @@ func (e *Engine) connect(ctx context.Context, t engine.Target) (*session, error)
 			return nil, engine.Errorf(engine.InternalError, "report this as a bug",
 				"the driver's settings are unusable: %w", err)
 		}
-		// Once in 256 times the driver mistakes the end of ed25519's challenge for a terminator.
+		// In one of 256 logins, the driver mistakes the end of the ed25519 challenge for a terminator.
 		for try := 0; try == 0 || try < 3 && errors.Is(err, mysql.ErrMalformPkt); try++ {
 			conn, err = connector.Connect(ctx)
 		}
@@ -87,10 +87,10 @@ func (e *Engine) connect(ctx context.Context, t engine.Target) (*session, error)
 	return s, nil
 }
 
-// grantsOnly is the mode in which GRANT creates no user, for servers where it otherwise does.
+// grantsOnly is the SQL mode that keeps GRANT from creating users, for servers where it otherwise would.
 const grantsOnly = "NO_AUTO_CREATE_USER"
 
-// identify finds out which server this is and which account logged in; an expired one may log in but run no query.
+// identify determines the server and the account that logged in. An expired account may log in but not run queries.
 func (s *session) identify(ctx context.Context) error {
 	var v, current string
 	if err := s.Conn.QueryRowContext(ctx, "SELECT VERSION(), CURRENT_USER()").Scan(&v, &current); err != nil {
@@ -130,7 +130,7 @@ func (s *session) alter(ctx context.Context, statement string) error {
 	return s.Change(ctx, s.request, statement)
 }
 
-// secretly runs a statement with a password or verifier. MariaDB's first error has the reason for a refusal.
+// secretly runs a statement with a password or verifier. MariaDB's first error gives the reason for a refusal.
 func (s *session) secretly(ctx context.Context, what, statement string) error {
 	_, err := s.Conn.ExecContext(ctx, statement)
 	if code(err) == userOperationFailed {
@@ -204,8 +204,8 @@ var messages = sqlsession.Server{Read: read, AtLogin: []sqlsession.Meaning{
 		"load the authentication plugin on the server, or give the user one that the server has", noSuchPlugin),
 }}
 
-// read omits from a syntax error what the server quotes: the statement from where parsing failed, and so parts of a
-// password or verifier.
+// read omits what the server quotes in a syntax error: the statement from where parsing failed, which may contain parts
+// of a password or verifier.
 func read(err error) (codes []int, shown error) {
 	e, ok := errors.AsType[*mysql.MySQLError](err)
 	switch {

@@ -121,14 +121,14 @@ func TestTLSIsVerifiedAndDemanded(t *testing.T) {
 		user, first := f.user()
 		r := f.single(user, first, "Second-Pw-2")
 		fails(t, mysql.New(engine.TLSPolicy{}).Set(context.Background(), r), engine.TLSFailed, "CA")
-		// Not even where plain text is allowed: the server does offer TLS.
+		// This fails even if plain text is allowed, because the server does offer TLS.
 		fails(t, mysql.New(engine.TLSPolicy{AllowPlaintext: true}).Set(context.Background(), r), engine.TLSFailed, "CA")
 
 		f.sql("SET GLOBAL require_secure_transport = ON")
 		t.Cleanup(func() { f.sql("SET GLOBAL require_secure_transport = OFF") })
 		r.Login = r.Login.With("ssl", "false")
 		if f.name == "mariadb" {
-			// It says no more than of a wrong password.
+			// The answer is the same as for a wrong password.
 			fails(t, f.engine.Set(context.Background(), r), engine.LoginRefused, `"ssl": false`)
 			return
 		}
