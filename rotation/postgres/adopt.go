@@ -9,9 +9,9 @@ import (
 	"example.com/rotator/rotation/pair"
 )
 
-// Adopt takes over a pair that AWS's template or an operator created: what the second user owns, was granted
-// directly, or is named in by policies, in any database, becomes the first's. Each database has its own transaction,
-// and the mark comes last, so an adoption can be repeated. The plan lists what the login may not change.
+// Adopt takes over a pair that AWS's template or an operator created. In every database, the first user gets what the
+// second owns, was granted directly, or has by policies that name it. Each database has a separate transaction, and the
+// mark comes last, so an adoption can be repeated. The plan includes what the login may not change.
 func (e *Engine) Adopt(ctx context.Context, r *engine.Request, apply bool) (plan []string, err error) {
 	err = e.Act(ctx, r, r.Login, !apply, func(ctx context.Context, s *pgsession.Session, c pair.Change) error {
 		plan, err = adopt(ctx, s, c, apply, false)
@@ -20,7 +20,7 @@ func (e *Engine) Adopt(ctx context.Context, r *engine.Request, apply bool) (plan
 	return plan, err
 }
 
-// adopt is Adopt in a session. A rotation adopts only unmarked pairs.
+// adopt is Adopt in a session. With unmarked, as in a rotation, it leaves marked pairs alone.
 func adopt(ctx context.Context, s *pgsession.Session, c pair.Change, apply, unmarked bool) (plan []string, err error) {
 	c.Marked = false // the proof suffices here
 	var first, second *role
@@ -47,7 +47,7 @@ func adopt(ctx context.Context, s *pgsession.Session, c pair.Change, apply, unma
 		there, last := s, database == s.Target.Database
 		if !last {
 			if there, err = s.At(ctx, database); err != nil {
-				// The database's owner can forbid that, and must not stop an adoption.
+				// The database's owner can forbid logins, but must not be able to stop an adoption.
 				plan = append(plan, database+": left alone, as "+s.Target.User+" cannot log in there")
 				continue
 			}
@@ -98,7 +98,7 @@ func (t *taking) take(ctx context.Context, last bool) error {
 	return err
 }
 
-// own makes the first user the owner of what the second owns. For that the login joins both for the transaction.
+// own makes the first user the owner of what the second owns. To do so, the login temporarily joins both roles.
 func (t *taking) own(ctx context.Context) error {
 	objects, err := t.Texts(ctx, unreadable, `SELECT pg_describe_object(classid, objid, 0) FROM pg_shdepend
 	WHERE refclassid = 'pg_authid'::regclass AND refobjid = $1 AND deptype = 'o'
@@ -125,7 +125,7 @@ func (t *taking) own(ctx context.Context) error {
 	return nil
 }
 
-// doAll runs the statements that a query returns. A row with a question mark is a right of an unknown kind.
+// doAll runs the statements that a query returns. A row that begins with a question mark is a right of an unknown kind.
 func (t *taking) doAll(ctx context.Context, query string) error {
 	statements, err := t.Texts(ctx, unreadable, query, t.second.oid, t.first.oid)
 	if err != nil {
@@ -143,7 +143,7 @@ func (t *taking) doAll(ctx context.Context, query string) error {
 	return nil
 }
 
-// try makes a change and adds it to the plan, as left alone if the login may not make it.
+// try makes a change and adds it to the plan, marked as left alone if the login may not make it.
 func (t *taking) try(ctx context.Context, statement string, do func() error) error {
 	denied, err := t.optional(ctx, do)
 	if denied != nil {
@@ -183,7 +183,7 @@ func (t *taking) mappings(ctx context.Context) error {
 const memberships = `SELECT format('GRANT %I TO %I', pg_get_userbyid(roleid), pg_get_userbyid($2)) FROM pg_auth_members
 	WHERE member = $1 AND roleid <> $2 AND NOT pg_has_role($2, roleid, 'MEMBER')`
 
-// grants: for every right in this database that only the second was granted directly.
+// grants covers every right in this database that was granted directly to only the second user.
 const grants = `WITH held (kind, object, acl, columns) AS (
 	SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, oid::regclass::text, relacl, ''
 		FROM pg_class WHERE relacl IS NOT NULL
@@ -213,7 +213,7 @@ WHERE refclassid = 'pg_authid'::regclass AND refobjid = $1 AND deptype = 'a'
 	AND classid::regclass <> ALL ('{pg_class,pg_namespace,pg_proc,pg_type,pg_foreign_server,pg_foreign_data_wrapper,
 		pg_language,pg_largeobject,pg_largeobject_metadata,pg_database,pg_tablespace,pg_default_acl}'::regclass[])`
 
-// defaults: for every right that the second, but not the first, gets or grants by default.
+// defaults covers every right that the second user, but not the first, gets or grants by default.
 const defaults = `WITH held AS (
 	SELECT CASE defaclrole WHEN $1 THEN $2 ELSE defaclrole END AS maker, defaclnamespace, defaclobjtype,
 		CASE a.grantee WHEN $1 THEN $2 ELSE a.grantee END AS grantee, a.privilege_type, a.is_grantable
@@ -230,7 +230,7 @@ FROM held h WHERE grantee <> maker AND NOT EXISTS (
 	WHERE d.defaclrole = maker AND d.defaclnamespace = h.defaclnamespace AND d.defaclobjtype = h.defaclobjtype
 		AND a.grantee = h.grantee AND a.privilege_type = h.privilege_type)`
 
-// policies: for every policy that names only the second.
+// policies covers every policy that names only the second user.
 const policies = `SELECT format('ALTER POLICY %I ON %s TO %s', polname, polrelid::regclass,
 	(SELECT string_agg(quote_ident(pg_get_userbyid(r)), ', ') FROM unnest(polroles || $2::oid) r))
 FROM pg_policy WHERE $1 = ANY (polroles) AND NOT $2 = ANY (polroles)`

@@ -19,8 +19,8 @@ import (
 	"example.com/rotator/rotation/operator"
 )
 
-// master creates a login like RDS's master user: not a superuser, but with CREATEROLE and a member of a role with the
-// name of RDS's. It returns its secret and a connection.
+// master creates a login like RDS's master user: not a superuser, but with CREATEROLE and membership in a role named
+// like RDS's. It returns its secret and a connection.
 func (w *world) master() (arn string, conn *pgx.Conn) {
 	w.t.Helper()
 	name, password := w.role("CREATEROLE CREATEDB")
@@ -31,7 +31,7 @@ func (w *world) master() (arn string, conn *pgx.Conn) {
 	return w.secret(w.value(name, password)), conn
 }
 
-// exec runs statements as a login; the test fails if they do.
+// exec runs statements as a login and fails the test if one fails.
 func (w *world) exec(conn *pgx.Conn, statements ...string) {
 	w.t.Helper()
 	for _, s := range statements {
@@ -41,7 +41,6 @@ func (w *world) exec(conn *pgx.Conn, statements ...string) {
 	}
 }
 
-// text returns a query's result.
 func (w *world) text(conn *pgx.Conn, query string, args ...any) (s string) {
 	w.t.Helper()
 	if err := conn.QueryRow(context.Background(), query, args...).Scan(&s); err != nil {
@@ -60,7 +59,7 @@ func (w *world) awsPair(admin string, as *pgx.Conn) (arn, user string) {
 	return w.pairSecret(admin, user), user
 }
 
-// pairSecret creates a secret in which the clone is AWSCURRENT and the user AWSPREVIOUS.
+// pairSecret creates a secret whose AWSCURRENT is the clone and whose AWSPREVIOUS is the user.
 func (w *world) pairSecret(admin, user string) string {
 	w.t.Helper()
 	extra := []string{"masterarn", fmt.Sprintf("%q", admin)}
@@ -80,8 +79,8 @@ func (w *world) adopt(arn string, apply bool) []string {
 	return plan
 }
 
-// TestAdoptionIsPrintedFirst: the plan names every object and right, changes nothing, and is what
-// --yes does. The application keeps all that the clone had.
+// TestAdoptionIsPrintedFirst: the plan names every object and right, changes nothing, and matches what --yes does. The
+// application keeps everything that the clone had.
 func TestAdoptionIsPrintedFirst(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		admin := w.secret(w.value(w.pg.User, w.pg.Password))
@@ -134,7 +133,7 @@ func TestAdoptionIsPrintedFirst(t *testing.T) {
 	})
 }
 
-// TestAdoptionByAMasterLikeThatOfRDS: it is a member of both only during the change.
+// TestAdoptionByAMasterLikeThatOfRDS: the master is a member of both users only during the change.
 func TestAdoptionByAMasterLikeThatOfRDS(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		admin, master := w.master()
@@ -161,7 +160,7 @@ func TestAdoptionByAMasterLikeThatOfRDS(t *testing.T) {
 	})
 }
 
-// TestAdoptionPassesOverADatabaseOfItsOwner: its owner has closed it to the master.
+// TestAdoptionPassesOverADatabaseOfItsOwner: a database whose owner has closed it to the master is skipped.
 func TestAdoptionPassesOverADatabaseOfItsOwner(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		admin, master := w.master()
@@ -177,7 +176,7 @@ func TestAdoptionPassesOverADatabaseOfItsOwner(t *testing.T) {
 	})
 }
 
-// TestAdoptionOfAnAdministratorIsRefused: even if the secret has working credentials of both users.
+// TestAdoptionOfAnAdministratorIsRefused: this holds even if the secret has working credentials of both users.
 func TestAdoptionOfAnAdministratorIsRefused(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		admin := w.secret(w.value(w.pg.User, w.pg.Password))
@@ -188,7 +187,7 @@ func TestAdoptionOfAnAdministratorIsRefused(t *testing.T) {
 	})
 }
 
-// TestAdoptionKeepsNobodyWaiting: it does not wait for an object in use, because later statements would also wait.
+// TestAdoptionKeepsNobodyWaiting: an adoption does not wait for an object in use, because others would wait behind it.
 func TestAdoptionKeepsNobodyWaiting(t *testing.T) {
 	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{}))
 	admin := w.secret(w.value(w.pg.User, w.pg.Password))
@@ -222,8 +221,8 @@ func TestAdoptionKeepsNobodyWaiting(t *testing.T) {
 	w.adopt(arn, true)
 }
 
-// TestAdoptionThatFailsHalfwayIsInTheLog: what one database has committed stays, and is reported,
-// although the next one fails.
+// TestAdoptionThatFailsHalfwayIsInTheLog: what was committed in one database stays and is reported, although the next
+// one fails.
 func TestAdoptionThatFailsHalfwayIsInTheLog(t *testing.T) {
 	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{}))
 	w.env["ADOPT_PAIRS"] = "true"

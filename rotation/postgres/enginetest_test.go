@@ -125,7 +125,7 @@ func (h *harness) Work(ctx context.Context, v engine.Value) error {
 	return err
 }
 
-// Administrators makes the user an administrator in PostgreSQL's ways, and in RDS's, where nobody is a superuser.
+// Administrators makes the user an administrator in each of PostgreSQL's ways, and in RDS's, which has no superusers.
 func (h *harness) Administrators(ctx context.Context, v engine.Value) ([]enginetest.Act, error) {
 	_ = h.sql(ctx, "CREATE ROLE rds_superuser")
 	ways := map[string]string{

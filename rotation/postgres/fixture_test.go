@@ -214,7 +214,7 @@ func (w *world) rotate(arn string) error {
 	return w.last
 }
 
-// current returns user and password of AWSCURRENT.
+// current returns the user name and password in AWSCURRENT.
 func (w *world) current(arn string) (user, password string) {
 	w.t.Helper()
 	out, err := w.client.GetSecretValue(context.Background(), &secretsmanager.GetSecretValueInput{SecretId: &arn})

@@ -52,7 +52,7 @@ func TestFrozenFunctionHoldsNoLock(t *testing.T) {
 				}()
 				select {
 				case <-finished:
-					done.Add(1) // with fewer messages than that
+					done.Add(1) // it needed fewer messages than that
 					return
 				case <-frozen:
 				}

@@ -20,17 +20,17 @@ type role struct {
 	until     string // in the server's format, "" for no end
 	comment   string
 	groups    []string // the roles that it is a direct member of
-	acts      []string // those of groups whose rights it has and that it can become
+	acts      []string // the groups whose rights it inherits and that it can become
 	tokenOnly []string // RDS's roles, direct or not, whose members cannot log in with passwords
 }
 
 // flags are the attributes of a role that keywords turn on. A second user shares the last four with the first.
 var flags = []string{"LOGIN", "INHERIT", "CREATEDB", "CREATEROLE", "REPLICATION", "BYPASSRLS"}
 
-// Find returns a role, or nil if there is none. An administrator is a superuser, or before version 16 a role with
-// CREATEROLE, which can change every other role; or a member of one of these, of a role with the server process's
-// powers, of the acting superuser, or of the provider's role on RDS and the like. From version 16 on, each membership
-// says whether it inherits.
+// Find returns a role, or nil if there is none. Administrators are superusers; before version 16, roles with
+// CREATEROLE, which can change every other role; and members of these, of a role with the server process's powers, of
+// the acting superuser, or of the provider's role on RDS and similar services. From version 16 on, each membership
+// specifies whether it inherits.
 // Source: https://www.postgresql.org/docs/current/predefined-roles.html,
 // https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/database-authentication.html
 func (t *target) Find(ctx context.Context, name string) (*role, error) {
@@ -60,7 +60,7 @@ func (t *target) Find(ctx context.Context, name string) (*role, error) {
 
 func (t *target) Administrator(_ context.Context, r *role) (string, error) { return r.power, nil }
 
-// Exceeds returns an attribute with power over more than the role's own objects.
+// Exceeds returns an attribute that only other has and that gives power over more than its own objects.
 func (t *target) Exceeds(_ context.Context, current, other *role) (string, error) {
 	for _, f := range flags[3:] {
 		if slices.Contains(other.flags, f) && !slices.Contains(current.flags, f) {
@@ -70,13 +70,13 @@ func (t *target) Exceeds(_ context.Context, current, other *role) (string, error
 	return "", nil
 }
 
-// mark is the comment of a second user. Alone it proves nothing: from version 16 on, CREATEROLE suffices to create a
-// role with any name and comment, but not to grant it another role's rights. See Marked.
+// mark returns the comment of a second user. A comment alone proves nothing: from version 16 on, CREATEROLE suffices to
+// create a role with any name and comment, but not to grant it another role's rights. See Marked.
 func mark(first string) string { return fmt.Sprintf("rotator: second user of %q", first) }
 
 // Marked reports whether one role is the other's second user: it has the mark and is a member of the other. Granting
-// that membership requires ADMIN OPTION, or before version 16 CREATEROLE, which allows changing both anyway. The
-// engine sets both in the transaction that creates a second user.
+// that membership requires ADMIN OPTION, or before version 16 CREATEROLE, which allows changing both roles anyway. The
+// engine sets mark and membership in the transaction that creates a second user.
 // Source: https://www.postgresql.org/docs/18/sql-createrole.html (CREATEROLE)
 func (t *target) Marked(_ context.Context, current, other *role) (bool, error) {
 	first, second := ranks(current, other)
@@ -115,7 +115,7 @@ func (t *target) Create(ctx context.Context, _ *role, name string) (*role, error
 	return t.Find(ctx, name)
 }
 
-// Equalize makes the second user a member of the first, copies its attributes and settings, and reports what differs.
+// Equalize makes the second user a member of the first, copies current's attributes and settings, and reports the rest.
 func (t *target) Equalize(ctx context.Context, current, other *role) error {
 	for _, group := range other.tokenOnly {
 		if !slices.Contains(current.tokenOnly, group) {
@@ -142,7 +142,7 @@ func (t *target) Equalize(ctx context.Context, current, other *role) error {
 	return t.foreign(ctx, first, second)
 }
 
-// foreign reports what the second user owns or was granted directly. The operator decides whether a pair adopts that.
+// foreign reports what the second user owns or was granted directly. The operator decides whether to adopt it.
 func (t *target) foreign(ctx context.Context, first, second *role) error {
 	found, err := t.Texts(ctx, "the second user's rights could not be read", `
 SELECT 'a member of ' || quote_ident(pg_get_userbyid(roleid)) FROM pg_auth_members
@@ -210,7 +210,7 @@ func (t *target) attributes(ctx context.Context, current, other *role, second bo
 
 func (t *target) SetPassword(ctx context.Context, r *role) error {
 	if t.Conn.ParameterStatus("is_superuser") == "on" {
-		// Only a superuser can stop it from storing statements inside a block.
+		// Only a superuser can keep pg_stat_statements from storing statements inside a block.
 		if err := t.do(ctx, "SELECT set_config('pg_stat_statements.track', 'none', true)"); err != nil {
 			return err
 		}
@@ -229,7 +229,7 @@ func (t *target) SetPassword(ctx context.Context, r *role) error {
 	return denied(err, t.adviceChange(r.name))
 }
 
-// adviceChange returns what lets the session's user change a user.
+// adviceChange returns the advice on letting the session's user change a user.
 func (t *target) adviceChange(user string) string {
 	login := pgsession.Quote(t.Target.User)
 	switch {

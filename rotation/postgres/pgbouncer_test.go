@@ -23,8 +23,8 @@ func TestEngineBehindPgBouncer(t *testing.T) {
 	}
 }
 
-// PgBouncer asks a user in its own file for the old password, whatever the server has. It refuses the new one, so the
-// rotation restores the old one on the server.
+// PgBouncer requires the old password of a user in its own file, regardless of the server. It refuses the new one, so
+// the rotation restores the old one on the server.
 func TestUserInPgBouncersFile(t *testing.T) {
 	server := testserver.SharedPostgres(t, testserver.PostgresOptions{})
 	user := testserver.Unique("app_")

@@ -45,10 +45,10 @@ func fault(t engine.Target) string {
 	return ""
 }
 
-// Verify logs in and runs a query. A second user's sessions must become the first, or an application lacks its rights.
+// Verify logs in and runs a query. A second user's sessions must become the first, or an application lacks rights.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	return e.With(ctx, v, func(s *pgsession.Session) error {
-		// The login may be the superuser and the search path the database owner's; begin would reset the session's role.
+		// Qualified names protect a superuser from the database owner's search path. begin would reset the role.
 		strayed, err := s.Texts(ctx, "the query failed", `SELECT coalesce(pg_catalog.shobj_description(oid, 'pg_authid')
 	OPERATOR(pg_catalog.~~) 'rotator: second user of "%"', false) AND current_user OPERATOR(pg_catalog.=) session_user
 	FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) session_user`)
@@ -61,7 +61,7 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	})
 }
 
-// change makes the change in one transaction. A rehearsal sets an unknown password and is rolled back.
+// change makes the change in one transaction. A rehearsal sets a random password and is rolled back.
 func change(ctx context.Context, s *pgsession.Session, c pair.Change) error {
 	r, rehearsal := c.Request, c.Rehearsal
 	r.Met("PostgreSQL " + s.Version())
@@ -95,7 +95,7 @@ func change(ctx context.Context, s *pgsession.Session, c pair.Change) error {
 	})
 }
 
-// warnOfMD5 warns beforehand that the user's clients must support SCRAM.
+// warnOfMD5 warns before the change that the user's clients must support SCRAM.
 func (t *target) warnOfMD5(ctx context.Context, r *engine.Request, user string) error {
 	stored, err := t.Text(ctx, "the server's settings could not be read", "SELECT current_setting('password_encryption')")
 	if stored == "md5" {
@@ -105,9 +105,9 @@ func (t *target) warnOfMD5(ctx context.Context, r *engine.Request, user string) 
 	return err
 }
 
-// needs returns the statements that give the role $1 what it needs for the session's user and $2. Before version 16,
-// CREATEROLE suffices except for attributes that only a superuser may set. From 16 on ($3) it needs ADMIN OPTION on
-// the role, and the attributes that a second user ($4) gets.
+// needs returns the statements that let the role $1 change the session's user and $2. Before version 16, CREATEROLE
+// suffices except for attributes that only a superuser may set. From 16 on ($3), $1 needs ADMIN OPTION on both and, for
+// a second user ($4), the attributes to copy.
 // Source: https://www.postgresql.org/docs/18/sql-alterrole.html and .../15/sql-createrole.html
 const needs = `WITH own AS (SELECT * FROM pg_roles WHERE rolname = session_user)
 SELECT format('ALTER ROLE %I %s;', $1::text,
@@ -120,7 +120,7 @@ UNION ALL SELECT * FROM (SELECT format('GRANT %I TO %I WITH ADMIN OPTION;', roln
 UNION ALL SELECT format('GRANT rds_password TO %I;', $1::text)
 	WHERE current_setting('rds.restrict_password_commands', true) = 'on'`
 
-// grants adds what the superuser needs.
+// grants adds the statements that the superuser needs.
 func (e *Engine) grants(ctx context.Context, r *engine.Request, n *engine.Needs) error {
 	return e.Act(ctx, r, r.Current, true, func(ctx context.Context, s *pgsession.Session, c pair.Change) error {
 		return s.Transaction(ctx, r, true, func(w *pgsession.Work) (err error) {

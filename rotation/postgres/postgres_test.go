@@ -161,7 +161,7 @@ func TestPairOfAWSTemplate(t *testing.T) {
 	})
 }
 
-// TestTakeoverByNameIsRefused: a login named like another's second user must not make a superuser hand over that
+// TestTakeoverByNameIsRefused: a login named like another user's second user must not make a superuser hand over that
 // other user.
 func TestTakeoverByNameIsRefused(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
@@ -384,8 +384,8 @@ func TestCertificatesAreVerified(t *testing.T) {
 	}
 }
 
-// TestCertificateOfAnAlias: a secret names its host's certificate. That counts for the secret's own login; for the
-// superuser's login only the superuser secret counts.
+// TestCertificateOfAnAlias: a secret can name its host's certificate. That applies to the secret's own login; for the
+// superuser's login, only the superuser secret applies.
 func TestCertificateOfAnAlias(t *testing.T) {
 	ca := newCA(t)
 	cert, err := ca.Issue("localhost") // not the address in the secrets
@@ -425,7 +425,7 @@ func issue(t *testing.T, ca *testserver.CA, host string) *testserver.Certificate
 	return c
 }
 
-// TestPlaintextOnlyWhereItIsAskedFor: the secret asks for it, or the operator allows it and the secret does not
+// TestPlaintextOnlyWhereItIsAskedFor: either the secret asks for it, or the operator allows it and the secret does not
 // forbid it.
 func TestPlaintextOnlyWhereItIsAskedFor(t *testing.T) {
 	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{NoTLS: true}))
@@ -471,7 +471,7 @@ func TestOddNamesAndPasswords(t *testing.T) {
 			}
 			w.opens(arn)
 		}
-		// A password of every printable character, as an operator may set.
+		// An operator may set a password with every printable character.
 		var all strings.Builder
 		for c := ' '; c < 127; c++ {
 			all.WriteRune(c)
@@ -487,8 +487,8 @@ func TestOddNamesAndPasswords(t *testing.T) {
 	})
 }
 
-// TestPolicyRejectionIsToldBeforeTheValueIsStored uses the server's own
-// passwordcheck, which refuses a password that is the user's name.
+// TestPolicyRejectionIsToldBeforeTheValueIsStored uses the module passwordcheck, which refuses a password that is the
+// user's name.
 func TestPolicyRejectionIsToldBeforeTheValueIsStored(t *testing.T) {
 	pg := testserver.Postgres(t, testserver.PostgresOptions{Config: "shared_preload_libraries = 'passwordcheck'"})
 	w := newWorld(t, pg)
@@ -501,7 +501,7 @@ func TestPolicyRejectionIsToldBeforeTheValueIsStored(t *testing.T) {
 	if _, err := w.connect(user, password); err != nil {
 		t.Errorf("a rejected password changed the user: %v", err)
 	}
-	// One that is staged anyway is stuck until it is abandoned. With this length it has no seal.
+	// A value that is staged anyway is stuck until it is abandoned. At this length, it has no seal.
 	w.env["PASSWORD_LENGTH"] = "10"
 	arn := w.secret(w.value(user, password))
 	w.interrupt = rotation.CreateSecret

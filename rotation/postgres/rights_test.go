@@ -94,7 +94,7 @@ func TestRoleThatADatabaseSets(t *testing.T) {
 	})
 }
 
-// TestSecondUserMayConnectBeforeItBecomesTheFirst: even if the first does not inherit.
+// TestSecondUserMayConnectBeforeItBecomesTheFirst: this holds even if the first user does not inherit.
 func TestSecondUserMayConnectBeforeItBecomesTheFirst(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		db := w.pg.Database(t)
@@ -150,7 +150,7 @@ func TestMemberOfRDSIAM(t *testing.T) {
 	w.opens(arn)
 }
 
-// TestDatesSurviveTheServersOwnForm: the server reads the day first.
+// TestDatesSurviveTheServersOwnForm: the server expects the day first.
 func TestDatesSurviveTheServersOwnForm(t *testing.T) {
 	w := newWorld(t, testserver.Postgres(t, testserver.PostgresOptions{Config: "datestyle = 'sql, dmy'\ntimezone = 'Asia/Kolkata'"}))
 	arn, user := w.pairOf("VALID UNTIL '2040-05-04 12:00:00+00'")
@@ -162,7 +162,7 @@ func TestDatesSurviveTheServersOwnForm(t *testing.T) {
 	}
 }
 
-// TestServerThatStoresMD5: it is reported before the role gets SCRAM.
+// TestServerThatStoresMD5: this is reported before the role gets SCRAM.
 func TestServerThatStoresMD5(t *testing.T) {
 	w := newWorld(t, testserver.Postgres(t, testserver.PostgresOptions{Config: "password_encryption = md5", HBA: "hostssl all all 127.0.0.1/32 md5"}))
 	user, password := w.role("")
@@ -193,11 +193,11 @@ func TestWithoutPlpgsql(t *testing.T) {
 }
 
 // TestAuditsHaveNoVerifier: neither an audit log of the statements inside a block nor, if a superuser acts,
-// pg_stat_statements has the verifier.
+// pg_stat_statements contains a verifier.
 func TestAuditsHaveNoVerifier(t *testing.T) {
 	for _, major := range []int{0, 18} {
 		o := testserver.PostgresOptions{Major: major, Config: "shared_preload_libraries = 'pg_stat_statements'\npg_stat_statements.track = all\nlog_statement = 'all'\nlog_min_duration_statement = 0"}
-		if major == 0 { // the package for Debian's own version
+		if major == 0 { // pgaudit is packaged for Debian's own version
 			o.Config = strings.Replace(o.Config, "pg_stat_statements'", "pg_stat_statements,pgaudit'\npgaudit.log = 'all'\npgaudit.log_parameter = on", 1)
 		}
 		w := newWorld(t, testserver.Postgres(t, o))
@@ -238,7 +238,7 @@ func TestAuditsHaveNoVerifier(t *testing.T) {
 	}
 }
 
-// TestWhatIsGivenIsInTheLog: every granted right and attribute, and what only the second user has.
+// TestWhatIsGivenIsInTheLog: the log has every granted right and attribute, and what only the second user has.
 func TestWhatIsGivenIsInTheLog(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		arn, user := w.pairOf("CREATEDB CONNECTION LIMIT 7")
@@ -268,7 +268,7 @@ func TestWhatIsGivenIsInTheLog(t *testing.T) {
 	})
 }
 
-// TestServerTooOldForSCRAM: it would store a verifier as the password.
+// TestServerTooOldForSCRAM: such a server would store a verifier as the password.
 func TestServerTooOldForSCRAM(t *testing.T) {
 	for version, want := range map[string]engine.Cause{"9.6.24": engine.InvalidSecret, "8.0.2": engine.InvalidSecret, "10.23 (Debian)": engine.Unreachable} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -306,7 +306,7 @@ func greet(l net.Listener, version string) {
 }
 
 // TestWhatTheSecondUserSees: the engine's page lists how a session of the second user differs from the first user's,
-// and what helps.
+// and the remedies.
 func TestWhatTheSecondUserSees(t *testing.T) {
 	for _, major := range []int{0, 18} {
 		w := newWorld(t, testserver.Postgres(t, testserver.PostgresOptions{Major: major,

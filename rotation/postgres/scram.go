@@ -22,7 +22,7 @@ const iterations = 4096
 func scramVerifier(password string, use ...string) string {
 	sum := sha256.Sum256([]byte(strings.Join(use, "\x00")))
 	salt := sum[:16]
-	// Server and clients alike use a password unchanged if it cannot be normalized.
+	// Both server and clients use a password unchanged if it cannot be normalized.
 	if normal, err := precis.OpaqueString.String(password); err == nil {
 		password = normal
 	}

@@ -28,25 +28,25 @@ func (e *Engine) connect(ctx context.Context, t engine.Target) (*pgsession.Sessi
 	return s, err
 }
 
-// begin makes every transaction run as the login itself, with only the server's own functions. All statements with
+// begin makes every transaction run as the login itself, with only built-in functions. All statements with unqualified
 // names are in one. A database's owner sets search_path for its sessions, and can create functions and operators with
-// the names that the statements use, which would run as the superuser. pg_catalog coming first by default does not
-// prevent that: of all functions in the path, the one that best fits the arguments is called. pg_temp is never searched
-// for functions; named last, it hides no tables. Casts of built-in types and event triggers need no path, but only a
+// the names that the statements use, which would run as the superuser. Searching pg_catalog first, the default, does
+// not prevent that: the server calls the best fit of all functions in the path. pg_temp is never searched for
+// functions; listed last, it hides no tables. Casts of built-in types and event triggers need no path, but only a
 // superuser can create them. The owner also sets timeouts, the date format and, like the role's own settings, the role.
 // Source: https://www.postgresql.org/docs/current/typeconv-func.html,
 // https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-SEARCH-PATH,
 // https://www.postgresql.org/docs/current/sql-createeventtrigger.html
 //
-// The timeouts, in milliseconds, end the transaction of a frozen function, which cannot even send a cancel. A
-// statement has as long as an engine's call. A wait for a lock is short because it blocks others.
+// The timeouts, in milliseconds, end the transaction of a frozen function, which cannot even send a cancel request. A
+// statement may take as long as an engine's call. Waits for locks are short because they block others.
 const begin = `SET LOCAL statement_timeout = 15000; SET LOCAL idle_in_transaction_session_timeout = 5000;
 SET LOCAL lock_timeout = 2000; SET LOCAL ROLE NONE;
 SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL datestyle = 'ISO, YMD'`
 
-// target is a transaction; for package pair, a superuser's. Of two alternating users, the first owns everything and
-// has every right. The second is a member of the first, and its sessions become the first at login. So what either
-// creates belongs to the first, and both get or lose the rights of the first.
+// target is a transaction and, for package pair, a superuser's. Of two alternating users, the first owns everything and
+// has every right. The second is a member of the first, and its sessions become the first at login. So everything that
+// either creates belongs to the first, and both gain or lose rights with the first.
 type target struct {
 	*pgsession.Work
 	password string // to set
@@ -54,9 +54,9 @@ type target struct {
 
 var verbs = lazyregexp.New("%[IL]")
 
-// exec runs a statement into which the server itself inserts and quotes names (%I) and texts (%L). It returns the
-// statement with only the names: a text may be a verifier, or a key in a role's setting. So texts reach the server by
-// function calls, which no server log contains, and the log shows the block below.
+// exec runs a statement, in which the server inserts and quotes names (%I) and texts (%L). It returns the statement
+// with only the names: a text may be a verifier, or a key in a role's setting. Texts therefore reach the server by
+// function calls, which appear in no server log; the log shows the block below.
 func (t *target) exec(ctx context.Context, format string, args ...string) (shown string, err error) {
 	compose, names, texts := "SELECT pg_catalog.format($1", []any{strings.ReplaceAll(format, "%L", "...")}, []string(nil)
 	for i, verb := range verbs.FindAllString(format, -1) {
@@ -82,7 +82,7 @@ func (t *target) exec(ctx context.Context, format string, args ...string) (shown
 		}
 		values[i] = "pg_catalog.current_setting('" + parameter + "')"
 	}
-	// The error is raised again because its context would quote the statement.
+	// The error is raised anew because its original context would quote the statement.
 	err = t.Exec(ctx, shown, "DO $$ BEGIN EXECUTE pg_catalog.format('"+format+"', "+strings.Join(values, ", ")+`);
 EXCEPTION WHEN OTHERS THEN RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM; END $$`)
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == "42501" && strings.Contains(e.Message, "plpgsql") {
@@ -92,12 +92,12 @@ EXCEPTION WHEN OTHERS THEN RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = S
 	return shown, t.Classify(shown, pgsession.Without(err, texts))
 }
 
-// do runs a statement whose names are quoted and that holds no text.
+// do runs a statement whose names are already quoted and that contains no texts.
 func (t *target) do(ctx context.Context, statement string) error {
 	return t.Exec(ctx, statement, statement)
 }
 
-// setConfig is the function set_config(text, text, boolean), whose id is the same in all versions.
+// setConfig is the ID of the function set_config(text, text, boolean), the same in all versions.
 // Source: https://github.com/postgres/postgres/blob/master/src/include/catalog/pg_proc.dat
 const setConfig = 2078
 
@@ -135,7 +135,7 @@ func (t *target) grant(ctx context.Context, format string, args ...string) error
 	return err
 }
 
-// optional returns do's error as denied if the login lacks the right or the server does not know the object.
+// optional calls do. It returns the error as denied if the login lacks the right or the server lacks the object.
 func (t *target) optional(ctx context.Context, do func() error) (denied, err error) {
 	if err := t.do(ctx, "SAVEPOINT optional"); err != nil {
 		return nil, err
@@ -152,7 +152,7 @@ func (t *target) optional(ctx context.Context, do func() error) (denied, err err
 	return nil, err
 }
 
-// denied gives an error for a missing right the advice for its statement, unless it already has advice.
+// denied adds advice to an error about a missing right, unless the error already has specific advice.
 func denied(err error, advice string) error {
 	if e, ok := errors.AsType[*engine.Error](err); ok && e.Advice == pgsession.AdviceDenied {
 		return engine.Errorf(engine.PrivilegeMissing, advice, "%w", e.Err)

@@ -18,9 +18,9 @@ var lists = []string{"local_preload_libraries", "search_path", "session_preload_
 type setting struct{ database, name string }
 
 // settings copies the current user's settings to the other user and reports those that the login may not set. A second
-// user's sessions become the first, unless the first's settings or the database's make the pair's a third role.
+// user's sessions become the first, unless settings of the first or of the database make both a third role.
 func (t *target) settings(ctx context.Context, first string, current, other *role) error {
-	all := map[string]map[setting]string{current.oid: {}, other.oid: {}, "0": {}} // 0 stands for all roles
+	all := map[string]map[setting]string{current.oid: {}, other.oid: {}, "0": {}} // "0" means all roles
 	rows, err := t.Query(ctx, "the settings could not be read", 4, `SELECT
 	s.setrole, coalesce(d.datname, ''), split_part(c, '=', 1), substr(c, strpos(c, '=') + 1)
 	FROM pg_catalog.pg_db_role_setting s LEFT JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase,
@@ -48,7 +48,7 @@ func (t *target) settings(ctx context.Context, first string, current, other *rol
 			}
 		}
 		if current.name != first && begin[roleOf] != first {
-			// The sessions of a second user that AWS's templates created are not yet the first's.
+			// The sessions of a second user that AWS's templates created do not become the first yet.
 			if err := t.assign(ctx, current.name, roleOf, first); err != nil {
 				return err
 			}

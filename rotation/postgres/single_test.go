@@ -66,8 +66,8 @@ func restrict(client, server net.Conn, members []string) {
 	}
 }
 
-// TestUserWhomOnlyTheSuperuserMayChange: RDS's restricted password management, with a master user like RDS's. If a
-// secret names a superuser, it makes the change even with the strategy "single".
+// TestUserWhomOnlyTheSuperuserMayChange: RDS restricts password management, and the superuser is like RDS's master
+// user. If a secret names a superuser, the superuser makes the change even with the strategy "single".
 func TestUserWhomOnlyTheSuperuserMayChange(t *testing.T) {
 	for name, o := range servers {
 		t.Run(name, func(t *testing.T) {

@@ -47,7 +47,7 @@ func TestSuperuserOfAnotherHostIsNotUsed(t *testing.T) {
 	admin := fmt.Sprintf("%q", w.secret(w.value(w.pg.User, w.pg.Password)))
 	arn := w.secret(w.value(user, password, "masterarn", admin, "host", `"127.0.0.1"`))
 	wantCause(t, w.rotate(arn), engine.InvalidSecret, "host")
-	// The server listens at that address, so only the refusal kept the password.
+	// The server listens at that address, so only the refusal protected the password.
 	if strings.Contains(w.log.String(), "superuser AWSCURRENT") {
 		t.Error("the superuser's password was used")
 	}
@@ -104,14 +104,14 @@ func TestRecoveryBySuperuserIsTheOperatorsChoice(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.opens(arn)
-	// A superuser does not reset a superuser, whatever the operator allows.
+	// A superuser does not reset a superuser, regardless of what the operator allows.
 	boss, _ := w.role("SUPERUSER")
 	arn = w.secret(w.value(boss, "guessed", "masterarn", admin))
 	wantCause(t, w.rotate(arn), engine.TakeoverRefused, "superuser")
 }
 
 // TestMarkAloneProvesNothing: from PostgreSQL 16 on, a role with CREATEROLE may change and comment on only the roles
-// that it created, with any name.
+// that it created, which can have any name.
 func TestMarkAloneProvesNothing(t *testing.T) {
 	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{Major: 18}))
 	admin := fmt.Sprintf("%q", w.secret(w.value(w.pg.User, w.pg.Password)))
@@ -190,8 +190,8 @@ func TestHalfMadeSecondUser(t *testing.T) {
 	})
 }
 
-// TestDatabasesOwnerDoesNotChangeWhichRoleIsMeant: in the encoding that the owner set, the bytes of one role's name
-// are those of another's.
+// TestDatabasesOwnerDoesNotChangeWhichRoleIsMeant: in the encoding that the owner set, one role's name has the same
+// bytes as another's.
 func TestDatabasesOwnerDoesNotChangeWhichRoleIsMeant(t *testing.T) {
 	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{}))
 	w.env["STRATEGY"] = "single"
@@ -218,9 +218,9 @@ func TestDatabasesOwnerDoesNotChangeWhichRoleIsMeant(t *testing.T) {
 	}
 }
 
-// shadows makes a function that gives a role a superuser's powers, and another in the schema evil, which comes first,
-// for every one of the server's own that the engine's statements call. %[1]s is the role and %[2]s the database, both
-// of the owner's.
+// shadows creates a function that gives a role a superuser's powers. For every built-in function that the engine's
+// statements call, it creates another in the schema evil, which comes first. %[1]s is the owner's role, and %[2]s its
+// database.
 const shadows = `CREATE SCHEMA evil;
 GRANT USAGE ON SCHEMA evil TO PUBLIC;
 CREATE FUNCTION evil.seize() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
@@ -272,7 +272,7 @@ func TestSuperuserRunsNoFunctionOfTheDatabasesOwner(t *testing.T) {
 						t.Error(err)
 					}
 				}
-				// Also when the superuser's own login is tried.
+				// This also holds when the superuser's own login is tried.
 				for _, name := range []string{user, user + "_clone"} {
 					w.sql("ALTER ROLE %I PASSWORD 'changed-by-hand-1'", name)
 				}
@@ -289,7 +289,7 @@ func TestSuperuserRunsNoFunctionOfTheDatabasesOwner(t *testing.T) {
 	})
 }
 
-// TestTagsOverrideTheHarmlessSettings: and no others.
+// TestTagsOverrideTheHarmlessSettings: they override no others.
 func TestTagsOverrideTheHarmlessSettings(t *testing.T) {
 	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{}))
 	user, password := w.role("")
@@ -369,8 +369,8 @@ func TestUserIsProvedWhereTheSuperuserActs(t *testing.T) {
 	}
 }
 
-// TestRecoverResetsNobodyOnAName: `rotatorctl recover` resets a user only if the operator asks for it,
-// and names the user.
+// TestRecoverResetsNobodyOnAName: `rotatorctl recover` resets a user only if the operator asks for it, and reports the
+// user's name.
 func TestRecoverResetsNobodyOnAName(t *testing.T) {
 	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{}))
 	admin := fmt.Sprintf("%q", w.secret(w.value(w.pg.User, w.pg.Password)))
