@@ -14,7 +14,7 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// harness creates a user for each rotation of the suite, in a PostgreSQL that stores MD5 digests and has Redshift's
+// harness creates a user for each rotation of the suite, on a PostgreSQL that stores MD5 digests and has Redshift's
 // views.
 type harness struct {
 	*testserver.PostgresServer

@@ -10,7 +10,7 @@ import (
 	"example.com/rotator/rotation/internal/pgsession"
 )
 
-// target is a transaction; for package pair, a superuser's. No Redshift user can act as another, so each has its own
+// target is a transaction; for package pair, a superuser's. A Redshift user cannot act as another, so each has separate
 // rights, which are equalized before each change.
 type target struct {
 	*pgsession.Work
@@ -44,8 +44,8 @@ func (t *target) Find(ctx context.Context, named string) (*user, error) {
 	return &user{row[0], row[1] == "t", pgsession.Elements(row[2]), row[3:]}, nil
 }
 
-// Administrator follows roles of roles. A role makes an administrator if it can change users or grant roles, as
-// sys:superuser and sys:secadmin can.
+// Administrator also follows roles of roles. A role makes its members administrators if it can change users or grant
+// roles, as sys:superuser and sys:secadmin can.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/r_roles-default.html,
 // https://docs.aws.amazon.com/redshift/latest/dg/r_SVV_SYSTEM_PRIVILEGES.html
 func (t *target) Administrator(ctx context.Context, u *user) (power string, err error) {
@@ -74,11 +74,11 @@ func (t *target) Administrator(ctx context.Context, u *user) (power string, err 
 	return "", err
 }
 
-// Exceeds finds nothing: Equalize revokes what the other user has beyond the current one.
+// Exceeds returns nothing, because Equalize revokes the rights that only the other user has.
 func (t *target) Exceeds(context.Context, *user, *user) (string, error) { return "", nil }
 
 // markPrefix begins the name of the group that marks a pair. The first user's name follows, and the second user is a
-// member. Users have no comments in Redshift, and only a superuser can create a group.
+// member. Redshift users have no comments, and only a superuser can create a group.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/r_CREATE_GROUP.html
 const markPrefix = "rotator:"
 
@@ -141,8 +141,8 @@ func (t *target) levelIn(ctx context.Context, database string, current, other *u
 	})
 }
 
-// mark adds the second user to the pair's group. The user that the engine creates is the second. In a pair of AWS's
-// templates, proved to be the secret's, the other user becomes the second.
+// mark adds the second user to the pair's group. The user that the engine creates is the second. In a pair from AWS's
+// templates that is proved to be the secret's, the other user becomes the second.
 func (t *target) mark(ctx context.Context, current, other *user) error {
 	group := markPrefix + current.name
 	if len(group) > nameLimit {
@@ -187,14 +187,14 @@ func (t *target) attributes(ctx context.Context, current, other *user) error {
 		key, value, _ := strings.Cut(want, "=")
 		items := []string{value}
 		if key == "search_path" {
-			// The only setting that is a list of names, stored quoted.
+			// This is the only setting that is a list of names, which are stored quoted.
 			items = pgsession.Names(value)
 		}
 		var quoted []string
 		for _, item := range items {
 			quoted = append(quoted, text(item))
 		}
-		// A setting's value may be a key, which must not be in an error or a log.
+		// A setting's value may be a key, which must not appear in an error or a log.
 		shown := alter + "SET " + name(key)
 		err := t.Exec(ctx, shown, shown+" TO "+strings.Join(quoted, ", "))
 		if err = t.Classify(shown, pgsession.Without(err, items)); err != nil {

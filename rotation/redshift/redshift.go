@@ -1,7 +1,7 @@
 // Package redshift rotates passwords of Amazon Redshift users, provisioned and serverless, single and alternating.
 //
-// The server receives an MD5 digest, never a new password. It is the format into which the server itself converts a
-// password, and the only one with which every driver of PostgreSQL's protocol can log in. See digest.
+// The server receives an MD5 digest, never a new password. The server itself converts passwords to this format, the
+// only one with which every driver for PostgreSQL's protocol can log in. See digest.
 package redshift
 
 import (
@@ -38,7 +38,7 @@ func New(tls engine.TLSPolicy) *Engine {
 	}}
 }
 
-// nameLimit is the maximum length of a name in bytes. A pair's group also has its first user's name; see mark.
+// nameLimit is the maximum length of a name in bytes. The name of a pair's group contains the first user's; see mark.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/r_names.html
 const nameLimit = 127
 
@@ -97,8 +97,8 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	})
 }
 
-// begin makes every transaction use only the server's own functions, tables and views: the superuser must not run
-// others with their names, which the database's owner can create and put first in the search path. Redshift's system
+// begin makes every transaction use only built-in functions, tables and views. The database's owner can create others
+// with the same names and put them first in the search path, but the superuser must not use those. Redshift's system
 // views are in pg_catalog. Redshift has no lock_timeout, so the statement timeout ends the wait for a lock in time to
 // report it.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/r_search_path.html,
@@ -127,7 +127,7 @@ func change(ctx context.Context, s *pgsession.Session, c pair.Change) error {
 	})
 }
 
-// ownPassword changes the logged-in user's password. Redshift folds names, and the digest needs the stored name.
+// ownPassword changes the logged-in user's password. Redshift folds case, and the digest needs the stored name.
 func (t *target) ownPassword(ctx context.Context) error {
 	named, err := t.Text(ctx, "the user's name could not be read", "SELECT current_user")
 	if err != nil {
@@ -143,9 +143,9 @@ func (t *target) SetPassword(ctx context.Context, u *user) error {
 }
 
 // digest returns what Redshift stores for a password given as text. The user's name is the salt, so a repeated step
-// stores the same bytes. Redshift also accepts 'sha256|digest|salt', but then asks for the password with its own
-// message, authentication type 13, which libpq and other drivers of PostgreSQL's protocol refuse. That format would
-// lock out clients that worked before.
+// stores the same bytes. Redshift also accepts 'sha256|digest|salt', but then requests the password with a proprietary
+// message, authentication type 13, which libpq and other drivers for PostgreSQL's protocol reject. That format would
+// lock out existing clients.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/r_CREATE_USER.html
 func digest(password, user string) string {
 	sum := md5.Sum([]byte(password + user))
@@ -172,8 +172,8 @@ func text(s string) string {
 	return "'" + s + "'"
 }
 
-// grants adds the statement that makes a user a superuser, Redshift's CREATEUSER: nobody else may change another
-// user's password, create a group or grant rights on others' objects. It needs no right to a database.
+// grants adds the statement that makes a user a superuser, Redshift's CREATEUSER: only superusers may change other
+// users' passwords, create groups or grant rights on others' objects. They need no right on a database.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/r_ALTER_USER.html
 func grants(_ context.Context, _ *engine.Request, n *engine.Needs) error {
 	n.Grants = []string{"ALTER USER " + name(n.Login) + " CREATEUSER;"}

@@ -165,7 +165,7 @@ func TestTheSecondUserHasTheFirstsRightsAndNoMore(t *testing.T) {
 		t.Error("a right in another database was not copied")
 	}
 
-	// Back again, after an administrator revoked rights from the first and granted some to the second.
+	// Rotate back, after an administrator revoked rights from the first and granted some to the second.
 	c.exec(c.admin, "REVOKE SELECT ON s.revoked FROM "+clone)
 	c.exec(c.admin, "ALTER GROUP "+stray+" ADD USER "+u)
 	c.exec(c.admin, "ALTER USER "+clone+" NOCREATEDB")
@@ -234,8 +234,8 @@ func TestErrorsLeaveSettingsValuesOut(t *testing.T) {
 	}
 }
 
-// The database's owner puts a schema first in the search path whose function gives away a superuser's powers, and
-// whose view shows no group.
+// The database's owner puts first in the search path a schema with a function that gives away a superuser's powers and
+// a view that shows no group.
 func TestTheSuperuserReadsNothingOfTheDatabasesOwner(t *testing.T) {
 	c := newCluster(t)
 	u, mole := c.user(old), c.user(old)
@@ -312,7 +312,7 @@ func TestTheDigestIsRedshifts(t *testing.T) {
 	}
 }
 
-// Rows that only Redshift has replace each view's rows.
+// Each view's rows are replaced with rows that only Redshift has.
 func TestRightsThatOnlyRedshiftHasBecomeItsStatements(t *testing.T) {
 	pg := testserver.SharedPostgres(t, testserver.PostgresOptions{})
 	s, err := pgsession.Dial(ctx(t), engine.TLSPolicy{ExtraCAs: pg.CA.PEM},
@@ -344,12 +344,12 @@ func TestRightsThatOnlyRedshiftHasBecomeItsStatements(t *testing.T) {
 	}
 }
 
-// scopes is a row of a view of rights with a scope.
+// scopes returns a row of a view of rights with a scope.
 func scopes(right, scope, of, named string) string {
 	return fmt.Sprintf("(VALUES ('%s', '%s', '%s', false, 'user', 'u')) v (privilege_type, privilege_scope, %s, admin_option, identity_type, identity_name)", right, scope, named, of)
 }
 
-// byDefault is a row of the view of default privileges.
+// byDefault returns a row of the view of default privileges.
 func byDefault(object, schema string) string {
 	return fmt.Sprintf("(VALUES ('o', %s::text, 'EXECUTE', '%s', false, 'user', 'u')) v (owner_name, schema_name, privilege_type, object_type, admin_option, grantee_type, grantee_name)", schema, object)
 }
@@ -374,7 +374,7 @@ func FuzzQuotedTextIsReadAsItIs(f *testing.F) {
 	conn := pg.Connect(f, "postgres")
 	f.Fuzz(func(t *testing.T, s string) {
 		if strings.ContainsRune(s, 0) || strings.ToValidUTF8(s, "") != s {
-			return // ParseTarget refuses the one, JSON cannot hold the other
+			return // ParseTarget refuses NUL, and JSON cannot hold invalid UTF-8
 		}
 		for _, conforming := range []string{"on", "off"} {
 			if _, err := conn.Exec(context.Background(), "SET standard_conforming_strings = "+conforming); err != nil {

@@ -17,7 +17,7 @@ var places = lazyregexp.New("%[sI]")
 // opposite turns the format of a granting statement into that of the revoking one.
 var opposite = strings.NewReplacer("GRANT ", "REVOKE ", " TO", " FROM", " ADD ", " DROP ")
 
-// newRight returns the right that a format's statement, filled with the texts, grants to a user.
+// newRight fills a format with texts and returns the right that the statement grants to a user.
 func newRight(user, option, format string, texts ...string) pair.Right {
 	fill := func(format string) string {
 		i := -1
@@ -32,7 +32,7 @@ func newRight(user, option, format string, texts ...string) pair.Right {
 	return pair.Right{Give: fill(format) + option, Take: fill(opposite.Replace(format))}
 }
 
-// view is a system view of rights. The columns of a row fill the format of the granting statement; one more says
+// view is a system view of rights. The columns of a row fill the format of the granting statement; an extra one shows
 // whether the right has the grant option.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/svv_views.html
 type view struct {
@@ -42,7 +42,7 @@ type view struct {
 
 const grantOption = " WITH GRANT OPTION"
 
-// privileges returns the query of a view of rights that is like the others.
+// privileges returns the query for a view of rights with the usual columns.
 func privileges(of, columns string) string {
 	return "SELECT " + columns + " FROM svv_" + of + "_privileges WHERE identity_type = 'user' AND identity_name = $1"
 }
@@ -53,7 +53,7 @@ func scope(of string) string {
 	return "CASE privilege_scope WHEN '" + of + "' THEN 'ON' ELSE 'FOR ' || privilege_scope || ' IN' END"
 }
 
-// clusterViews show what is the same in every database.
+// clusterViews show rights that are the same in every database.
 var clusterViews = []view{
 	{`SELECT g.groname, false FROM pg_group g, pg_user u WHERE u.usename = $1 AND u.usesysid = ANY (g.grolist)
 	AND g.groname NOT LIKE '` + markPrefix + `%'`, "ALTER GROUP %I ADD USER", ""},
@@ -79,8 +79,8 @@ var databaseViews = []view{
 		"ALTER DEFAULT PRIVILEGES FOR USER %I %sGRANT %s ON %s TO", grantOption},
 }
 
-// quoted and word match the parts of a right's statement. A right whose text, except quoted names, has more than the
-// words, parentheses and commas of a kind of right, a scope or built-in types must not become part of a statement.
+// quoted and word match the parts of a right's statement. A right is never executed if, outside quoted names, it has
+// more than the words, parentheses and commas of a kind of right, a scope or built-in types.
 var (
 	quoted = lazyregexp.New(`"([^"]|"")*"`)
 	word   = lazyregexp.New(`^[A-Za-z0-9_ ,.()\[\]]*$`)
@@ -88,7 +88,7 @@ var (
 
 func strange(statement string) bool { return !word.MatchString(quoted.ReplaceAllString(statement, "")) }
 
-// read returns a user's rights in the views, as rights of another user.
+// read returns the rights that the views show for user, as rights of the user to.
 func (t *target) read(ctx context.Context, views []view, user, to string) (rights []pair.Right, err error) {
 	for _, v := range views {
 		rows, err := t.Query(ctx, "the user's rights could not be read", strings.Count(v.format, "%")+1, v.query, user)
@@ -106,7 +106,7 @@ func (t *target) read(ctx context.Context, views []view, user, to string) (right
 	return rights, nil
 }
 
-// owned returns the tables and schemas that a user owns, quoted as in rights, with an owner's rights for another user.
+// owned returns the tables and schemas that a user owns, quoted as in rights, with an owner's rights for the user to.
 func (t *target) owned(ctx context.Context, user, to string) (objects []string, rights []pair.Right, err error) {
 	rows, err := t.Query(ctx, "the user's objects could not be read", 2, `
 SELECT n.nspname, c.relname FROM pg_class c, pg_namespace n, pg_user u
@@ -127,7 +127,7 @@ SELECT n.nspname, c.relname FROM pg_class c, pg_namespace n, pg_user u
 	return objects, rights, err
 }
 
-// level makes the other user's rights in the views equal to the current user's, except grants of others.
+// level makes the other user's rights in the views equal to the current user's, except those that others granted.
 func (t *target) level(ctx context.Context, current, other *user, views []view) error {
 	var want, have []pair.Right
 	without := func(rights []pair.Right, objects []string) []pair.Right {
@@ -149,7 +149,7 @@ func (t *target) level(ctx context.Context, current, other *user, views []view) 
 		if err == nil {
 			have, err = t.read(ctx, views, other.name, other.name)
 		}
-		// The views show an owner's rights on its objects once another user has some.
+		// The views show an owner's rights on an object once another user has rights on it.
 		want, have = without(append(without(want, theirs), implied...), mine), without(have, mine)
 		return want, have, err
 	}, func(statement string) error {
