@@ -30,7 +30,7 @@ type harness struct {
 	env      map[string]string
 }
 
-// modeled is a harness with a model that has rights.
+// modeled is a harness whose model has rights.
 type modeled struct {
 	*harness
 	grant func(user string, right []string)

@@ -9,8 +9,8 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// TestNeedsFollowFromTheLogin: the statements for the superuser follow from the login's rights on the stand-in
-// server. It checks only the right that the engine itself checks; no server checks the others here.
+// TestNeedsFollowFromTheLogin: the statements for the superuser follow from the login's rights on the simulated server.
+// The server checks only the right that the engine itself checks; the others are not checked here.
 func TestNeedsFollowFromTheLogin(t *testing.T) {
 	s := newTDS(t, true)
 	m := newModel()

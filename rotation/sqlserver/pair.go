@@ -15,10 +15,10 @@ type target struct {
 	*session
 	request  *engine.Request
 	password string
-	first    *principal // the first that Find found
+	first    *principal // the first principal that Find returned
 }
 
-// Find ignores a login if the first user is a user of the database: the two cannot be a pair.
+// Find ignores a login if the first user is a contained user: the two cannot be a pair.
 func (t *target) Find(ctx context.Context, name string) (*principal, error) {
 	p, err := t.find(ctx, name)
 	switch {
@@ -124,7 +124,7 @@ func (t *target) SetPassword(ctx context.Context, p *principal) error {
 	return err
 }
 
-// Equalize equalizes the two in every database in which one of them has a user.
+// Equalize equalizes the two in every database where either has a user.
 func (t *target) Equalize(ctx context.Context, current, other *principal) error {
 	marked, err := t.Marked(ctx, current, other)
 	if err == nil && !marked {

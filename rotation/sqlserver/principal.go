@@ -13,9 +13,9 @@ type principal struct {
 	contained bool
 	powerful  bool   // it could become any other user
 	checked   bool   // the server applies its password policy
-	disabled  bool   // only of a login
-	options   string // of a login, in the syntax of CREATE LOGIN and ALTER LOGIN
-	schema    string // of a contained user
+	disabled  bool   // for a login
+	options   string // for a login, in the syntax of CREATE LOGIN and ALTER LOGIN
+	schema    string // for a contained user
 }
 
 func yes(s string) bool { return s == "1" || s == "true" }
@@ -29,8 +29,7 @@ func (s *session) existing(ctx context.Context, name string) (*principal, error)
 	return p, err
 }
 
-// find returns a principal by the server's rule for logging in: a contained user of the database hides a login with
-// the same name. It is nil if there is none.
+// find returns a principal, or nil. As at a login, a contained user of the database hides a login with the same name.
 // Source: https://learn.microsoft.com/en-us/sql/relational-databases/databases/contained-databases
 func (s *session) find(ctx context.Context, name string) (*principal, error) {
 	rows, err := s.Texts(ctx, "the user could not be read", `WITH held AS (
@@ -83,8 +82,8 @@ func (p *principal) statement() string {
 	return "ALTER LOGIN " + identifier(p.name)
 }
 
-// setPassword changes a password. The user itself must give its old one: the one that it logged in with, which may
-// not be AWSCURRENT's. The statement is a separate batch and appears in no error.
+// setPassword changes a password. A user that changes its own must give the old one: the one that it logged in with,
+// which is not always AWSCURRENT's. The statement is a separate batch and appears in no error.
 func (s *session) setPassword(ctx context.Context, p *principal, password, old string) error {
 	statement := p.statement() + " WITH PASSWORD = " + text(password)
 	if old != "" {
@@ -106,7 +105,8 @@ func (s *session) mayChange(ctx context.Context, p *principal) error {
 }
 
 // policy applies the documented complexity rules if the server applies its policy to the principal, because a stored
-// value that the server rejects cannot be changed. Only the server knows a greater minimum length, age and history.
+// value that the server rejects cannot be changed. Only the server knows a longer minimum length, the age and the
+// history.
 // Source: https://learn.microsoft.com/en-us/sql/relational-databases/security/password-policy
 func (p *principal) policy(password string) error {
 	classes, fault := 0, ""
@@ -135,7 +135,7 @@ func (p *principal) policy(password string) error {
 // Source: https://learn.microsoft.com/en-us/sql/t-sql/functions/quotename-transact-sql
 func identifier(s string) string { return "[" + strings.ReplaceAll(s, "]", "]]") + "]" }
 
-// text quotes a string as a Unicode constant. A backslash has a meaning only before the end of a line, which parse
-// refuses in passwords and names.
+// text quotes a string as a Unicode constant. A backslash is special only before the end of a line, which fault refuses
+// in passwords and names.
 // Source: https://learn.microsoft.com/en-us/sql/t-sql/language-elements/sql-server-utilities-statements-backslash
 func text(s string) string { return "N'" + strings.ReplaceAll(s, "'", "''") + "'" }

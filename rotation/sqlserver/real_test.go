@@ -18,9 +18,9 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// real is an external SQL Server, such as docs/engines/compose.yaml starts. ROTATOR_TEST_SQLSERVER_DSN is its
+// real is an external SQL Server, such as the one in docs/engines/compose.yaml. ROTATOR_TEST_SQLSERVER_DSN is its
 // administrator's connection string, in the driver's format sqlserver://sa:PASSWORD@localhost:1433; "encrypt=disable"
-// in it stands for "ssl": false, and ROTATOR_TEST_SQLSERVER_CA names the file of its CA.
+// in it means "ssl": false, and ROTATOR_TEST_SQLSERVER_CA names its CA's file.
 type real struct {
 	t      *testing.T
 	db     *sql.DB
@@ -86,7 +86,6 @@ func (r *real) admin(database string) engine.Value {
 	return r.value(r.dsn.User.Username(), password, database)
 }
 
-// TestRealEngine runs the suite of all engines.
 func TestRealEngine(t *testing.T) {
 	for _, alternating := range []bool{false, true} {
 		t.Run(fmt.Sprintf("alternating=%t", alternating), func(t *testing.T) {

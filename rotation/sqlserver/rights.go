@@ -16,7 +16,7 @@ type place string
 
 const server place = ""
 
-// run returns a statement that runs in the place; statements on the server's rights must run in master.
+// run returns a statement that runs in the place; statements about server rights must run in master.
 func (p place) run(statement string) string {
 	return "EXEC " + identifier(cmp.Or(string(p), "master")) + ".sys.sp_executesql " + text(statement)
 }
@@ -40,7 +40,7 @@ func (r right) unknown() bool {
 	return strings.Contains(kind, unknown)
 }
 
-// statements returns a user's right in the place.
+// statements returns the statements that give and take a user's right in the place.
 func (p place) statements(r right, user string) pair.Right {
 	user = identifier(user)
 	give, take := "GRANT "+r.what+" TO "+user, "REVOKE "+r.what+" FROM "+user
@@ -71,7 +71,7 @@ UNION ALL SELECT N'', p.state, p.permission_name + COALESCE(CASE p.class WHEN 10
 	END, N'?' + p.class_desc)
 FROM sys.server_permissions p JOIN sys.server_principals l ON l.principal_id = p.grantee_principal_id WHERE l.name = %s`
 
-// databaseRights is serverRights for a user of the database that it runs in. {securables} is filled in.
+// databaseRights is serverRights for a user of the database that it runs in. {securables} is a placeholder.
 const databaseRights = `
 SELECT N'ROLE ' + QUOTENAME(r.name), N'', N'' FROM sys.database_role_members m
 	JOIN sys.database_principals r ON r.principal_id = m.role_principal_id
@@ -129,7 +129,7 @@ func (s *session) rights(ctx context.Context, p place, name string) ([]right, er
 	for _, r := range rows {
 		found := right{role: r[0], state: strings.TrimSpace(r[1]), what: r[2]}
 		if found.state == "R" {
-			// A column excluded from a permission on the whole table. No single statement grants that.
+			// A column is excluded from a permission on the whole table. No single statement grants that.
 			found.what = unknown + "REVOKE " + found.what
 		}
 		all = append(all, found)
@@ -137,7 +137,7 @@ func (s *session) rights(ctx context.Context, p place, name string) ([]right, er
 	return all, err
 }
 
-// level makes other's rights in the place equal to want or, if nil, to current's. Rights on the two do not count.
+// level makes other's rights in the place equal to want, or to current's if want is nil. It ignores rights on the two.
 func (t *target) level(ctx context.Context, at place, current, other string, want []right) error {
 	between := func(r right) bool {
 		_, name, _ := strings.Cut(r.what, "::")
@@ -185,8 +185,8 @@ func (s *session) home(p *principal) place {
 	return server
 }
 
-// grants adds what the superuser's login needs. The current login reads its databases, roles and permissions from the
-// server.
+// grants adds the rights that the superuser needs. It logs in as the current login to read that login's databases,
+// roles and permissions.
 // Source: https://learn.microsoft.com/en-us/sql/t-sql/statements/alter-login-transact-sql#permissions,
 // https://learn.microsoft.com/en-us/sql/t-sql/statements/alter-server-role-transact-sql#permissions
 // and https://learn.microsoft.com/en-us/sql/t-sql/statements/grant-server-permissions-transact-sql#permissions
@@ -288,7 +288,7 @@ type share struct {
 	theirs, mine dbUser
 }
 
-// shares returns the shares of two logins. It refuses a database in which the two cannot be made equal.
+// shares returns the databases where either login has a user. It refuses one where the two cannot be made equal.
 func (t *target) shares(ctx context.Context, current, other string) ([]share, error) {
 	all, err := t.databases(ctx)
 	if err != nil {
@@ -347,8 +347,8 @@ func (t *target) missed(ctx context.Context, closed []string) error {
 	})
 }
 
-// untrapped refuses a database with a DDL trigger that would run as the superuser: a user that may create triggers
-// must not get the superuser's rights. A trigger that runs as a user of the database cannot leave it.
+// untrapped refuses a database with a DDL trigger that would run as the superuser: a user that may create triggers must
+// not get the superuser's rights. A trigger that runs as a user of the database cannot act outside it.
 // Source: https://learn.microsoft.com/en-us/sql/relational-databases/triggers/manage-trigger-security
 func (t *target) untrapped(ctx context.Context, at place) error {
 	rows, err := t.Texts(ctx, "the triggers could not be read", at.run(`
@@ -362,15 +362,15 @@ SELECT t.name FROM sys.triggers t LEFT JOIN sys.sql_modules m ON m.object_id = t
 	return err
 }
 
-// equalIn makes the users of two logins equal in one database. A user that the current login lacks loses every right,
-// including CONNECT, but is not dropped: it may own objects.
+// equalIn makes the users of two logins equal in one database. If only the other login has a user, that user loses
+// every right, including CONNECT, but is not dropped: it may own objects.
 func (t *target) equalIn(ctx context.Context, s share, other string) error {
 	if s.mine.name == "dbo" {
 		return nil // a database has one owner, so both are the same login
 	}
 	var want []right
 	if s.theirs.name == "dbo" {
-		// The role is the nearest to being the owner.
+		// This role is the closest to being the owner.
 		want = []right{{state: "G", what: "CONNECT"}, {role: "ROLE [db_owner]"}}
 		s.theirs.schema = "dbo"
 	}

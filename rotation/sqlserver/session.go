@@ -22,7 +22,8 @@ type session struct {
 	engine *Engine
 }
 
-// noTLS is the driver's whole text for a server without TLS; a part could be a database's name in another message.
+// noTLS matches the driver's whole text for a server without TLS: in other messages, a database's name could match a
+// part.
 func noTLS(err error) bool { return errtree.Is(err, "server does not support encryption") }
 
 func (e *Engine) connect(ctx context.Context, t engine.Target) (*session, error) {
@@ -47,7 +48,7 @@ func (e *Engine) connect(ctx context.Context, t engine.Target) (*session, error)
 	return &session{s, e}, err
 }
 
-// dialer opens connections that end with their call, as the driver checks its context only between messages, if at all.
+// dialer opens connections that end with their call: the driver checks its context only between messages, if at all.
 type dialer struct {
 	ctx  context.Context
 	host string
@@ -61,7 +62,7 @@ func (d dialer) DialContext(_ context.Context, network, address string) (net.Con
 	return boundconn.Dial(d.ctx, network, address)
 }
 
-// numbers returns the numbers of all the server's messages in err: after 4060, no such database, comes 18456, no login.
+// numbers returns the numbers of all server messages in err: 4060 (no such database) precedes 18456 (login failed).
 func numbers(err error) (all []int) {
 	e, ok := errors.AsType[mssql.Error](err)
 	for _, each := range e.All {
@@ -73,7 +74,7 @@ func numbers(err error) (all []int) {
 	return all
 }
 
-// read also takes a failed verification out of the driver's own errors.
+// read also extracts a failed certificate verification from the driver's errors.
 func read(err error) (codes []int, shown error) {
 	codes = numbers(err)
 	if certificate, ok := errors.AsType[*tls.CertificateVerificationError](err); ok && codes == nil {

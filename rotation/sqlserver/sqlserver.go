@@ -57,7 +57,7 @@ func fault(t engine.Target) string {
 	return ""
 }
 
-// length counts as the server does, in UTF-16 units.
+// length counts as the server does, in UTF-16 code units.
 func length(s string) int { return len(utf16.Encode([]rune(s))) }
 
 // Verify logs in and runs a query. Every login may change its own password.
@@ -68,7 +68,7 @@ func (e *Engine) Verify(ctx context.Context, _ *engine.Request, v engine.Value) 
 	})
 }
 
-// In a rehearsal, change only checks the right to make the change, the databases and the documented password rules.
+// change makes a change. A rehearsal only checks the right to make it, the databases and the documented password rules.
 func change(ctx context.Context, s *session, c pair.Change) error {
 	// Source: https://learn.microsoft.com/en-us/sql/t-sql/statements/set-lock-timeout-transact-sql
 	if err := s.Bound(ctx, "SET LOCK_TIMEOUT ", time.Millisecond); err != nil {

@@ -449,7 +449,7 @@ func TestSecondLoginGetsAllRightsBeforeItsPassword(t *testing.T) {
 	if log != nil {
 		t.Errorf("a repeated step reported %q", log)
 	}
-	// On the way back, the first user loses what the clone lost.
+	// On the way back, the first user loses the right that the clone lost.
 	m.applied = nil
 	m.server["app_clone"] = slices.DeleteFunc(m.server["app_clone"], func(r []string) bool { return r[0] == "reports" })
 	m.databases["shop"]["app_clone"] = slices.DeleteFunc(m.databases["shop"]["app_clone"],
@@ -470,8 +470,8 @@ func TestSecondLoginGetsAllRightsBeforeItsPassword(t *testing.T) {
 	}
 }
 
-// Two functions that create the second login concurrently have one outcome; a stranger's login that appears meanwhile
-// is refused.
+// Two functions that create the second login concurrently have one outcome; a stranger's login that appears in the
+// meantime is refused.
 func TestLoginIsCreatedConcurrently(t *testing.T) {
 	for name, stranger := range map[string]bool{"by the other call": false, "by a stranger": true} {
 		s := newTDS(t, true)
@@ -553,7 +553,7 @@ func TestDatabaseThatTheSuperuserCannotOpen(t *testing.T) {
 	want(t, engine.PrivilegeMissing, newEngine(t).DryRun(enginetest.Within(t), r))
 }
 
-// A frozen function's wait ends on the server, and a lock is reported as a lock.
+// The server ends a frozen function's wait, and a lock is reported as a lock.
 func TestServerBoundsWaitsForLocks(t *testing.T) {
 	s := newTDS(t, true)
 	s.logins["app"] = old
@@ -696,7 +696,7 @@ func TestRightThatNoStatementExpressesStopsTheRotation(t *testing.T) {
 	}
 }
 
-// A question mark marks what no statement expresses, but can also be part of a name.
+// A question mark marks a right that no statement can express, but can also be part of a name.
 func TestRightOnANameWithAQuestionMarkIsCopied(t *testing.T) {
 	s := newTDS(t, true)
 	m := newModel()
@@ -744,7 +744,7 @@ func TestSilentServerDoesNotBlock(t *testing.T) {
 			t.Errorf("the call took %s", d)
 		}
 	}
-	// The same if the server stops answering in the middle of a query.
+	// The outcome is the same if the server stops answering in the middle of a query.
 	s := newTDS(t, true)
 	s.logins["app"] = old
 	release := make(chan struct{})

@@ -17,15 +17,15 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// tdsServer speaks as much of TDS 7.4 as a login and a batch need, because SQL Server itself cannot run here. It
-// checks passwords, records batches, executes statements that change a password, and answers queries as the test
-// says. It knows no other Transact-SQL.
+// tdsServer implements enough of TDS 7.4 for a login and a batch, because SQL Server itself cannot run here. It checks
+// passwords, records batches, executes statements that change a password, and answers queries as the test specifies. It
+// supports no other Transact-SQL.
 // Source: https://learn.microsoft.com/en-us/openspecs/windows_protocols/ms-tds/
 type tdsServer struct {
 	t        testing.TB
 	listener net.Listener
 	tls      *tls.Config // nil: the server has no TLS
-	insist   bool        // on TLS, even if the client wants none
+	insist   bool        // require TLS, even if the client wants none
 	history  bool        // logins may not reuse a password
 
 	mu      sync.Mutex
@@ -333,7 +333,7 @@ func encode(s string) []byte {
 	return b
 }
 
-// short is a string with its length in one byte.
+// short returns a string preceded by its length in one byte.
 func short(s string) []byte {
 	return append([]byte{byte(len(utf16.Encode([]rune(s))))}, encode(s)...)
 }
@@ -356,7 +356,7 @@ func failed(errs ...tdsErr) []byte {
 	return append(all, done(2)...)
 }
 
-// result is a table of strings.
+// result encodes a table of strings.
 func result(rows [][]string) []byte {
 	if rows == nil {
 		return nil
