@@ -10,7 +10,7 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// harness creates a user for each rotation of the suite: at the recorder, which has no connection to break, or on a
+// harness creates a user for each rotation of the suite: in the recorder, which has no connection to break, or on a
 // real server.
 type harness struct {
 	engine   *Engine
@@ -29,7 +29,7 @@ func TestEngineSingleUser(t *testing.T) {
 }
 
 // TestEngineSingleUserWithRollover rotates without a pause, so all but the first rotation fall into the previous
-// rollover period. The server then drops the password in between: there is no overlap, but nobody may be locked out.
+// rollover period. The server then drops the intermediate password: there is no overlap, but nobody may be locked out.
 func TestEngineSingleUserWithRollover(t *testing.T) {
 	enginetest.Run(t, func(t *testing.T) enginetest.Harness {
 		o := newRecorder()
@@ -53,7 +53,7 @@ func TestEngineSingleUserBySuperuser(t *testing.T) {
 	})
 }
 
-// modeled is a harness with a recorder that has rights.
+// modeled is a harness whose recorder has rights.
 type modeled struct {
 	*harness
 	recorder *recorder
@@ -89,7 +89,7 @@ func recorded(o *recorder, superuser bool) modeled {
 }
 
 // Administrators are users that Oracle maintains, holders of the role DBA, such as RDS's master user, and holders of
-// privileges with which a user can become any other, even by a role of a role.
+// privileges with which a user can become any other, even through nested roles.
 func (h modeled) Administrators(_ context.Context, v engine.Value) (ways []enginetest.Act, err error) {
 	user, _ := v.Text("username")
 	o := h.recorder

@@ -19,8 +19,8 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// listener speaks as much of Oracle's TNS as an answer to CONNECT needs: it refuses or redirects the real driver,
-// with or without TLS. It never reaches a login.
+// listener implements enough of Oracle's TNS to answer CONNECT: it refuses or redirects the real driver, with or
+// without TLS. It never reaches a login.
 type listener struct {
 	net.Listener
 	mu      sync.Mutex
@@ -196,7 +196,7 @@ func TestTLSIsVerifiedAndPlainTextIsAChoice(t *testing.T) {
 	}
 }
 
-// A connection that breaks during the TLS handshake is not an answer of the listener, so nothing of the login is sent
+// A connection that breaks during the TLS handshake is not an answer from the listener, so no part of the login is sent
 // in plain text.
 func TestBrokenConnectionIsNotAnAnswer(t *testing.T) {
 	config, policy := serverTLS(t)

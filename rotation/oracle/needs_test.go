@@ -9,8 +9,8 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// TestNeedsAreSufficientAndMinimal: a rotation passes with exactly the printed grants and fails without any of them,
-// by the privileges that Oracle's manual lists for each statement.
+// TestNeedsAreEnoughAndNothingInThemTooMuch: a rotation passes with the printed grants and fails without any one of
+// them, according to the privileges that Oracle's manual lists for each statement.
 func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 	for name, c := range map[string]struct {
 		strategy engine.Strategy

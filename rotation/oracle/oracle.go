@@ -1,6 +1,6 @@
 // Package oracle rotates passwords of Oracle Database users.
 //
-// ALTER USER accepts no hash in a current format, so the server, whose audit omits passwords, receives the password.
+// ALTER USER accepts no hash in a current format, so the server receives the password. Its audit log omits passwords.
 package oracle
 
 import (
@@ -26,7 +26,7 @@ type base = sqlengine.Engine[*session]
 // New returns the engine with the given policy for its connections, with the names and defaults of AWS's templates and
 // RDS's names.
 //
-// It is OneAtATime because PASSWORD_ROLLOVER_TIME ends even if the rotation is abandoned after setSecret.
+// Its overlap is OneAtATime because PASSWORD_ROLLOVER_TIME ends even if the rotation is abandoned after setSecret.
 func New(tls engine.TLSPolicy) *Engine {
 	e := &Engine{tls: tls, open: open}
 	e.base = base{
@@ -48,7 +48,7 @@ func fault(t engine.Target) string {
 	case strings.ContainsFunc(t.Database, func(r rune) bool {
 		return r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._-$#", r)
 	}):
-		// It becomes part of a connect descriptor, where parentheses have a meaning.
+		// It becomes part of a connect descriptor, where parentheses are special.
 		return "dbname is neither a service name nor a SID"
 	case strings.ContainsRune(name, '"') || strings.ContainsFunc(name, unicode.IsControl) || len(name) > 128:
 		return "the user name is not valid in Oracle"
@@ -107,8 +107,8 @@ func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 	})
 }
 
-// In a rehearsal, change only checks that it is allowed. A statement that could check more cannot be undone. With a
-// PASSWORD_ROLLOVER_TIME, the current password also stays valid.
+// change makes a change. A rehearsal only checks that it is allowed: a statement that could check more cannot be
+// undone. With a PASSWORD_ROLLOVER_TIME, the current password also stays valid.
 func change(ctx context.Context, s *session, c pair.Change) error {
 	// Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/refrn/DDL_LOCK_TIMEOUT.html
 	if err := s.Bound(ctx, "ALTER SESSION SET DDL_LOCK_TIMEOUT = ", time.Second); err != nil {
@@ -126,8 +126,8 @@ func change(ctx context.Context, s *session, c pair.Change) error {
 	return s.setPassword(ctx, c.Pending, password, " REPLACE "+quoted(s.Target.Password))
 }
 
-// setPassword sets a user's password; more ends the statement, which appears in no error. A password verify function
-// raises any number from 20000 to 20999, like a logon trigger.
+// setPassword sets a user's password; more is appended to the statement, which appears in no error. Like a logon
+// trigger, a password verify function can raise any number from 20000 to 20999.
 func (s *session) setPassword(ctx context.Context, user, password, more string) error {
 	what := "the password of " + quoted(user) + " could not be changed"
 	_, err := s.Conn.ExecContext(ctx, "ALTER USER "+quoted(user)+" IDENTIFIED BY "+quoted(password)+more)

@@ -35,7 +35,7 @@ func value(user, password string) engine.Value {
 		With("password", password)
 }
 
-// reports collects what is reported as changed.
+// reports collects the changes that a request reports.
 func reports(r *engine.Request) *[]string {
 	var log []string
 	r.Report = func(_ slog.Level, text string) {
@@ -268,7 +268,7 @@ func TestInterruptedStepRecognizesItsUserWithoutAMark(t *testing.T) {
 	want(t, "", o.engine().DryRun(enginetest.Within(t), r))
 	want(t, "", o.engine().Set(enginetest.Within(t), r))
 	want(t, "", o.engine().Verify(enginetest.Within(t), r, r.Pending))
-	// A locked account is unlocked with its password.
+	// A locked account is unlocked when its password is set.
 	o.users["APP"].status = "LOCKED(TIMED)"
 	r.Current, r.Pending = value("app_CLONE", new1), value("app", new2)
 	o.changes()
@@ -373,7 +373,7 @@ func TestUserIsCreatedConcurrently(t *testing.T) {
 	}
 }
 
-// A frozen function's wait ends on the server, and a lock is reported as a lock.
+// The server ends a frozen function's wait, and a lock is reported as a lock.
 func TestServerBoundsWaitsForLocks(t *testing.T) {
 	o := newRecorder()
 	o.user("APP", old)
@@ -465,7 +465,7 @@ func TestMalformedValueIsRefused(t *testing.T) {
 	if err != nil || target.Port != 1522 || canonical(target.User) != "App" || canonical("app_CLONE") != "APP_CLONE" {
 		t.Errorf("%v, %v", target, err)
 	}
-	// If a double quotation mark is allowed, some password will have one sooner or later.
+	// If a double quotation mark is allowed, a password will have one sooner or later.
 	_, err = New(engine.TLSPolicy{}).Next(context.Background(), &engine.Request{Current: value("APP", old)})
 	want(t, engine.InvalidConfiguration, err)
 }

@@ -56,7 +56,7 @@ func mark(first, second string) string {
 
 func (t target) Mark(current, other *account) string { return mark(current.name, other.name) }
 
-// Marked also recognizes a user that an interrupted step created, without password, right, object or proxy.
+// Marked also recognizes a user that an interrupted step created: it has no password, right, object or proxy.
 func (t target) Marked(ctx context.Context, current, other *account) (bool, error) {
 	marked, err := t.marked(ctx, current, other)
 	if err != nil || marked || !pair.ProvedCurrent(t.engine.Kind(), t.request) {
@@ -148,7 +148,7 @@ UNION ALL SELECT privilege, ' ("' || column_name || '")', ' ON "' || owner || '"
 	return all, err
 }
 
-// level makes the rights of the other user equal to the current one's, and then its default roles.
+// level makes the other user's rights, and then its default roles, equal to the current user's.
 func (t target) level(ctx context.Context, current, other string) error {
 	left, err := pair.Level(func() (want, have []pair.Right, err error) {
 		if want, err = t.rights(ctx, current, current, other); err == nil {
@@ -242,8 +242,8 @@ SELECT tablespace_name, DECODE(max_bytes, -1, 'UNLIMITED', TO_CHAR(max_bytes)) F
 	return all, err
 }
 
-// grants adds what the superuser needs. The current user reads from the server which kinds of rights the superuser must
-// grant.
+// grants adds the privileges that the superuser needs. It logs in as the current user to read which kinds of rights the
+// superuser must grant.
 // Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/sqlrf/GRANT.html
 func (e *Engine) grants(ctx context.Context, r *engine.Request, n *engine.Needs) error {
 	privileges := []string{"SELECT_CATALOG_ROLE", "ALTER USER"}

@@ -19,9 +19,9 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// real is an external Oracle Database, such as docs/engines/compose.yaml starts. ROTATOR_TEST_ORACLE_DSN is its
-// administrator's connection string, in the driver's format oracle://system:PASSWORD@localhost:1521/SERVICE;
-// "ssl=true" in it stands for TCPS, and ROTATOR_TEST_ORACLE_CA names the file of the server's CA.
+// real is an external Oracle Database, such as the one in docs/engines/compose.yaml. ROTATOR_TEST_ORACLE_DSN is its
+// administrator's connection string, in the driver's format oracle://system:PASSWORD@localhost:1521/SERVICE; "ssl=true"
+// in it means TCPS, and ROTATOR_TEST_ORACLE_CA names the file of the server's CA.
 type real struct {
 	t      *testing.T
 	db     *sql.DB
@@ -97,7 +97,6 @@ func (r *real) user(more string) string {
 	return name
 }
 
-// TestRealEngine runs the suite of all engines.
 func TestRealEngine(t *testing.T) {
 	for _, alternating := range []bool{false, true} {
 		t.Run(fmt.Sprintf("alternating=%t", alternating), func(t *testing.T) {

@@ -21,7 +21,7 @@ import (
 type opener func(ctx context.Context, t engine.Target, sid bool, config *tls.Config) (driver.Conn, error)
 
 func open(ctx context.Context, t engine.Target, sid bool, config *tls.Config) (driver.Conn, error) {
-	// The driver's settings must come from its parser. What decides where a password goes is set below.
+	// The driver's settings must come from its parser. The settings that decide where a password goes follow.
 	cfg, err := goora.ParseConfig("oracle://u:p@localhost:1/x")
 	if err != nil {
 		return nil, engine.Errorf(engine.InternalError, "report this as a bug", "the driver's settings are unusable")
@@ -46,7 +46,7 @@ func open(ctx context.Context, t engine.Target, sid bool, config *tls.Config) (d
 			first = address
 		}
 		if address != first {
-			// The listener chooses the other address, and whether it has TLS.
+			// The listener chooses the other address, and whether to use TLS there.
 			return nil, engine.Errorf(engine.TargetFailed, "set host to the address that the listener redirects to",
 				"the listener at %s redirects to another address, %s, which is not followed", t.Address(), address)
 		}
@@ -68,7 +68,7 @@ type session struct {
 }
 
 // connect logs in, over TLS if the listener has it. It first treats dbname as AWS's templates do, as a SID over TLS and
-// as a service name without, then the other way; the listener says which it knows before a login.
+// as a service name without, then the other way around. The listener rejects an unknown one before a login.
 func (e *Engine) connect(ctx context.Context, t engine.Target) (*session, error) {
 	login := func(ctx context.Context, config *tls.Config) (conn driver.Conn, err error) {
 		for _, sid := range []bool{config != nil, config == nil} {
@@ -92,10 +92,10 @@ func (e *Engine) connect(ctx context.Context, t engine.Target) (*session, error)
 
 func maybePlain(err error) bool { return code(err) == 0 && boundconn.MaybePlain(err) }
 
-// answersPlain sends tnsping's request without TLS, which names no user.
+// answersPlain reports whether the listener answers tnsping's request, which names no user, without TLS.
 func answersPlain(ctx context.Context, t engine.Target) bool {
 	const ping = "(DESCRIPTION=(CONNECT_DATA=(COMMAND=ping)))"
-	const begin = 58 // of the connect data
+	const begin = 58 // where the connect data begins
 	packet := make([]byte, begin, begin+len(ping))
 	for at, n := range map[int]int{
 		0: begin + len(ping), 8: 310, 10: 300, // the protocol's version, and the oldest acceptable one
@@ -131,8 +131,8 @@ const (
 		"PASSWORD_VERIFY_FUNCTION, PASSWORD_REUSE_MAX and PASSWORD_REUSE_TIME"
 )
 
-// messages explains known errors. An account that is locked, expired or without CREATE
-// SESSION is not LoginRefused, because no other password would change the answer.
+// messages explains known errors. An account that is locked, expired or without CREATE SESSION is not LoginRefused,
+// because no other password would change the answer.
 // Source: https://docs.oracle.com/en/error-help/db/
 var messages = sqlsession.Server{Read: read, Meanings: []sqlsession.Meaning{
 	sqlsession.Means(engine.LoginRefused, "check the user's name and password", 1017),
