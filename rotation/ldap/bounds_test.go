@@ -15,8 +15,8 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// TestServerTakesALimitedAmountOfMemory: the server is one that the writer of a secret has named. It answers the bind
-// or StartTLS.
+// TestServerTakesALimitedAmountOfMemory: the writer of a secret can name any server. This one answers the bind or
+// StartTLS.
 func TestServerTakesALimitedAmountOfMemory(t *testing.T) {
 	ca, err := testserver.NewCA()
 	if err != nil {

@@ -28,10 +28,10 @@ import (
 // Source: https://www.rfc-editor.org/rfc/rfc4519#section-2.41
 const passwordAttribute = "userPassword"
 
-// errTooYoung is in the error of a rehearsal if the policy's minimum password age forbids the change for now.
+// errTooYoung is wrapped by a rehearsal's error if the policy's minimum password age forbids the change for now.
 var errTooYoung = errors.New("the password was changed too recently")
 
-// tooYoung is how servers report it, with code 19 as for any rejected password.
+// tooYoung matches servers' messages for that. The code, 19, is the same as for any rejected password.
 var tooYoung = lazyregexp.New(`(?i)too young|minimum age`)
 
 // tooYoungFailure returns an error if the policy does not allow the change yet, or nil.
@@ -125,12 +125,12 @@ func (s *session) set(current string) error {
 		return err
 	}
 	if current == "" && len(have) == 1 {
-		return nil // it is the pending password's
+		return nil // this is the pending password
 	}
 	name, ok := best(have)
 	want := keep(have, s.pending, current)
 	lost := !slices.ContainsFunc(want, func(v string) bool { return !matches(v, s.pending) })
-	// Without a readable value, nothing shows how the server hashes.
+	// Without a readable value, the server's hash scheme is unknown.
 	if !ok || len(have) == 0 || s.r.KeepCurrent && lost {
 		return s.only(have)
 	}
@@ -148,14 +148,14 @@ func (s *session) set(current string) error {
 	return s.failed("the password could not be changed", err)
 }
 
-// only has the server replace the values that it shows by the pending password. The server chooses the hash scheme. A
-// scheme that differs from the previous one is reported.
+// only has the server replace the values, read as have, with the pending password. The server chooses the hash scheme.
+// A scheme that differs from the previous one is reported.
 func (s *session) only(have []string) error {
 	switch {
 	case s.r.KeepCurrent:
 		return engine.ErrOneAtATime
 	case !s.r.Superuser && s.account.Password == s.pending:
-		return nil // it was set by an earlier call, or the login would have failed
+		return nil // an earlier call set it, or the login would have failed
 	case s.ad:
 		return s.unicodePwd()
 	}
@@ -174,8 +174,8 @@ func (s *session) only(have []string) error {
 	return nil
 }
 
-// exchange replaces the entry's values, read as have, by want. A plain replacement would also remove a password that
-// somebody has set since then.
+// exchange replaces the entry's values, read as have, with want. A plain replacement would also remove a password that
+// somebody has set in the meantime.
 func (s *session) exchange(have, want []string) error {
 	m := ldap.NewModifyRequest(s.dn, nil)
 	m.Delete(passwordAttribute, have)
@@ -210,7 +210,7 @@ func (s *session) values() ([]string, error) {
 	return e.GetAttributeValues(passwordAttribute), nil
 }
 
-// exop has the server set, hash and check the password. All others stop working.
+// exop has the server set, hash and check the password. All other passwords stop working.
 // Source: https://www.rfc-editor.org/rfc/rfc3062
 func (s *session) exop() error {
 	// If users change their own passwords, a server expects the old password and no name.
@@ -260,7 +260,7 @@ func (s *session) unicodePwd() error {
 	if !ok || e.Err == nil {
 		return s.failed("the password could not be changed", err)
 	}
-	// Both 19 and 53 have the reason as a Windows error code.
+	// With both 19 and 53, the message gives the reason as a Windows error code.
 	// Source: https://learn.microsoft.com/en-us/windows/win32/debug/system-error-codes
 	switch code, _, _ := strings.Cut(strings.ToUpper(e.Err.Error()), ":"); code {
 	case "0000052D": // ERROR_PASSWORD_RESTRICTION
@@ -291,7 +291,7 @@ func quotedUTF16(password string) string {
 	return string(out)
 }
 
-// digests are the schemes that can be compared with only the value.
+// digests are the schemes whose values can be checked here.
 // Source: https://www.openldap.org/doc/admin26/security.html#Password%20Storage
 var digests = map[string]func() hash.Hash{
 	"SSHA": sha1.New, "SHA": sha1.New, "SMD5": md5.New, "MD5": md5.New,
@@ -299,7 +299,7 @@ var digests = map[string]func() hash.Hash{
 	"SSHA512": sha512.New, "SHA512": sha512.New,
 }
 
-// form is how a value begins that is not a plaintext password.
+// form matches the beginning of a value that is not a plaintext password.
 var form = lazyregexp.New(`^\{([\w./-]+)\}`)
 
 // scheme splits a value into its scheme, or "" for a plaintext password, and the rest.
@@ -310,9 +310,9 @@ func scheme(value string) (name, rest string) {
 	return "", strings.TrimPrefix(value, "{CLEARTEXT}")
 }
 
-// best returns the scheme for a value next to others: the longest digest among theirs, and at least SSHA, which is the
-// strongest that every OpenLDAP supports. Although SHA-1 is fast, that does not help to guess a password of 32 random
-// characters. ok is false if a value has another scheme, such as {ARGON2}, which cannot be matched here.
+// best returns the scheme for a value next to others: the one with the longest digest among theirs, or at least SSHA,
+// the strongest that every OpenLDAP supports. SHA-1 is fast, but that does not help in guessing 32 random characters.
+// ok is false if a value has another scheme, such as {ARGON2}, which cannot be matched here.
 func best(values []string) (name string, ok bool) {
 	name = "SSHA"
 	for _, v := range values {
@@ -343,7 +343,7 @@ func salt(r *engine.Request, dn, password string) []byte {
 	return mac.Sum(nil)[:8]
 }
 
-// matches reports whether a value, in plaintext or with one of the digests, is the password's.
+// matches reports whether a value, in plaintext or with one of the digests, is the password.
 func matches(value, password string) bool {
 	name, rest := scheme(value)
 	digest := digests[name]

@@ -108,7 +108,7 @@ func (h *harness) Credentials(_ context.Context, v engine.Value) (int, error) {
 	return len(h.values(dn)), nil
 }
 
-// Administrators makes the entry an administrator by a group with full access by a rule.
+// Administrators makes the entry an administrator, through a group to which a rule gives full access.
 func (h *harness) Administrators(_ context.Context, v engine.Value) (acts []enginetest.Act, err error) {
 	dn, _ := v.Text("username")
 	return []enginetest.Act{{Name: "a group that may manage passwords", Do: func(context.Context) (func(), error) {

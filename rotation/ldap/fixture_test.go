@@ -30,7 +30,7 @@ const policy = `overlay ppolicy
 ppolicy_default "cn=policy,dc=example,dc=org"
 ppolicy_use_lockout`
 
-// newPolicyFixture is a server whose policy also has the given attributes.
+// newPolicyFixture returns a server whose policy also has the given attributes.
 func newPolicyFixture(t testing.TB, pairs ...string) *fixture {
 	t.Helper()
 	f := newFixture(t, testserver.OpenLDAPOptions{Config: policy})
@@ -103,14 +103,14 @@ func (f *fixture) value(user, password string) engine.Value {
 		With("username", user).With("password", password)
 }
 
-// bySuperuser is a request for a rotation by the administrator of an entry that accepts the current password.
+// bySuperuser returns a request for the administrator to rotate an entry that accepts the current password.
 func (f *fixture) bySuperuser(dn, current, pending string) *engine.Request {
 	return &engine.Request{Secret: "arn", Version: pending,
 		Current: f.value(dn, current), Pending: f.value(dn, pending), Proofs: []engine.Value{f.value(dn, current)},
 		Login: f.value(f.User, f.Password), Superuser: true, SuperuserChanges: true}
 }
 
-// self is a request for a rotation by the user itself.
+// self returns a request for the user itself to rotate.
 func (f *fixture) self(dn, current, pending string) *engine.Request {
 	r := f.bySuperuser(dn, current, pending)
 	r.Login, r.Superuser, r.SuperuserChanges, r.Proofs = r.Current, false, false, nil

@@ -24,8 +24,8 @@ func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
 const (
 	// changeOption is "overlap", the default, or "exop" for servers that should hash and check passwords themselves.
 	changeOption = "ldap-change"
-	// startOption is "true" to encrypt by StartTLS on any port, and "false" for LDAPS. The default is StartTLS on port
-	// 389 and LDAPS on all others.
+	// startOption is "true" to encrypt with StartTLS on any port, and "false" for LDAPS. The default is StartTLS on
+	// port 389 and LDAPS on all others.
 	startOption = "ldap-starttls"
 )
 
@@ -44,14 +44,14 @@ func (*Engine) Kind() engine.Kind {
 	}
 }
 
-// account is a login as a secret holds it.
+// account is a login from a secret.
 type account struct {
 	engine.Target
 	// dn is the entry's name, or "" to look it up in Active Directory.
 	dn string
 }
 
-// name is the account's name in a bind.
+// name returns the name that the account binds with.
 func (a account) name() string {
 	if a.dn != "" {
 		return a.dn
@@ -131,18 +131,18 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	return engine.NextPassword(e.Kind(), r), nil
 }
 
-// DryRun logs in, finds the entry, and proves as far as possible that its password can be changed now.
+// DryRun logs in, finds the entry, and checks as far as possible that its password can be changed now.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	return e.with(ctx, r, (*session).rehearse)
 }
 
-// Set makes the pending password valid, next to the current one where the server allows two.
+// Set makes the pending password valid, next to the current one if the server allows two.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	current, _ := r.Current.Text("password")
 	return e.with(ctx, r, func(s *session) error { return s.set(current) })
 }
 
-// Retire makes all passwords but the pending one invalid. If there can be only one, Set has done so.
+// Retire makes all passwords but the pending one invalid. If there can be only one, Set has already done so.
 func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 	return e.with(ctx, r, func(s *session) error {
 		if s.ad || s.one {
@@ -173,7 +173,7 @@ func (e *Engine) with(ctx context.Context, r *engine.Request, do func(*session) 
 	return err
 }
 
-// Verify logs in. If users change their own passwords, it also checks that they can, as far as the server shows.
+// Verify logs in. If users change their own passwords, it also checks that they can, as far as the server reveals it.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	s, err := e.open(ctx, r, v)
 	if err != nil {

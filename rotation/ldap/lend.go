@@ -18,8 +18,8 @@ import (
 var protected = []uint32{512, 516, 518, 519, 521, 526, 527, 544, 548, 549, 550, 551, 552}
 
 // mayLend refuses to use the superuser's powers on the superuser itself and on administrators. In Active Directory, an
-// entry shows whether it is one. In OpenLDAP, access rules decide that, and no login can be expected to read them:
-// nothing shows that an entry is an ordinary one, so the secret must have the entry's own valid credential.
+// entry shows whether it is an administrator. In OpenLDAP, access rules decide that, and a login cannot be expected to
+// read them: nothing shows that an entry is ordinary, so the secret must have the entry's own valid credential.
 func (s *session) mayLend() error {
 	own := s.account.dn // the server's built-in administrator has no entry
 	var err error
@@ -50,8 +50,8 @@ func (s *session) mayLend() error {
 	return nil
 }
 
-// administrator returns what makes an entry of Active Directory an administrator, or "". adminCount stays when an
-// account leaves its groups, and is set up to an hour after it joins. tokenGroups are all current groups, including
+// administrator returns what makes an entry of Active Directory an administrator, or "". adminCount stays set when an
+// account leaves its groups, and is set up to an hour after it joins. tokenGroups lists all current groups, including
 // nested ones.
 // Source: https://learn.microsoft.com/en-us/windows/win32/adschema/a-tokengroups
 func (s *session) administrator() (power string, err error) {

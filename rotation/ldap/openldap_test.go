@@ -18,7 +18,7 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// both runs a test by the user itself and by the administrator.
+// both runs a test as the user itself and as the administrator.
 func both(t *testing.T, f *fixture,
 	test func(t *testing.T, request func(dn, current, pending string) *engine.Request)) {
 	t.Run("itself", func(t *testing.T) { test(t, f.self) })
@@ -154,7 +154,7 @@ func TestSuperuserResetsNoEntryOnItsNameAlone(t *testing.T) {
 }
 
 // TestPolicyThatAllowsOnePassword: under a policy with a history, nobody could change an account with two values
-// anymore, so there is only one, and the server sets it.
+// anymore, so there is only one value, and the server sets it.
 func TestPolicyThatAllowsOnePassword(t *testing.T) {
 	for _, quality := range []string{"0", "1", "2"} {
 		f := newPolicyFixture(t, "pwdCheckQuality", quality, "pwdMinLength", "8")
@@ -230,7 +230,7 @@ func TestExpiredPasswordIsReported(t *testing.T) {
 }
 
 // TestGraceLoginIsReportedByTheFirst: an expired password may open the account a few more times. The engine's first
-// login reports it, and is the only one that the application loses.
+// login reports it, and is the only grace login that the application loses.
 func TestGraceLoginIsReportedByTheFirst(t *testing.T) {
 	f := newPolicyFixture(t, "pwdMaxAge", "1", "pwdGraceAuthNLimit", "3")
 	dn := f.person("app")
@@ -344,8 +344,8 @@ func TestUserThatMustChangeItsPassword(t *testing.T) {
 		engine.TargetFailed, "pwdMustChange")
 }
 
-// TestConcurrentSets: two concurrent changes are one change, even if the server keeps and checks one password. Then the
-// second may fail, and the core learns from a login that the change was made.
+// TestConcurrentSets: two concurrent changes have the effect of one, even if the server keeps and checks one password.
+// The second may then fail, and the core learns from a login that the change was made.
 func TestConcurrentSets(t *testing.T) {
 	for name, f := range map[string]*fixture{"one password": newPolicyFixture(t, "pwdCheckQuality", "0"),
 		"overlap": newFixture(t, testserver.OpenLDAPOptions{})} {
@@ -391,7 +391,7 @@ func TestPasswordThatIsSetInBetweenIsNotLost(t *testing.T) {
 	enginetest.WantCause(t, s.failed("", s.exchange(have, want)), engine.TargetFailed, "somebody else has just changed")
 	f.wantOpen(dn, 1, "by-hand", "second-password", "first-app")
 
-	// Another call of the same step does not count as somebody else.
+	// A second call of the same step does not count as somebody else.
 	f.replace(dn, want...)
 	if err := s.exchange(have, want); err != nil {
 		t.Error(err)

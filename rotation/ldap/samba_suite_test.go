@@ -39,7 +39,7 @@ func domainSuite(t *testing.T, operator func(*testserver.SambaServer) engine.Val
 	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return h })
 }
 
-// upn is the login name of a user of the domain.
+// upn returns the login name of a user of the domain.
 func upn(name string) string { return name + "@" + strings.ToLower(testserver.ADRealm) }
 
 func adValue(s *testserver.SambaServer, user, password string) engine.Value {
@@ -128,7 +128,7 @@ func (h *domainHarness) Administrators(_ context.Context, v engine.Value) ([]eng
 	}, nil
 }
 
-// Acts are what a user of the domain can do, who by default may read most of it and join computers.
+// Acts returns what a user of the domain can do. By default, users may read most of the domain and join computers.
 func (h *domainHarness) Acts(_ context.Context, v engine.Value) ([]enginetest.Act, error) {
 	dn, err := h.entry(v)
 	if err != nil {

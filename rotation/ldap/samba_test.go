@@ -166,7 +166,7 @@ func TestActiveDirectoryHourOfGrace(t *testing.T) {
 		t.Fatal(err)
 	}
 	pending, _ := w.Get(arn, "AWSPENDING").Text("password")
-	// This is a finishSecret that dies right afterward.
+	// This simulates a finishSecret that dies right after the change.
 	if err := p.engine.Set(enginetest.Within(t), p.request(firstPassword, pending)); err != nil {
 		t.Fatal(err)
 	}
@@ -188,8 +188,8 @@ func TestActiveDirectoryHourOfGrace(t *testing.T) {
 	}
 }
 
-// TestActiveDirectoryMinimumAge: only the change itself shows the age of a fine-grained policy. The domain's age is
-// reported before it.
+// TestActiveDirectoryMinimumAge: only the change itself reveals the minimum age of a fine-grained policy. The domain's
+// is reported beforehand.
 func TestActiveDirectoryMinimumAge(t *testing.T) {
 	p := newPerson(t, testserver.SambaOptions{})
 	p.Policy(t, p.dn, "msDS-MinimumPasswordAge", testserver.ADDuration(time.Hour))

@@ -27,8 +27,8 @@ type session struct {
 	pending string // its new password
 }
 
-// answerLimit bounds how many bytes a server sends in total, including its TLS certificates. The library needs some 200
-// bytes of memory for each.
+// answerLimit limits how many bytes a server may send in total, including its TLS certificates. The library needs about
+// 200 bytes of memory for each.
 const answerLimit = 256 << 10
 
 // open connects and binds. The error has the cause LoginRefused only if the server's answer can mean nothing else.
@@ -69,7 +69,7 @@ func (e *Engine) open(ctx context.Context, r *engine.Request, v engine.Value) (s
 	return s, nil
 }
 
-// bind logs in and asks the server for the identity, because a bind can also succeed anonymously.
+// bind logs in and asks the server who is logged in, because a bind can also succeed anonymously.
 // Source: https://www.rfc-editor.org/rfc/rfc4513#section-5.1.2
 func (s *session) bind() error {
 	req := ldap.NewSimpleBindRequest(s.account.name(), s.account.Password,
@@ -90,7 +90,7 @@ func (s *session) bind() error {
 	switch {
 	case err != nil:
 		return s.failed("could not ask the server for the login's identity", err)
-	case policy.Grace >= 0: // each login leaves the application one less
+	case policy.Grace >= 0: // each login leaves the application one fewer
 		return engine.Errorf(engine.TargetFailed,
 			"set the secret's password again as an administrator, and rotate more often than the password's lifetime",
 			"the password of %q has expired, and the server accepts it for %d more logins", s.account.name(),
@@ -130,10 +130,10 @@ func (s *session) nobody() (bool, error) {
 	return len(sids) == 0 || slices.Contains(sids, anonymous), nil
 }
 
-// subcode is Active Directory's reason for refusing a bind.
+// subcode matches Active Directory's reason for refusing a bind.
 var subcode = lazyregexp.New(`(?i)AcceptSecurityContext error, data ([0-9a-f]+),`)
 
-// wrongPassword is the sub-code of a wrong password.
+// wrongPassword is the subcode for a wrong password.
 const wrongPassword = "52e"
 
 const adviceExpired = "set a password as an administrator, or rotate more often than the password's lifetime"
