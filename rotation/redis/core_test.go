@@ -26,7 +26,7 @@ import (
 
 const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 
-// account is a simulated Secrets Manager whose function has the engine.
+// account is a simulated Secrets Manager whose function uses the engine.
 type account struct {
 	*fixture
 	sim    *sim.Sim

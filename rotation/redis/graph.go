@@ -31,11 +31,11 @@ type neighbor struct {
 	host    string
 	port    int
 	name    string // in the cluster, or ""
-	source  string // what names it
+	source  string // the answer that names it
 	claimed bool   // chosen by the node itself
 }
 
-// trust returns the names that are accepted in a node's certificate, or why no password is sent there.
+// trust returns the names that are accepted in a node's certificate, or why no password is sent to the node.
 func (g *graph) trust(n neighbor, tls bool) (names []string, refusal string) {
 	host := g.nodes[0].target.CertificateName()
 	switch {
@@ -56,7 +56,7 @@ func (g *graph) trust(n neighbor, tls bool) (names []string, refusal string) {
 type login struct {
 	value     engine.Value
 	superuser bool // value is a superuser's
-	// partial accepts that the login may not list all other nodes; alone skips them.
+	// partial tolerates a login that may not list all other nodes; alone skips them.
 	partial, alone bool
 	// others are tried on a node that refuses value: after an interrupted change, nodes accept different passwords.
 	others []engine.Value
@@ -107,7 +107,7 @@ func (e *Engine) open(ctx context.Context, r *engine.Request, l login) (nodes, e
 	return g.nodes, err
 }
 
-// cluster logs in to every node of a cluster, replicas included. It reports false if there is no cluster.
+// cluster logs in to every node of a cluster, replicas included. It returns false if there is no cluster.
 func (g *graph) cluster() (bool, error) {
 	seed := g.nodes[0]
 	reply, err := seed.Do("CLUSTER", "NODES")
@@ -123,7 +123,7 @@ func (g *graph) cluster() (bool, error) {
 	return false, seed.classify("the nodes of the cluster cannot be listed", err)
 }
 
-// errList is for a list that no real server returns.
+// errList is the error for a list that no real server returns.
 var errList = errors.New("it cannot be parsed, or has too many nodes or too long a name")
 
 func (g *graph) add(list []neighbor, err error) error {
@@ -139,7 +139,7 @@ func (g *graph) add(list []neighbor, err error) error {
 func (g *graph) enter(n neighbor) error {
 	first := g.nodes[0].target
 	t := first
-	t.Host, t.Port = strings.Clone(n.host), n.port // frees the whole answer
+	t.Host, t.Port = strings.Clone(n.host), n.port // the clone lets the whole answer be freed
 	if g.known[t.Address()] {
 		return nil
 	}
@@ -165,7 +165,7 @@ func (g *graph) enter(n neighbor) error {
 		return engine.Errorf(e.Cause, "give it a certificate for "+first.CertificateName()+"; or "+advice,
 			"%s names the node %s at %s: %w", first.Address(), t.Address(), n.source, e.Err)
 	case ok && e.Cause == engine.LoginRefused:
-		// Not a refusal of the secret: the node differs from the others.
+		// This is not a refusal of the secret: the node differs from the others.
 		return engine.Errorf(engine.TargetFailed, "set it there with ACL SETUSER; users are not replicated",
 			"the node %s refuses the user %q, which %s accepts: %w", t.Address(), t.User, first.Address(), e.Err)
 	case err != nil:

@@ -235,7 +235,7 @@ func scripted(t *testing.T, script map[string]string) engine.Value {
 		`{"host":"127.0.0.1","port":%d,"username":"u","password":"the-password","ssl":false}`, port))
 }
 
-// States that are too short on a real server, or that only older or closed servers have.
+// These states are too brief on a real server, or exist only on older or closed servers.
 func TestAnswersOfOtherServers(t *testing.T) {
 	const (
 		alone   = "-ERR This instance has cluster support disabled\r\n"
@@ -294,7 +294,7 @@ func TestAnswersOfOtherServers(t *testing.T) {
 				t.Errorf("%s: %s: %v", c.name, step, err)
 			}
 		}
-		// The operator accepts it.
+		// The operator accepts losing the change at a restart.
 		all, err := e.open(enginetest.Within(t), &engine.Request{}, login{value: v})
 		if err != nil {
 			t.Fatal(err)
@@ -307,7 +307,7 @@ func TestAnswersOfOtherServers(t *testing.T) {
 	}
 }
 
-// A server that names many others with long answers uses little memory: almost nothing of the answers is kept. The
+// A server that names many others in long answers costs little memory: almost nothing of the answers is kept. The
 // number of nodes is limited.
 func TestLongAnswersUseLittleMemory(t *testing.T) {
 	l, err := net.Listen("tcp", "0.0.0.0:0")
@@ -361,8 +361,8 @@ func TestLongAnswersUseLittleMemory(t *testing.T) {
 	enginetest.WantCause(t, err, engine.TargetFailed, "too long")
 }
 
-// Except for the login, the server receives only hashes of passwords; and an error that quotes the command does not
-// reveal a hash.
+// Except for the login, the server receives only hashes of passwords. An error that quotes the command does not reveal
+// a hash.
 func TestServerReceivesOnlyHashes(t *testing.T) {
 	sent := make(chan string, 100)
 	port := listen(t, func(command string) string {

@@ -10,8 +10,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Needs returns the commands that the login needs, whether it is a superuser or the user itself. It asks each node
-// how it stores users; if the login may not read that yet, Needs returns the commands for both ways.
+// Needs returns the commands that the login needs, whether it is a superuser or the user itself. It asks each node how
+// it stores users; if the login may not read that yet, Needs returns the commands for both storage methods.
 // Source: https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/
 func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) error {
 	t, err := parse(r.Pending)

@@ -8,7 +8,7 @@ import (
 	"example.com/rotator/internal/testing/testserver"
 )
 
-// The tag keeps `make test` from needing what `make deps-next` fetches.
+// Because of the tag, `make test` does not need what `make deps-next` downloads.
 
 func TestValkeyEngineItself(t *testing.T) { suite(t, "valkey", testserver.Valkey, "itself") }
 

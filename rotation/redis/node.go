@@ -24,7 +24,7 @@ type node struct {
 	replicate string   // the hash of the user's password that the node replicates with, or ""
 }
 
-// passwordLimit is far above what a user has. A thousand nodes may each hold that many.
+// passwordLimit is far above what a user has. Each of a thousand nodes may return that many.
 const passwordLimit = 100
 
 type nodes []*node
@@ -51,7 +51,7 @@ func (e *Engine) inspect(ctx context.Context, r *engine.Request, l login, user s
 	return all, err
 }
 
-// inspect reads what the node has about the user. It reports a missing one, which ACL SETUSER would silently create.
+// inspect reads the node's data about the user. It reports a missing user, which ACL SETUSER would silently create.
 // Source: https://redis.io/docs/latest/commands/acl-getuser/
 func (n *node) inspect(user string) error {
 	reply, err := n.Do("ACL", "GETUSER", user)
@@ -111,9 +111,9 @@ func (n *node) may(command string) bool {
 	})
 }
 
-// sentinel refuses a user that a Sentinel logs in as. Nothing gives it the new password: once both passwords that it
-// could know are gone, it considers the primary down. Only a user that may SLAVEOF can serve a Sentinel, so a login
-// without administrative rights cannot pose as one.
+// sentinel refuses a user that a Sentinel logs in as. Nothing gives the Sentinel the new password: once both passwords
+// that it could know are gone, it considers the primary down. Only a user that may run SLAVEOF can serve a Sentinel, so
+// a login without administrative rights cannot pose as one.
 // Source: https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/
 func (n *node) sentinel(r *engine.Request, user string) error {
 	if !n.may("slaveof") {
@@ -144,7 +144,7 @@ func (n *node) sentinel(r *engine.Request, user string) error {
 
 const adviceOff = "if a service persists the users, set " + persistOption + " to off"
 
-// inspectFiles finds out where the node stores its users, and whether it replicates as the user.
+// inspectFiles determines where the node stores its users, and whether it replicates as the user.
 func (n *node) inspectFiles(user string) error {
 	if !n.forgetful {
 		aclFile, err := n.config("aclfile")
@@ -204,7 +204,7 @@ func pairs(reply any) (map[string]any, bool) {
 	return m, ok
 }
 
-// rehearse checks that the login may change the user and persist that: by an empty change and, if known, ACL DRYRUN.
+// rehearse checks, by an empty change and ACL DRYRUN if available, that the login may change the user and persist that.
 func (n *node) rehearse(user string) error {
 	if _, err := n.Do("ACL", "SETUSER", user); err != nil {
 		return n.classify("the user cannot be changed", err)
@@ -241,7 +241,7 @@ var (
 	configRewrite = []string{"CONFIG", "REWRITE"}
 )
 
-// set makes the hashes the user's only passwords, with one command that is atomic and, unlike removals, repeatable.
+// set makes the hashes the user's only passwords, with a single command: it is atomic and, unlike removals, repeatable.
 // Source: https://redis.io/docs/latest/commands/acl-setuser/
 func (n *node) set(r *engine.Request, user string, hashes []string) error {
 	command := []string{"ACL", "SETUSER", user, "resetpass"}

@@ -1,8 +1,8 @@
 // Package redis rotates passwords of users of Redis 6 and later, Valkey, and other servers with their ACL commands.
 //
-// A user may have any number of passwords, of which the server stores SHA-256 hashes. A rotation leaves the new one and
-// the current one, so clients with either are served; the next rotation retires the older one. The server receives the
-// hash, never a new password. Every node is changed, because users are not replicated, and persists the change.
+// A user may have any number of passwords; the server stores their SHA-256 hashes. A rotation leaves the new one and
+// the current one, so clients with either keep working; the next rotation retires the older one. The server receives
+// the hash, never a new password. Users are not replicated, so every node is changed and persists the change.
 // Source: https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/
 package redis
 
@@ -23,7 +23,7 @@ type Engine struct {
 	trusted Nodes
 }
 
-// New returns the engine, with the operator's trusted nodes in addition to those that prove themselves.
+// New returns the engine, with the operator's trusted nodes in addition to those that prove their identity.
 func New(tls engine.TLSPolicy, trusted Nodes) *Engine { return &Engine{tls, trusted} }
 
 const (
@@ -33,7 +33,7 @@ const (
 	persistOption = "redis-persist"
 )
 
-// Kind describes the engine. AWS has no template for it. Passwords need no escape in a redis:// URL.
+// Kind describes the engine. AWS has no template for it. Passwords need no escaping in a redis:// URL.
 func (*Engine) Kind() engine.Kind {
 	return engine.Kind{
 		Names:        []string{"redis", "valkey"},
@@ -135,7 +135,7 @@ func (e *Engine) lend(ctx context.Context, r *engine.Request, do func(all nodes,
 	return do(all, t.User, hash(t.Password))
 }
 
-// powers are the commands that can give all rights: by the users' rules, by requirepass, or by code in the server.
+// powers are the commands that can give all rights: through users' rules, requirepass, or code in the server.
 var powers = []string{"acl|setuser", "config|set", "module|load", "module|loadex"}
 
 func acting(r *engine.Request) login {
@@ -146,9 +146,9 @@ func acting(r *engine.Request) login {
 	return l
 }
 
-// Verify logs in with v and sends a command. Every node that v may list must accept the pending password; the
-// secret's host alone must accept a password that a superuser replaces. A user that changes its own password must
-// have the right to. A refusal by another node than the host does not count as LoginRefused.
+// Verify logs in with v and sends a command. Every node that v may list must accept the pending password; the secret's
+// host alone must accept a password that a superuser replaces. A user that changes its own password must have the right
+// to. A refusal by a node other than the host does not count as LoginRefused.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	t, err := parse(v)
 	if err != nil {
@@ -196,7 +196,7 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, kept string) err
 				return err
 			}
 		}
-		// Only after the new password is valid on the nodes that replicas connect to.
+		// This comes after the new password is valid on the nodes that replicas connect to.
 		for _, n := range all {
 			if err := n.replicateBy(r); err != nil {
 				return err

@@ -65,7 +65,7 @@ func (f *fixture) restart() {
 	f.admin = f.Connect(f.t)
 }
 
-// hashes returns what the server stores of the user's passwords.
+// hashes returns the server's hashes of the user's passwords.
 func (f *fixture) hashes(user string) (hashes []string) {
 	f.t.Helper()
 	account, _ := f.do("ACL", "GETUSER", user).(map[any]any)
@@ -94,14 +94,14 @@ func (f *fixture) value(user, password string) engine.Value {
 		With("username", user).With("password", password)
 }
 
-// request returns a request to rotate between two passwords by the superuser.
+// request returns a request for the superuser to rotate between two passwords.
 func (f *fixture) request(user, current, pending string) *engine.Request {
 	return &engine.Request{Strategy: engine.SingleUser, Current: f.value(user, current),
 		Pending: f.value(user, pending), Proofs: []engine.Value{f.value(user, current)},
 		Login: f.value(f.User, f.Password), Superuser: true, SuperuserChanges: true}
 }
 
-// self returns a request to rotate by the user itself.
+// self returns a request for the user itself to rotate.
 func (f *fixture) self(user, current, pending string) *engine.Request {
 	r := f.request(user, current, pending)
 	r.Login, r.Superuser, r.SuperuserChanges = r.Current, false, false
@@ -130,7 +130,7 @@ func TestSetLeavesThePendingAndTheCurrentPassword(t *testing.T) {
 	}
 }
 
-// reports collects what the engine writes to the function's log.
+// reports collects the engine's entries in the function's log.
 func reports(r *engine.Request) *strings.Builder {
 	var b strings.Builder
 	r.Report = func(level slog.Level, text string) { fmt.Fprintln(&b, level, text) }
@@ -166,7 +166,7 @@ func TestPasswordsOfOthersAreReported(t *testing.T) {
 	}
 }
 
-// What others changed on the server and did not save is saved with the change. The log says so. With an ACL file,
+// Unsaved changes that others made on the server are saved with the change, and the log says so. With an ACL file,
 // settings are not saved.
 func TestWhatIsSavedWithTheChangeIsReported(t *testing.T) {
 	for want, o := range map[string]testserver.RedisOptions{"all users are saved as they are": {},
@@ -189,7 +189,7 @@ func TestWhatIsSavedWithTheChangeIsReported(t *testing.T) {
 	}
 }
 
-// Detecting a Sentinel requires one more right, for users that can serve one.
+// Detecting a Sentinel requires one more right, but only for users that can serve one.
 func TestRightToDetectASentinelIsNeededOnlyWhereOneCanBe(t *testing.T) {
 	f := newFixture(t, testserver.Redis, testserver.RedisOptions{})
 	rights := []string{"+info", "+cluster|nodes", "+acl|getuser", "+acl|setuser", "+config|get", "+acl|save"}
@@ -420,7 +420,7 @@ func TestForm(t *testing.T) {
 	}
 }
 
-// files are where a server may store its users.
+// files are the places where a server may store its users.
 var files = map[string]testserver.RedisOptions{
 	"a file of users":                   {},
 	"the configuration":                 {NoACLFile: true},
@@ -468,7 +468,7 @@ func TestRequirepassRotatesItself(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.wantPasswords("default", "first", "second")
-	// Like a client without users: AUTH with one argument.
+	// Log in like a client that knows no users: AUTH with one argument.
 	client := redis.NewClient(f.Options("", "second"))
 	defer client.Close()
 	if err := client.Ping(context.Background()).Err(); err != nil {
@@ -612,7 +612,7 @@ func TestHungServerDoesNotBlock(t *testing.T) {
 	}
 }
 
-// Arguments of any characters reach the server unchanged.
+// Arguments with any characters reach the server unchanged.
 func FuzzPasswordArrivesUnchanged(f *testing.F) {
 	server := newFixture(f, testserver.Redis, testserver.RedisOptions{})
 	for _, p := range []string{"pass word", "a\r\n$3\r\nb", `">#!<'`, "ümläut€", "\x01\x7f", "resetpass", "nopass",

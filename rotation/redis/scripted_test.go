@@ -34,7 +34,6 @@ func answers(answer func(command string) string) func(net.Conn) {
 	}
 }
 
-// command reads a client's command.
 func command(r *bufio.Reader) (words []string, err error) {
 	number := func() (int, error) {
 		line, err := r.ReadString('\n')

@@ -10,7 +10,7 @@ import (
 
 const nodesVariable = "REDIS_TRUSTED_NODES"
 
-// Nodes are servers, named by other servers, to which only the operator, no secret or tag, allows passwords to be sent.
+// Nodes are servers that may get passwords if other servers name them. Only the operator, no secret or tag, sets them.
 type Nodes struct {
 	networks []netip.Prefix
 	names    []string

@@ -152,8 +152,8 @@ func TestNoPasswordIsSentToAReplicaThatListsItself(t *testing.T) {
 	}
 }
 
-// Without TLS nothing proves whose an address is, whatever names it; and the fallback to plain text sends no password
-// to a neighbor.
+// Without TLS, nothing proves who owns an address, regardless of what names it. The fallback to plain text sends no
+// password to a neighbor.
 func TestWithoutTLSOnlyTheOperatorAllowsNeighbors(t *testing.T) {
 	o := testserver.RedisOptions{NoTLS: true, Password: testserver.Unique("admin-"),
 		Users: "user app on >first ~* &* +@all"}
@@ -292,14 +292,14 @@ func TestNodeThatMissedARotationIsRepaired(t *testing.T) {
 	nodes[1].wantPasswords(user, third)
 }
 
-// If a user changes itself, an interrupted change is completed although no password opens all nodes; the secret's
+// If a user changes itself, an interrupted change is completed even though no password opens all nodes; the secret's
 // host is changed last.
 func TestInterruptedChangeByTheUserItselfIsCompleted(t *testing.T) {
 	nodes, user := newCluster(t)
 	for _, n := range nodes {
 		n.do("ACL", "SETUSER", user, "+@all")
 	}
-	// Current was valid only on the host: what is kept is what was valid there.
+	// Current is not valid on the second node, so it is not kept there.
 	nodes[1].do("ACL", "SETUSER", user, "resetpass", ">second")
 	r := nodes[0].self(user, "first", "second")
 	if err := errors.Join(nodes[0].engine.DryRun(enginetest.Within(t), r),
