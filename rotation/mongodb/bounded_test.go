@@ -19,7 +19,7 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// hostile returns the value of a secret that names a hostile server. It answers each command with what answer
+// hostile returns the value of a secret that names a hostile server. The server answers each command with what answer
 // returns, in messages of the given kind.
 func hostile(t *testing.T, kind func(command uint32) uint32, answer func(command bson.Raw) bson.D) engine.Value {
 	port := testserver.Hostile(t, nil, func(c net.Conn) {
@@ -60,7 +60,7 @@ func hostile(t *testing.T, kind func(command uint32) uint32, answer func(command
 		port))
 }
 
-// asked answers in the protocol of the request.
+// asked returns the kind of message that matches the request.
 func asked(command uint32) uint32 {
 	if command == 2004 {
 		return 1
@@ -107,7 +107,7 @@ func verify(t *testing.T, v engine.Value) error {
 		&engine.Request{Secret: "arn", Current: v, Pending: v, Login: v, Strategy: engine.SingleUser}, v)
 }
 
-// A count of rounds that would outlast any deadline is refused before it is computed.
+// A count of rounds that would outlast any deadline is refused before the computation.
 func TestManyRoundsOfSCRAMAreRefused(t *testing.T) {
 	cpu := func() time.Duration {
 		var u syscall.Rusage

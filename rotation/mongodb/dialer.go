@@ -14,7 +14,7 @@ import (
 	"example.com/rotator/rotation/internal/boundconn"
 )
 
-// dialer opens the driver's connections. The first failure ends the session, as the driver would lose the reason.
+// dialer opens the driver's connections. The first failure ends the session, because the driver would lose the reason.
 type dialer struct {
 	attempts []*tls.Config
 	end      context.CancelCauseFunc
@@ -43,7 +43,7 @@ func connect(ctx context.Context, network, address string, config *tls.Config) (
 	return (&tls.Dialer{Config: config}).DialContext(ctx, network, address)
 }
 
-// answersPlain sends a hello without TLS, which names no user.
+// answersPlain reports whether the server answers a hello, which names no user, without TLS.
 // Source: https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/
 func answersPlain(ctx context.Context, network, address string) bool {
 	const id = 1
@@ -74,7 +74,7 @@ const (
 // loginStep matches the field that holds a step of a login.
 var loginStep = lazyregexp.New(`\x05payload\x00`)
 
-// bounded checks each message before the driver sees it: a writer's server must not use unlimited memory or time.
+// bounded checks each message before the driver sees it: a hostile server must not use unlimited memory or time.
 type bounded struct {
 	net.Conn
 	end   context.CancelCauseFunc

@@ -1,4 +1,4 @@
-// Package mongodb rotates passwords of MongoDB users, and of servers like it such as Amazon DocumentDB and FerretDB.
+// Package mongodb rotates passwords of users of MongoDB and compatible servers, such as Amazon DocumentDB and FerretDB.
 //
 // A user has one password; with alternating users, both users of a pair stay valid. The server derives its verifiers
 // itself, so it receives the new password, over TLS, and keeps it out of its log.
@@ -140,7 +140,7 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 	}
 	current, _ := r.Current.Text("username")
 	c := pair.Change{Kind: e.Kind(), Request: r, Current: current, Pending: pending.User, Rehearsal: rehearsal}
-	if s.login.Database == pending.Database { // the same name in another database is another user
+	if s.login.Database == pending.Database { // the same name in another database is a different user
 		c.Superuser = s.login.User
 	}
 	return pair.Apply(ctx, target{s, c.Kind, r, pending}, c)

@@ -98,8 +98,8 @@ func TestDryRunChangesNothing(t *testing.T) {
 	f.wantOpen("shop", name+"_clone", "next-"+name+"_clone", false)
 }
 
-// TestCommandOfAPair: what MongoDB stores about a user is copied to the other in both directions, including removals.
-// FerretDB stores none of it, so the test checks only the command.
+// TestCommandOfAPair: everything that MongoDB stores about a user is copied to the other in both directions, including
+// removals. FerretDB stores none of it, so the test checks only the command.
 func TestCommandOfAPair(t *testing.T) {
 	rich := &user{Name: "app", Roles: []role{{"readWrite", "shop"}, {"audit", "admin"}},
 		Data:         bson.D{{Key: "team", Value: "a"}},
@@ -206,7 +206,7 @@ type known struct {
 
 func (k known) Find(_ context.Context, name string) (*user, error) { return k.users[name], nil }
 
-// A superuser changes nobody with power over all databases, and without proof nobody with any power.
+// A superuser changes no user with power over all databases and, without proof, no user with any power.
 func TestAdministratorIsRefused(t *testing.T) {
 	e := New(engine.TLSPolicy{})
 	app, clone := []role{{"dbOwner", "shop"}}, []role{{"dbOwner", "shop"}}
@@ -389,7 +389,7 @@ func TestServerWithoutTLS(t *testing.T) {
 	}
 }
 
-// A connection that breaks during the TLS handshake is not an answer of the server, so nothing of the login is sent
+// A connection that breaks during the TLS handshake is not an answer from the server, so no part of the login is sent
 // in plain text.
 func TestBrokenConnectionIsNotAnAnswer(t *testing.T) {
 	f := newFixture(t, testserver.FerretDBOptions{})

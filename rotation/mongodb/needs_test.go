@@ -24,7 +24,7 @@ func TestNeedsSatisfyTheEngine(t *testing.T) {
 	for name, c := range map[string]struct {
 		request *engine.Request
 		actions []string // on the user's database
-		asked   []string // of these, what the engine asks for
+		asked   []string // those of them that the engine checks
 		all     []string // on all databases
 	}{
 		"itself": {self, []string{"changeOwnPassword"}, []string{"changeOwnPassword"}, nil},

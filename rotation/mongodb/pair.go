@@ -21,8 +21,8 @@ type target struct {
 	pending login
 }
 
-// The mark in customData distinguishes a second user from a stranger with that name. A user may have the right to
-// change its own customData, so a mark counts only for the user that has it: nobody can mark another user.
+// markField is the field of customData that distinguishes a second user from a stranger with that name. A user may have
+// the right to change its own customData, but not that of others, so a mark counts only for the user that has it.
 const markField = "rotator"
 
 func mark(first string) string { return fmt.Sprintf("second user of %q", first) }
@@ -47,8 +47,8 @@ func (t target) Find(_ context.Context, name string) (*user, error) {
 	return u, err
 }
 
-// Administrator returns a power over all databases, or over admin, which leads to the others. If nothing but its name
-// proves a single user, any power counts.
+// Administrator returns a power over all databases, or over admin, which leads to the others. If only its name
+// identifies a single user, any power counts.
 // Source: https://www.mongodb.com/docs/manual/reference/built-in-roles/#superuser-roles
 func (t target) Administrator(_ context.Context, u *user) (string, error) {
 	proved := t.request.Strategy == engine.AlternatingUsers || pair.ProvedCurrent(t.kind, t.request)

@@ -156,8 +156,8 @@ func member(primary bool, other string) func(bson.D) bson.D {
 	}
 }
 
-// A replica set is used at the host that the secret names, whatever it calls its members, and no credential goes to a
-// member that it names.
+// A replica set is used at the host that the secret names, regardless of its members' names, and no credential is sent
+// to a member that it names.
 func TestReplicaSetByOtherNames(t *testing.T) {
 	f := newFixture(t, testserver.FerretDBOptions{NoTLS: true})
 	var contacted sync.Map

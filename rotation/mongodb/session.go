@@ -36,7 +36,7 @@ type privilege struct {
 	Actions []string `bson:"actions"`
 }
 
-// errReader is in the error of a login at a replica set member that is not the primary.
+// errReader is wrapped by the error of a login at a replica set member that is not the primary.
 var errReader = errors.New("not the primary of its replica set")
 
 // open logs in at the secret's host, or at the first primary that DNS lists for it. It does not follow a server's
@@ -108,7 +108,7 @@ func (s *session) close() {
 	s.end(context.Canceled)
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
-	_ = s.client.Disconnect(ctx) // leftovers end with the process
+	_ = s.client.Disconnect(ctx) // anything left ends with the process
 }
 
 // prove asks the server who is logged in and what that user may do.
@@ -136,7 +136,7 @@ func (s *session) prove() error {
 		"the server does not confirm that %q is logged in", s.login.User)
 }
 
-// run decodes a command's answer into out, if not nil. The driver's maxTimeMS ends it even if the function freezes.
+// run decodes a command's answer into out unless it is nil. Even if the function freezes, maxTimeMS ends the command.
 func (s *session) run(database string, command bson.D, out any) error {
 	result := s.client.Database(database).RunCommand(s.ctx, command)
 	err := result.Err()
@@ -157,7 +157,7 @@ const (
 	authenticationFailed = 18
 	notWritablePrimary   = 10107
 	notImplemented       = 238
-	// notSupported is DocumentDB's.
+	// notSupported is DocumentDB's code.
 	// Source: https://docs.aws.amazon.com/documentdb/latest/developerguide/troubleshooting.html
 	notSupported = 303
 	userExists   = 51003

@@ -21,7 +21,7 @@ type user struct {
 	Data         bson.D   `bson:"customData"`
 	Mechanisms   []string `bson:"mechanisms"`
 	Restrictions bson.A   `bson:"authenticationRestrictions"`
-	// The rest is what its roles grant, if the server reveals it.
+	// The remaining fields are what its roles grant, if the server reveals it.
 	AllRoles   []role      `bson:"inheritedRoles"`
 	Privileges []privilege `bson:"inheritedPrivileges"`
 }
@@ -31,7 +31,7 @@ type role struct {
 	Database string `bson:"db"`
 }
 
-// find returns a user, or nil if there is none. It leaves out an option that the server does not know.
+// find returns a user, or nil if there is none. It omits an option that the server does not support.
 func (s *session) find(database, name, option string) (*user, error) {
 	command := bson.D{{Key: "usersInfo", Value: bson.D{{Key: "user", Value: name}, {Key: "db", Value: database}}}}
 	var answer struct {
@@ -56,7 +56,7 @@ func (s *session) setPassword(l login) error {
 	return s.run(l.Database, bson.D{{Key: "updateUser", Value: l.User}, {Key: "pwd", Value: l.Password}}, nil)
 }
 
-// powers are the roles and actions with which a user can grant itself any other. Custom roles can contain both.
+// powers are the roles and actions with which a user can grant itself any other right. Custom roles can contain both.
 // Source: https://www.mongodb.com/docs/manual/reference/built-in-roles/
 // and https://www.mongodb.com/docs/manual/reference/privilege-actions/
 var powers = []string{"root", "__system", "userAdmin", "userAdminAnyDatabase", "dbOwner", "restore",
@@ -100,7 +100,7 @@ const (
 	restrictions = "showAuthenticationRestrictions"
 )
 
-// command returns put's command, without what neither user has and not every server supports; customData is last.
+// command returns put's command, without fields that neither user has and some servers lack; customData is last.
 func command(verb string, current, other *user, password string) bson.D {
 	command := bson.D{{Key: verb, Value: other.Name}}
 	if verb == "createUser" && len(current.Mechanisms) > 0 {
@@ -173,8 +173,8 @@ type allowed struct {
 	Actions  []string          `json:"actions"`
 }
 
-// Needs returns the role that the login needs, as mongosh statements: a custom role, because the built-in userAdmin
-// could grant itself any other. The current user reads the roles that a superuser must grant.
+// Needs returns the role that the login needs, as mongosh statements. It is a custom role, because userAdmin could
+// grant itself any other. Needs logs in as the current user to read the roles that a superuser must grant.
 // Source: https://www.mongodb.com/docs/manual/reference/command/updateUser/#required-access
 // and https://www.mongodb.com/docs/manual/reference/command/createUser/#required-access
 func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) error {
@@ -242,6 +242,6 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 }
 
 func text(v any) string {
-	b, _ := json.Marshal(v) // cannot fail for strings
+	b, _ := json.Marshal(v) // cannot fail for these types
 	return string(b)
 }
