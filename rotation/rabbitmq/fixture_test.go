@@ -144,7 +144,7 @@ func (f *fixture) toOther(current, other string) *engine.Request {
 	return r
 }
 
-// amqp logs in by AMQP, as clients do, and reports whether the server accepts it.
+// amqp logs in over AMQP, as clients do, and reports whether the server accepts it.
 func (f *fixture) amqp(user, password string) (bool, error) {
 	c, err := f.dial(user, password)
 	if err != nil {
@@ -158,7 +158,7 @@ func (f *fixture) amqp(user, password string) (bool, error) {
 	return class == 10 && method == 30, err // connection.tune
 }
 
-// link is a connection with as much of AMQP 0-9-1 as the tests need. After a failure it does nothing.
+// link is a connection with enough of AMQP 0-9-1 for the tests. After a failure, it does nothing.
 type link struct {
 	net.Conn
 	failed error

@@ -72,7 +72,7 @@ func (t target) Equalize(ctx context.Context, current, other *user) error {
 	return t.level(ctx, other.Name, have, want)
 }
 
-// SetPassword reads the tags again, which the API requires: one that was removed since Find must not come back.
+// SetPassword reads the tags again, because it must send them: one that was removed since Find must not come back.
 func (t target) SetPassword(ctx context.Context, u *user) error {
 	name, _ := t.request.Current.Text("username")
 	current, err := t.existing(ctx, name)

@@ -23,7 +23,7 @@ func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
 // portField names the management API's port; the field port is for AMQP.
 const portField = "managementPort"
 
-// Kind describes the engine. AWS has no template for it. Passwords need no escape in an amqps:// URL.
+// Kind describes the engine. AWS has no template for it. Passwords need no escaping in an amqps:// URL.
 func (*Engine) Kind() engine.Kind {
 	return engine.Kind{
 		Names:        []string{"rabbitmq", "amazonmq"},
@@ -53,7 +53,7 @@ func parse(v engine.Value) (engine.Target, error) {
 	}
 	t, err := httpapi.ParseUser(v, port)
 	if err == nil && (t.User == "." || t.User == "..") {
-		// In a path these lead elsewhere.
+		// In a path, these names lead elsewhere.
 		err = engine.Errorf(engine.InvalidSecret, "use another user", "the name %q cannot be used in a URL", t.User)
 	}
 	return t, err
@@ -106,7 +106,7 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 	return s.put(ctx, u.with(pending.Password, r))
 }
 
-// Needs adds the tag administrator, which changing a user requires. No permission in a virtual host is needed.
+// Needs adds the tag administrator, which is required to change a user. No permission in a virtual host is needed.
 // Source: https://www.rabbitmq.com/docs/management#permissions
 func (e *Engine) Needs(_ context.Context, _ *engine.Request, n *engine.Needs) error {
 	quoted := "'" + strings.ReplaceAll(n.Login, "'", `'\''`) + "'" // for a shell

@@ -35,7 +35,7 @@ func TestOnlyTheNewPasswordOpensAMQP(t *testing.T) {
 	}
 }
 
-// The API creates a user that it is asked to change.
+// Asked to change a user that does not exist, the API creates it.
 func TestMistypedUserIsNotCreated(t *testing.T) {
 	f := newFixture(t)
 	name := testserver.Unique("mistyped-")
@@ -182,7 +182,7 @@ func TestStrangerWithTheOtherNameIsNotTakenOver(t *testing.T) {
 	if after.Hash != before.Hash || !slices.Equal(after.Tags, before.Tags) {
 		t.Error("the stranger was changed")
 	}
-	// Nor the other way round, where removing the suffix gives a stranger's name.
+	// This also holds in the other direction, where removing the suffix gives a stranger's name.
 	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.toOther(app+"_clone", app)), engine.TakeoverRefused,
 		mark(app+"_clone"))
 	// With proof the user is taken over.
@@ -257,7 +257,7 @@ func TestUsersAreEqualAfterEveryAlternation(t *testing.T) {
 	}
 }
 
-// A second user that a crash left without rights and password is finished.
+// A second user that a crash left without rights and password is completed.
 func TestIncompleteSecondUserIsCompleted(t *testing.T) {
 	f := newFixture(t)
 	app := f.user("management")
@@ -273,8 +273,8 @@ func TestIncompleteSecondUserIsCompleted(t *testing.T) {
 	}
 }
 
-// A user with a permission and no topic permission may write every topic. So wherever a change is interrupted, the
-// second user, whose password works, never has more than one of the two was granted.
+// A user with a permission and no topic permission may write every topic. So throughout a change, the second user,
+// whose password works, has for each exchange either the old or the new topic permission.
 func TestTopicPermissionsAreNeverAbsent(t *testing.T) {
 	f := newFixture(t)
 	f.must("PUT", "/api/exchanges/%2f/second-topic", map[string]string{"type": "topic"})
@@ -495,7 +495,7 @@ func TestHungServerIsAbandonedInTime(t *testing.T) {
 	}
 }
 
-// TestAnswersOfOthers: what is in front of a broker, or in its place, must not be mistaken for it.
+// TestAnswersOfOthers: a server in front of a broker, or in its place, must not be mistaken for it.
 func TestAnswersOfOthers(t *testing.T) {
 	var status int
 	var body string

@@ -15,7 +15,7 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// rights are a user's rights in addition to its tags. Each is a permission, a topic or a limit.
+// rights are a user's rights in addition to its tags. Each is a permission, a topic permission or a limit.
 // Source: https://www.rabbitmq.com/docs/access-control, https://www.rabbitmq.com/docs/user-limits
 type rights map[right]any
 
@@ -49,7 +49,7 @@ type topic struct {
 	Read     string `json:"read"`
 }
 
-// anyTopic has the effect of no topic permission: every routing key is allowed.
+// anyTopic returns a topic permission that restricts nothing: every routing key is allowed.
 func anyTopic(exchange string) topic { return topic{exchange, ".*", ".*"} }
 
 type limit struct {
@@ -103,13 +103,13 @@ func (t target) level(ctx context.Context, name string, have, want rights) error
 		right
 		body any
 	}
-	// Topic permissions restrict the permissions, so none is removed before the permissions are as wanted.
+	// Topic permissions restrict the permissions, so they are removed only once the permissions are as wanted.
 	var taken, given, removed []change
 	for r := range have {
 		_, keep := want[r]
 		switch {
 		case keep:
-		case r.kind == topics: // the API can only delete all topics of a virtual host
+		case r.kind == topics: // the API can only delete all topic permissions of a virtual host
 			removed = append(removed, change{http.MethodPut, r, anyTopic(r.exchange)})
 		default:
 			taken = append(taken, change{http.MethodDelete, r, nil})
@@ -159,7 +159,7 @@ type user struct {
 
 func (u *user) has(tag string) bool { return slices.Contains(u.Tags, tag) }
 
-// tags are a list in RabbitMQ 3.9 and later, and one string with commas before.
+// tags are a list in RabbitMQ 3.9 and later, and a comma-separated string in earlier versions.
 type tags []string
 
 func (t *tags) UnmarshalJSON(raw []byte) error {

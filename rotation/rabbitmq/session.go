@@ -61,7 +61,7 @@ func (s *session) refusal(what string, a *httpapi.Answer) error {
 	return engine.Errorf(engine.TargetFailed, "see the server's log", "%s failed with status %d: %q", what, a.Status, why)
 }
 
-// get reads what is at a path into out. It reports false if nothing is there.
+// get decodes the resource at a path into out. It returns false if there is no such resource.
 func (s *session) get(ctx context.Context, what, path string, out any) (bool, error) {
 	a, err := s.call(ctx, what, http.MethodGet, path, nil, out)
 	if a != nil && a.Status == http.StatusNotFound && reason(a) == "Not Found" {
@@ -70,7 +70,7 @@ func (s *session) get(ctx context.Context, what, path string, out any) (bool, er
 	return err == nil, err
 }
 
-// call makes a call. The error for an answer other than 2xx is returned with the answer.
+// call calls the API. For an answer other than 2xx, it returns both the answer and an error.
 func (s *session) call(ctx context.Context, what, method, path string, body, out any) (*httpapi.Answer, error) {
 	a, err := s.Call(ctx, what, httpapi.Request{Method: method, Path: path}, body, out)
 	if err == nil && !a.OK() {
