@@ -15,15 +15,15 @@ import (
 	"example.com/rotator/rotation/operator"
 )
 
-// The causes that only this tool reports. All others are the function's.
+// Causes that only rotatorctl reports, in addition to stuck.
 const (
 	invalidArguments engine.Cause = "InvalidArguments" // the command line is wrong
-	notConfigured    engine.Cause = "NotConfigured"    // this machine has no region or credentials of AWS
-	interrupted      engine.Cause = "Interrupted"      // by Ctrl-C or SIGTERM
+	notConfigured    engine.Cause = "NotConfigured"    // this machine has no AWS region or credentials
+	interrupted      engine.Cause = "Interrupted"      // stopped by Ctrl-C or SIGTERM
 )
 
-// conclude reports the error of a command, and returns the exit code. With --json, standard output
-// holds one JSON object, the command's or the error's.
+// conclude reports the error of a command and returns the exit code. With --json, standard output holds one JSON
+// object: the command's result or the error.
 func conclude(c *cobra.Command, err error) int {
 	if err == nil {
 		return exitFine
@@ -60,7 +60,7 @@ func conclude(c *cobra.Command, err error) int {
 	return cmp.Or(code, out.code())
 }
 
-// onInterrupt is the annotation of a command with the advice after Ctrl-C.
+// onInterrupt is the annotation that holds a command's advice after Ctrl-C.
 const onInterrupt = "interrupt"
 
 // secretArgument returns the SECRET of a command line, or "".
@@ -111,7 +111,7 @@ func outputFlag(c *cobra.Command, formats ...string) {
 	completeFlag(c, "output", formats)
 }
 
-// completeFlag completes the values of a flag.
+// completeFlag sets up shell completion for the values of a flag.
 func completeFlag(c *cobra.Command, flag string, values []string) {
 	_ = c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 }

@@ -51,11 +51,11 @@ func (f lambdaFunction) Configuration() sim.Configuration { return f.configurati
 //	abandon NAME                       remove AWSPENDING
 //	advance DURATION                   move the clock
 //	today                              move the clock to the present
-//	release                            continue the rotations that the function held has stopped
-//	held                               wait until the function held has stopped a rotation
-//	takes DURATION COMMAND ...         like exec, and check that it takes at least so long
+//	release                            continue the rotations that wait in the function held
+//	held                               wait until a rotation waits in the function held
+//	takes DURATION COMMAND ...         like exec, and check that it takes at least that long
 //	shows FILE                         compare the last output with FILE, except IDs, times and durations
-//	rotated NAME TIMES                 wait until functions have finished so many rotations
+//	rotated NAME TIMES                 wait until functions have finished that many rotations
 func TestFleet(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/fleet",
@@ -337,7 +337,7 @@ func TestResumeCommand(t *testing.T) {
 	}
 }
 
-// TestUnreadFunctions: of many errors, the same one is shown each time.
+// TestUnreadFunctions: if several errors occur, the same one is shown each time.
 func TestUnreadFunctions(t *testing.T) {
 	v := &view{}
 	v.command = newList(v)
@@ -364,7 +364,7 @@ func TestSpan(t *testing.T) {
 	}
 }
 
-// TestChecksShareConnections: a connection for each secret would use up the process's files.
+// TestChecksShareConnections: a connection per secret would exhaust the process's file descriptors.
 func TestChecksShareConnections(t *testing.T) {
 	simulator := sim.New(sim.Options{})
 	server := httptest.NewUnstartedServer(simulator.Handler())

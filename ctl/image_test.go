@@ -22,8 +22,8 @@ import (
 	"example.com/rotator/sim/lambdasim"
 )
 
-// TestImage builds the simulator's image, and rotates a secret in it with the Python example, which this
-// machine serves by Lambda's Invoke API.
+// TestImage builds the simulator's image, and rotates a secret in it with the Python example, which this machine serves
+// through Lambda's Invoke API.
 func TestImage(t *testing.T) {
 	const image, arn = "rotator-sim-test", "arn:aws:lambda:us-east-1:123456789012:function:rotation"
 	root := ".."
@@ -57,7 +57,7 @@ func TestImage(t *testing.T) {
 	}))
 	defer host.Close()
 
-	// On this machine's network, each reaches the other at 127.0.0.1.
+	// On the host network, the container and this machine reach each other at 127.0.0.1.
 	run := exec.CommandContext(t.Context(), "docker", "run", "--rm", "--network", "host", image,
 		"--listen", "127.0.0.1:0", "--function", arn+"=url:"+host.URL)
 	var log bytes.Buffer
@@ -119,7 +119,7 @@ with lambda_function.database() as db:
 		}
 	}
 
-	// The program stops at the container's signal, before it is killed.
+	// The program must stop on SIGTERM, without being killed.
 	if err := run.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

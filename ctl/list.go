@@ -97,7 +97,7 @@ func (l *listing) run(c *cobra.Command) error {
 	}
 	out := newReport(c, "")
 	if l.format() == "csv" {
-		out.out = io.Discard // standard output has only the rows
+		out.out = io.Discard // standard output holds only the rows
 	}
 	stop := out.wait("listing secrets")
 	accounts := l.configurations()
@@ -133,14 +133,14 @@ func (l *listing) run(c *cobra.Command) error {
 	values := l.read(ctx, found, r)
 	to := fleet.Target{Kinds: r.Kinds(), ByARN: len(l.accounts) > 0}
 	if l.to != "" {
-		a, _ := arn.Parse(l.to) // check has parsed it
+		a, _ := arn.Parse(l.to) // check has validated it
 		to.Function = fleet.ReadFunction(ctx, functions(a.AccountID), l.to)
 	}
 	stop()
 	return l.printMigration(out, found, to, values)
 }
 
-// check reads the flags.
+// check validates the flags and fills in defaults from the environment.
 func (l *listing) check() error {
 	if err := l.selection.read(); err != nil {
 		return err
@@ -165,14 +165,14 @@ func (l *listing) check() error {
 	case !l.migrate && (l.to != "" || l.values):
 		return fmt.Errorf("--to and --read-values need --migrate")
 	case len(l.accounts) > 0 && l.values:
-		// The rotator reads the values by the same role.
+		// The rotator reads the values with the same role.
 		l.view.settings = map[string]string{"ROTATION_ROLE_ARN": l.role, "ROTATION_ROLE_EXTERNAL_ID": l.externalID}
 	}
 	return nil
 }
 
-// configurations returns the SDK's configuration for each account, or for "" if the only account is
-// that of the credentials.
+// configurations returns the SDK configuration of each --account. Without --account, it returns that of the credentials
+// under the key "".
 func (l *listing) configurations() map[string]aws.Config {
 	if len(l.accounts) == 0 {
 		return map[string]aws.Config{"": l.view.cfg}
@@ -192,8 +192,8 @@ func (l *listing) configurations() map[string]aws.Config {
 	return all
 }
 
-// lambda returns the client for Lambda. If the endpoint of Secrets Manager is not AWS's, such as the
-// simulator's, it also serves Lambda, unless Lambda has another: its credentials are not valid at AWS.
+// lambda returns a Lambda client. If the endpoint of Secrets Manager is not AWS's, for example the simulator's, the
+// client uses it unless AWS_ENDPOINT_URL_LAMBDA is set: credentials for such an endpoint are not valid at AWS.
 func (v *view) lambda(cfg aws.Config) *lambda.Client {
 	endpoint := os.Getenv("AWS_ENDPOINT_URL_SECRETS_MANAGER")
 	return lambda.NewFromConfig(cfg, func(o *lambda.Options) {
@@ -349,7 +349,7 @@ func (l *listing) read(ctx context.Context, found fleet.Listing, r *rotation.Rot
 	return values
 }
 
-// printMigration prints how secrets switch from AWS's templates.
+// printMigration prints how to switch secrets from AWS's templates.
 func (l *listing) printMigration(
 	out *report, found fleet.Listing, to fleet.Target, values map[string]fleet.Value,
 ) error {

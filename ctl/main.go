@@ -1,5 +1,5 @@
-// Package ctl is the command rotatorctl as a library: the operator's tool for the rotation function, which
-// also runs the local simulator. It is never deployed. docs/own-engine.md shows a program that adds an engine.
+// Package ctl implements rotatorctl, the operator's tool for the rotation function. It also runs the local simulator.
+// It is never deployed. To build a rotatorctl with another engine, see docs/own-engine.md.
 package ctl
 
 import (
@@ -20,8 +20,8 @@ import (
 // commit is set by the linker in a release.
 var commit string
 
-// Main runs rotatorctl with this module's engines and the given ones, and does not return. A given engine
-// replaces one of this module's with the same name.
+// Main runs rotatorctl with the built-in and the given engines, and does not return. A given engine replaces a built-in
+// one with the same name.
 func Main(version string, engines ...engine.Constructor) { os.Exit(run(version, engines...)) }
 
 // run is Main, but returns the exit code. Tests use it to run the command as a separate program.
@@ -70,7 +70,7 @@ usage; 3 not known, because an answer or a permission is missing; 130 interrupte
 	flags.Bool("json", false, "short for --output json")
 	flags.String("region", "", "region of the secret; default: as for any AWS tool")
 	flags.String("profile", "", "profile of ~/.aws/config; default: as for any AWS tool")
-	root.Flags().Bool("version", false, "print the version") // without cobra's -v, which is --verbose
+	root.Flags().Bool("version", false, "print the version") // without cobra's shorthand -v, which is for --verbose
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(usage)
 	for _, create := range []func(*view) *cobra.Command{
@@ -100,7 +100,7 @@ usage; 3 not known, because an answer or a permission is missing; 130 interrupte
 			}
 		}
 		if c.ValidArgsFunction == nil {
-			// No command takes the name of a file as an argument.
+			// No command takes a file name as an argument.
 			c.ValidArgsFunction = cobra.NoFileCompletions
 		}
 	}

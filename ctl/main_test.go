@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// changing are the parts of a text that differ between runs, and their replacements.
+// changing lists the parts of a text that differ between runs, and their replacements.
 var changing = []struct {
 	found *regexp.Regexp
 	shown string
@@ -77,8 +77,8 @@ func steady() {
 
 type step struct{ Step, SecretId, ClientRequestToken string }
 
-// rotateNothing rotates a secret like AWS's template. If HOLD names a file, setSecret creates the file with
-// .reached added to the name, and waits for the named one.
+// rotateNothing rotates a secret like AWS's template. If HOLD names a file, setSecret creates the file HOLD.reached,
+// and waits until HOLD exists.
 func rotateNothing(ctx context.Context, e step) error {
 	if hold := os.Getenv("HOLD"); hold != "" && e.Step == "setSecret" {
 		if err := os.WriteFile(hold+".reached", nil, 0o600); err != nil {
@@ -150,7 +150,7 @@ func TestScripts(t *testing.T) {
 			simulator := sim.New(sim.Options{MaxAttempts: 1})
 			server := httptest.NewServer(simulator.Handler())
 			env.Defer(server.Close)
-			// plain is the simulator without a record, like AWS.
+			// plain is the simulator without its record, like AWS.
 			plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.Method == http.MethodGet {
 					http.NotFound(w, r)
@@ -193,7 +193,7 @@ func TestScripts(t *testing.T) {
 				}
 				return []byte("null"), "", nil
 			})
-			// silent never answers, and creates the file "reached" for a request.
+			// silent never answers. It creates the file "reached" when it gets a request.
 			reached := filepath.Join(env.WorkDir, "reached")
 			silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 				_, _ = io.Copy(io.Discard, r.Body)
@@ -418,7 +418,7 @@ func serveLog(w http.ResponseWriter, r *http.Request, dir string, simulator *sim
 	_ = json.NewEncoder(w).Encode(map[string]any{"events": events})
 }
 
-// webServer immediately answers anything with an error, as many web servers do.
+// webServer immediately answers every request with an error, like many web servers.
 func webServer() (net.Listener, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -450,10 +450,10 @@ func freeAddress() (string, error) {
 	return "", errors.New("no port is free")
 }
 
-// described are the commands in the schema.
+// described lists the commands in the schema.
 var described = []string{"error", "check", "status", "rotate", "recover", "adopt", "policy", "event", "sim", "version"}
 
-// ofMany are the outputs about several secrets, which TestFleet checks.
+// ofMany lists the outputs about several secrets, which TestFleet checks.
 var ofMany = []string{"list", "migrate", "batch", "plan"}
 
 // schemas returns the schema of each command's output.

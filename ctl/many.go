@@ -25,7 +25,7 @@ import (
 	"example.com/rotator/rotation/operator"
 )
 
-// selection is the filter that flags form.
+// selection is a filter that flags set.
 type selection struct {
 	fleet.Filter
 	tags   []string
@@ -95,7 +95,7 @@ func moment(text string, now time.Time) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("--rotated-before %q is not %s", text, forms)
 }
 
-// many runs a task for one or several secrets.
+// many runs a task for one or more secrets.
 type many struct {
 	selection
 	view     *view
@@ -118,7 +118,7 @@ func (m *many) flags(c *cobra.Command) {
 	c.Flags().IntVar(&m.parallel, "parallel", 10, "how many secrets to work on concurrently")
 }
 
-// args checks that the command line names secrets.
+// args checks that the command line names or selects secrets.
 func (m *many) args(c *cobra.Command, args []string) error {
 	if err := m.read(); err != nil {
 		return usage(c, err)
@@ -139,19 +139,19 @@ func (m *many) args(c *cobra.Command, args []string) error {
 // batch is the JSON of a command on several secrets.
 type batch struct {
 	outcome
-	Secrets []json.RawMessage `json:"secrets"` // the command's JSON for each
-	Left    []string          `json:"left"`    // the ARNs of secrets that were not begun
-	Resume  string            `json:"resume"`  // the command that does the rest, or ""
+	Secrets []json.RawMessage `json:"secrets"` // the command's JSON for each secret
+	Left    []string          `json:"left"`    // the ARNs of the secrets that were not begun
+	Resume  string            `json:"resume"`  // the command that handles the rest, or ""
 }
 
-// task handles one secret. failed has the names of its superuser secrets for which the task failed.
+// task handles one secret. failed holds the names of its superuser secrets whose task failed.
 type task func(ctx context.Context, s *fleet.Secret, failed []string, out *report) error
 
-// run runs the task for the selected secret. For each of several, it reports the result when it is known.
+// run runs the task for the selected secrets. If there are several, it reports each result as soon as it is known.
 func (m *many) run(c *cobra.Command, args []string, do task) error {
 	if m.one {
 		return m.view.open(func(ctx context.Context, s *fleet.Secret, out *report) error {
-			s.Name = args[0] // an ARN also finds a secret of another account
+			s.Name = args[0] // with only the name, a secret in another account is not found
 			return do(ctx, s, nil, out)
 		})(c, args)
 	}
@@ -275,9 +275,9 @@ func (m *many) conclude(out *report, b *batch, counts map[operator.State]int, n 
 	return out.finish(b, text, code)
 }
 
-// again returns the command that does the rest: this one's arguments, of which the last flag counts. A check
-// continues with the first secret that was not checked. A rotation leaves out the secrets that were rotated,
-// unless --rotated-before already does that or the function only tested.
+// again returns the command that handles the remaining secrets: the same arguments plus a flag, which overrides an
+// earlier one. A check continues with the first secret that was not checked. A rotation skips the secrets that were
+// rotated. It needs no flag for that if --rotated-before is set, or if the function only tested.
 func (m *many) again(args []string, begin time.Time, first string) string {
 	switch {
 	case m.verb == "checked":
@@ -292,8 +292,8 @@ func (m *many) again(args []string, begin time.Time, first string) string {
 	return command
 }
 
-// order returns the selected secrets, and for each the indices of those that come before it. A named
-// secret that does not exist becomes a finding.
+// order returns the selected secrets and, for each, the indices of those to handle first. A named secret that does not
+// exist becomes a finding.
 func (m *many) order(ctx context.Context, args []string, out *report) ([]fleet.Secret, [][]int, error) {
 	r, err := m.rotator()
 	if err != nil {
@@ -335,7 +335,7 @@ func (m *many) order(ctx context.Context, args []string, out *report) ([]fleet.S
 	return secrets[at:], rest, nil
 }
 
-// selected returns the named secrets, or without names all that the filter selects.
+// selected returns the named secrets or, without names, all that a function rotates. The filter applies to both.
 func (m *many) selected(ctx context.Context, args []string, kinds []engine.Kind, out *report) ([]fleet.Secret, error) {
 	if len(args) == 0 {
 		o := fleet.Options{Accounts: map[string]*secretsmanager.Client{"": m.view.secrets}, Kinds: kinds,

@@ -17,14 +17,14 @@ import (
 	"example.com/rotator/rotation/operator"
 )
 
-// policy is the permissions that the rotation of a secret needs.
+// policy lists the permissions that rotating a secret requires.
 type policy struct {
 	outcome
 	Engine   string          `json:"engine"`
 	Strategy engine.Strategy `json:"strategy"`
 	// Policies has one policy for each principal.
 	Policies []principalPolicy `json:"policies"`
-	// Login is the user at the target who needs Grants.
+	// Login is the user at the target that needs Grants.
 	Login  string   `json:"login,omitempty"`
 	Grants []string `json:"grants"`
 	Note   string   `json:"note,omitempty"`
@@ -90,7 +90,7 @@ it, and loses only what the Sid names.`,
 				verdict = "the grants are missing: " + n.Unread.Error()
 				f := operator.Failure(n.Unread)
 				f.Check, f.State = "grants", operator.Unknown
-				out.add(f) // the text shows it as the note
+				out.add(f) // the text output shows it as a note
 			}
 			p.outcome = out.outcome
 			return out.end(p, verdict)
@@ -117,7 +117,7 @@ func newPolicyOf(n engine.Needs, role string) policy {
 			d.Statement = append(d.Statement, s)
 		}
 	}
-	secret, _ := arn.Parse(n.Secret) // from Secrets Manager
+	secret, _ := arn.Parse(n.Secret) // ARNs from Secrets Manager are valid
 	for _, p := range n.Permissions {
 		principal := p.Principal
 		switch {

@@ -13,7 +13,7 @@ import (
 	"example.com/rotator/rotation/redis"
 )
 
-// who changes the credential in the tests below.
+// who lists the users that change the credential in the tests below.
 var who = []struct {
 	name      string
 	strategy  engine.Strategy
@@ -24,7 +24,7 @@ var who = []struct {
 	{"a superuser, alternating", engine.AlternatingUsers, true},
 }
 
-// proveTarget checks the grants of a target for each of who. create creates a user without rights.
+// proveTarget checks the grants of a target for the first entries of who. create creates a user without rights.
 func proveTarget(t *testing.T, w *world, strategies int, create func(user, password string)) {
 	for _, c := range who[:strategies] {
 		t.Run(c.name, func(t *testing.T) {
@@ -61,7 +61,7 @@ func TestGrantsOfRedis(t *testing.T) {
 				var args []any
 				for i, word := range strings.Fields(line) {
 					if args = append(args, word); i == 2 {
-						args = append(args, "-@all") // as a new user
+						args = append(args, "-@all") // no rights, like a new user
 					}
 				}
 				do(args...)
@@ -70,7 +70,7 @@ func TestGrantsOfRedis(t *testing.T) {
 				return fmt.Sprintf(`{"engine":"redis","host":%q,"port":%d,"username":%q,"password":%q,"masterarn":%q}`,
 					server.Host, server.Port, user, password, master)
 			}
-			// Only a user who may query a node learns which commands it needs.
+			// Which commands are needed is known only for a user that may query the node.
 			proveTarget(t, w, 2, func(user, password string) {
 				do("ACL", "SETUSER", user, "on", ">"+password, "+@all")
 			})
@@ -95,7 +95,7 @@ func TestGrantsOfRabbitMQ(t *testing.T) {
 			t.Fatalf("%d: %s", status, answer)
 		}
 	}
-	// The line is rabbitmqctl's; the API does the same.
+	// The line is a rabbitmqctl command. An API call does the same.
 	w.exec = func(line string) {
 		t.Helper()
 		words := strings.Fields(line)

@@ -81,7 +81,7 @@ func (w *world) rotator(c *secretsmanager.Client) *rotation.Rotator {
 		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return c, nil },
 		Getenv:  func(name string) string { return w.env[name] }})
 	if err != nil {
-		panic(err) // the configuration is the test's own
+		panic(err) // the test's configuration is valid
 	}
 	return r
 }
@@ -145,8 +145,8 @@ func postgresWorld(t *testing.T, o testserver.PostgresOptions) (*world, *testser
 	return w, pg
 }
 
-// TestPolicyIsMinimal: with the printed policy a rotation passes, and without any one action that is not
-// optional it fails.
+// TestPolicyIsMinimal: a rotation succeeds with the printed policy, and fails if any one action that is not optional is
+// missing.
 func TestPolicyIsMinimal(t *testing.T) {
 	w, pg := postgresWorld(t, testserver.PostgresOptions{})
 	fresh := func() (string, document) {
@@ -222,9 +222,9 @@ func less(grants []string) (all [][]string) {
 	return all
 }
 
-// proveGrants checks that a rotation passes with the printed grants, and fails for lack of a privilege
-// without any line, or any privilege of a line. fresh creates a secret with a new user and a new login that
-// has no rights. before runs just before the rotation.
+// proveGrants checks that a rotation succeeds with the printed grants, and fails for lack of a privilege if any line,
+// or any privilege of a line, is missing. fresh creates a secret with a new user and a new login that has no rights.
+// before runs just before the rotation.
 func proveGrants(t *testing.T, w *world, least int, fresh func() (arn string, before func())) {
 	t.Helper()
 	arn, before := fresh()
@@ -274,7 +274,7 @@ func TestGrantsOfPostgreSQL(t *testing.T) {
 				w.exec("CREATE ROLE " + master + " LOGIN PASSWORD 'master-password'")
 				arn := w.secret(t, w.value(user, "first-password", w.secret(t, w.value(master, "master-password", ""))))
 				return arn, func() {
-					if strategy == "single" { // the superuser acts only where no version opens the server
+					if strategy == "single" { // the superuser acts only if no version opens the server
 						w.exec("ALTER ROLE " + user + " PASSWORD 'by-hand'")
 					}
 				}
@@ -287,8 +287,8 @@ func TestGrantsOfMariaDB(t *testing.T) {
 	grantsOfMySQL(t, "mariadb", testserver.SharedMariaDB(t, testserver.MySQLOptions{}), 3, 4, 1)
 }
 
-// TestGrantsOfStrictMariaDB: if the server accepts no hashes, the login needs UPDATE, and does not need CREATE USER for
-// an existing user. The engine refuses if the general log is on, since it would hold the password.
+// TestGrantsOfStrictMariaDB: if the server does not accept hashes, the login needs UPDATE, and does not need CREATE
+// USER for an existing user. The engine refuses if the general log is on, because the log would contain the password.
 func TestGrantsOfStrictMariaDB(t *testing.T) {
 	server := testserver.MariaDB(t, testserver.MySQLOptions{})
 	db := server.Connect(t, "")
@@ -300,8 +300,8 @@ func TestGrantsOfStrictMariaDB(t *testing.T) {
 	grantsOfMySQL(t, "mariadb", server, 4, 5, 2)
 }
 
-// grantsOfMySQL gets the minimum number of lines for alternating users, without and with a default role,
-// and for a single user.
+// grantsOfMySQL checks the grants. alternating, role and single are the minimum numbers of lines for alternating users
+// without and with a default role, and for a single user.
 func grantsOfMySQL(t *testing.T, name string, server *testserver.MySQLServer, alternating, role, single int) {
 	w := newWorld(t)
 	db := server.Connect(t, "")

@@ -20,10 +20,10 @@ import (
 	"example.com/rotator/sim"
 )
 
-// record returns what happened after begin, oldest first. Secrets Manager does not show it.
+// record returns the history of a secret, oldest first, at least since begin. Secrets Manager does not offer it.
 type record func(ctx context.Context, begin time.Time) ([]sim.Progress, error)
 
-// recordOf returns the record of a secret: the simulator's or, on AWS, the function's log group.
+// recordOf returns the record of a secret: from the simulator or, on AWS, from the function's log group.
 func recordOf(
 	ctx context.Context, cfg aws.Config, client *secretsmanager.Client, secret, function, group string,
 ) record {

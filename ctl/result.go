@@ -56,12 +56,12 @@ type verdict struct {
 	code int
 }
 
-// report prints the findings of a command: as text each row when it is found, as JSON one object at the end.
+// report prints the findings of a command: as text, each row when it is found; as JSON, one object at the end.
 type report struct {
 	outcome
 	*screen
 	ctx    context.Context    // canceled by Ctrl-C
-	folded []operator.Finding // equal rows, which are printed as one
+	folded []operator.Finding // equal rows, to be printed as one
 }
 
 // newReport returns the report of a command on a secret.
@@ -70,7 +70,7 @@ func newReport(c *cobra.Command, secret string) *report {
 		screen: newScreen(c.OutOrStdout(), c.ErrOrStderr(), wantsJSON(c)), ctx: c.Context()}
 }
 
-// find adds a finding, unless the command was interrupted, which may have caused it.
+// find adds a finding and prints it. After an interruption it does nothing, because the interruption may be the cause.
 func (r *report) find(f operator.Finding) {
 	if r.ctx.Err() != nil {
 		return
@@ -98,7 +98,7 @@ func (r *report) show(f operator.Finding) {
 	r.row(f)
 }
 
-// unfold prints the rows that were held back.
+// unfold prints the rows that were held back, as one.
 func (r *report) unfold() {
 	if len(r.folded) == 0 {
 		return
@@ -112,7 +112,7 @@ func (r *report) unfold() {
 	r.row(f)
 }
 
-// end prints as JSON the object, or the outcome if it is nil, and as text the verdict. The error has the exit code.
+// end prints the object (if nil, the outcome) as JSON, or the verdict as text. The error holds the exit code.
 func (r *report) end(object any, text string) error {
 	if r.ctx.Err() != nil {
 		return r.ctx.Err()
@@ -123,7 +123,7 @@ func (r *report) end(object any, text string) error {
 	return r.finish(object, text, r.code())
 }
 
-// finish is end with another exit code.
+// finish is end with a given exit code.
 func (r *report) finish(object any, text string, code int) error {
 	r.unfold()
 	if r.json {
@@ -140,15 +140,15 @@ func (r *report) finish(object any, text string, code int) error {
 	return nil
 }
 
-// screen writes text, unless JSON is to be printed.
+// screen prints text, or nothing if the output is JSON.
 type screen struct {
 	out, err io.Writer
 	json     bool
 	color    bool
-	width    int // 0 does not wrap
+	width    int // 0 means no wrapping
 
 	mu       sync.Mutex
-	progress bool // a line of progress is on err
+	progress bool // err shows a progress line
 }
 
 func newScreen(out, err io.Writer, asJSON bool) *screen {
@@ -173,7 +173,7 @@ func (s *screen) row(f operator.Finding) {
 	s.finding(f, fmt.Sprintf("%-*s", checkWidth, f.Check)+s.colored(f.State), checkWidth+stateWidth)
 }
 
-// finding prints a finding's cause, message and advice, indented, after a prefix of that width.
+// finding prints a finding's cause, message and advice after a prefix. indent is the prefix's width.
 func (s *screen) finding(f operator.Finding, prefix string, indent int) {
 	text := f.Message
 	if f.Cause != "" {
@@ -283,7 +283,7 @@ func wantsJSON(c *cobra.Command) bool {
 	return asJSON || format != nil && format.Value.String() == "json"
 }
 
-// formatFlag is a flag that asks for JSON.
+// formatFlag matches a flag that selects JSON.
 var formatFlag = regexp.MustCompile(`(^| )(--json|--output[ =]json|-o[ =]?json)( |$)`)
 
 // wantedJSON is wantsJSON for a command line that may be invalid.

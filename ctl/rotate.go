@@ -75,7 +75,7 @@ interrupted, it prints the command that rotates the rest.`,
 	return c
 }
 
-// rotating has the options of a rotation.
+// rotating holds the options of a rotation.
 type rotating struct {
 	*many
 	function, group string
@@ -83,7 +83,7 @@ type rotating struct {
 	pace, logPace   *rate.Limiter
 }
 
-// rotate rotates a secret and follows the rotation. Of several, it follows also rotations that are under way.
+// rotate rotates a secret and follows the rotation. With several secrets, it joins a rotation that is under way.
 func (o *rotating) rotate(ctx context.Context, s *fleet.Secret, failed []string, out *report) error {
 	if len(failed) > 0 {
 		out.find(operator.Finding{
@@ -196,7 +196,7 @@ func (f *follower) follow(ctx context.Context) error {
 	}
 }
 
-// failure reports the steps in the record, and returns the failure of one.
+// failure reports the completed steps in the record, and returns the error of a failed one.
 func (f *follower) failure(ctx context.Context) error {
 	if f.unread != nil || !f.logPace.Allow() {
 		return nil
@@ -209,13 +209,13 @@ func (f *follower) failure(ctx context.Context) error {
 		at := slices.Index(f.steps, h.Step)
 		switch {
 		case f.version != "" && h.Version != f.version:
-		case strings.HasSuffix(h.Event, "RotationFailed"): // if no step has failed, the label was not moved
+		case strings.HasSuffix(h.Event, "RotationFailed"): // if no step failed, AWSCURRENT did not move
 			return &engine.Error{Cause: engine.InternalError, Err: errors.New(h.Message)}
-		case h.Step == "" || at < 0 && h.Cause+h.Message == "": // an event, or a step that was reported before
+		case h.Step == "" || at < 0 && h.Cause+h.Message == "": // an event, or a step that is already reported
 		case h.Cause == "" && h.Message == "":
 			f.passed(at + 1)
 		default:
-			cause := cmp.Or(h.Cause, string(engine.TargetFailed)) // other functions may not have one
+			cause := cmp.Or(h.Cause, string(engine.TargetFailed)) // other functions may not report one
 			message := strings.TrimPrefix(strings.TrimPrefix(h.Message, h.Step+": "), cause+": ")
 			message, advice := splitAdvice(message)
 			return &engine.Error{Cause: engine.Cause(cause), Step: h.Step, Err: errors.New(message), Advice: advice}
@@ -224,7 +224,7 @@ func (f *follower) failure(ctx context.Context) error {
 	return nil
 }
 
-// splitAdvice separates the advice from the text of an engine.Error: it is in the last parentheses.
+// splitAdvice splits the text of an engine.Error into the message and the advice, which is in the last parentheses.
 func splitAdvice(text string) (message, advice string) {
 	open := 0
 	for i := len(text) - 1; i > 0 && strings.HasSuffix(text, ")"); i-- {
@@ -248,8 +248,8 @@ func (f *follower) passed(n int) {
 	f.steps = f.steps[n:]
 }
 
-// look reads the labels. It returns nil once the rotation has succeeded, or once the test, which leaves its version
-// without a label, has ended and its result is known.
+// look reads the labels. It returns nil once the rotation has succeeded, or once the result of the test is known. A
+// test ends when its version loses AWSPENDING.
 func (f *follower) look(ctx context.Context) error {
 	d, err := f.view.secrets.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &f.secret.ARN})
 	if err != nil {
@@ -258,7 +258,7 @@ func (f *follower) look(ctx context.Context) error {
 	labels := d.VersionIdsToStages[f.version]
 	pending := slices.Contains(labels, "AWSPENDING")
 	wasStaged := f.staged
-	f.staged = f.staged || pending // a read may miss what was written just before it
+	f.staged = f.staged || pending // a read may miss the latest write
 	switch {
 	case f.test && pending:
 	case f.test && len(f.steps) == 0:
@@ -281,7 +281,7 @@ func (f *follower) look(ctx context.Context) error {
 	return errPending
 }
 
-// unknown is the error if the outcome is not known in time.
+// unknown returns the error for an outcome that is not known in time.
 func (f *follower) unknown() *engine.Error {
 	because := ""
 	if f.unread != nil {

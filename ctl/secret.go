@@ -29,13 +29,13 @@ import (
 	"example.com/rotator/rotation/operator"
 )
 
-// view is what the commands that read secrets share.
+// view holds what all commands that read secrets share.
 type view struct {
 	command *cobra.Command
-	engines []engine.Constructor // those that the program adds
+	engines []engine.Constructor // added by the program
 	timeout time.Duration
 	verbose bool
-	// settings replace variables of the environment.
+	// settings override environment variables.
 	settings map[string]string
 	peer     peer
 
@@ -43,7 +43,7 @@ type view struct {
 	secrets *secretsmanager.Client // set by connect
 }
 
-// peer is what is known from the certificates of a target's servers.
+// peer describes the certificates of the servers of a target.
 type peer struct {
 	mu     sync.Mutex
 	leaf   *x509.Certificate // the one that expires first
@@ -76,7 +76,7 @@ func (v *view) flags(c *cobra.Command) {
 	v.complete(c)
 }
 
-// complete completes a command's SECRET, and the argument before it with the given words.
+// complete sets up shell completion: secret names for SECRET, and the given words for the argument before it.
 func (v *view) complete(c *cobra.Command, words ...string) {
 	c.ValidArgsFunction = func(_ *cobra.Command, args []string, begin string) ([]string, cobra.ShellCompDirective) {
 		if len(args) == 0 && len(words) > 0 {
@@ -90,7 +90,7 @@ func (v *view) complete(c *cobra.Command, words ...string) {
 	}
 }
 
-// names returns the names of secrets with a prefix, unless Secrets Manager does not answer in time for a shell.
+// names returns the names of secrets with a prefix, or nil if there is no answer within three seconds.
 func (v *view) names(prefix string) (names []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
@@ -111,10 +111,10 @@ func (v *view) names(prefix string) (names []string) {
 	return names
 }
 
-// connect creates the client for Secrets Manager. Credentials, region and endpoint are those of any AWS tool.
+// connect creates the client for Secrets Manager. Credentials, region and endpoint are configured as for any AWS tool.
 func (v *view) connect(ctx context.Context) error {
 	options := []func(*config.LoadOptions) error{
-		// Every warning of the SDK is also in an error, or does not matter to an operator.
+		// Every SDK warning is also part of an error, or does not matter to an operator.
 		config.WithLogger(logging.Nop{}),
 	}
 	if region, _ := v.command.Flags().GetString("region"); region != "" {
@@ -132,7 +132,7 @@ func (v *view) connect(ctx context.Context) error {
 		return engine.Errorf(notConfigured, "use --region, set AWS_REGION, or use a profile with a region",
 			"no region is set")
 	}
-	// A service's client that can adapt the HTTP client copies it, and opens its own connections.
+	// Service clients copy a client that they can adapt, and open separate connections. A frozen one is shared.
 	if cfg.HTTPClient == nil {
 		cfg.HTTPClient = awshttp.NewBuildableClient()
 	}
@@ -144,7 +144,7 @@ func (v *view) connect(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return awsError(ctx, "cannot get the AWS credentials", "", err)
 		}
-		// The SDK looks for the machine's role last, if nothing else is configured.
+		// The SDK tries the role of the EC2 instance last, if nothing else is configured.
 		if strings.Contains(err.Error(), "no EC2 IMDS role found") {
 			return engine.Errorf(notConfigured,
 				"use --profile, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; "+
@@ -157,7 +157,7 @@ func (v *view) connect(ctx context.Context) error {
 	return nil
 }
 
-// open returns a command's RunE, which calls do for the secret that the last argument names, within --timeout.
+// open returns a RunE that calls do for the secret in the last argument, within --timeout.
 func (v *view) open(do func(context.Context, *fleet.Secret, *report) error) func(*cobra.Command, []string) error {
 	return func(c *cobra.Command, args []string) error {
 		ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
@@ -195,7 +195,7 @@ func (v *view) with(
 	})
 }
 
-// awsError returns the error of a call to AWS about a secret, with advice.
+// awsError adds a cause and advice to the error of an AWS call about a secret.
 func awsError(ctx context.Context, what, secret string, err error) error {
 	api, answered := errors.AsType[smithy.APIError](err)
 	switch {
@@ -236,7 +236,7 @@ func awsError(ctx context.Context, what, secret string, err error) error {
 	return engine.Errorf(cause, advice, "%s: %w", what, awserror.Brief(err))
 }
 
-// newRotator returns a rotator that is configured by the environment, as the function's is. Call connect first.
+// newRotator returns a rotator that is configured from the environment, like the function's. Call connect first.
 func (v *view) newRotator() (*rotation.Rotator, error) {
 	log := slog.New(slog.DiscardHandler)
 	if v.verbose {

@@ -147,15 +147,15 @@ func (o *simFlags) run(c *cobra.Command) error {
 		return err
 	}
 	<-c.Context().Done()
-	// Before the functions are closed: the next run continues the rotations under way.
+	// Stop before the functions are closed: the next run continues the rotations under way.
 	if err := simulator.Stop(); err != nil {
 		return fmt.Errorf("--state: %w", err)
 	}
 	return nil
 }
 
-// bind listens for requests, which wait until they are served, and returns the URL where this machine
-// reaches the simulator. It rejects an address that other machines can reach unless that is forced.
+// bind starts to listen, and returns the URL of the simulator on this machine. Requests wait until they are served. It
+// rejects an address that other machines can reach, unless --force is set.
 func (o *simFlags) bind() (l net.Listener, url string, err error) {
 	advice := "use --listen HOST:PORT, such as 127.0.0.1:7788"
 	host, _, err := net.SplitHostPort(o.listen)
@@ -180,10 +180,10 @@ func (o *simFlags) bind() (l net.Listener, url string, err error) {
 	return l, "http://" + address.String(), nil
 }
 
-// greet prints the URL on a separate line, for programs, and then the first commands, for a person.
+// greet prints the URL on a separate line, for programs, and then the first commands, for people.
 func (o *simFlags) greet(c *cobra.Command, url string) error {
 	if wantsJSON(c) {
-		fmt.Fprintf(c.ErrOrStderr(), "Faults: %s\n", o.options.Faults) // the seed repeats a run
+		fmt.Fprintf(c.ErrOrStderr(), "Faults: %s\n", o.options.Faults) // the seed makes a run repeatable
 		return json.NewEncoder(c.OutOrStdout()).Encode(struct {
 			outcome
 			URL string `json:"url"`
@@ -264,13 +264,13 @@ func (o *simFlags) check() error {
 	}
 	for _, e := range o.env {
 		if name, _, ok := strings.Cut(e, "="); !ok || name == "" {
-			return errors.New("an --env is not NAME=VALUE") // the text may be a secret
+			return errors.New("an --env is not NAME=VALUE") // the text may contain a secret
 		}
 	}
 	return nil
 }
 
-// function parses ARN=KIND:WHERE and starts the function. An ARN has no equals sign.
+// function parses ARN=KIND:WHERE and returns the function. An ARN has no equals sign.
 func (o *simFlags) function(text, url string) (sim.Invoker, error) {
 	arn, target, ok := strings.Cut(text, "=")
 	kind, where, ok2 := strings.Cut(target, ":")

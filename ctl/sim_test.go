@@ -9,7 +9,7 @@ func TestSimRefusesAnAddressThatOthersCanReach(t *testing.T) {
 	for _, addr := range []string{"0.0.0.0:0", ":0", "[::]:0", "example.com:80", "nonsense"} {
 		if l, _, err := (&simFlags{listen: addr}).bind(); err == nil {
 			l.Close()
-			t.Errorf("%s was taken", addr)
+			t.Errorf("%s was accepted", addr)
 		}
 	}
 	for addr, want := range map[string]string{

@@ -30,7 +30,7 @@ type status struct {
 	Versions []labeled  `json:"versions"`
 }
 
-// labeled is one version. A version without a creation time is reserved by a rotation and has no value yet.
+// labeled is one version. A version without a creation time has no value yet: a rotation has reserved it.
 type labeled struct {
 	ID      string     `json:"id"`
 	Labels  []string   `json:"labels"`
@@ -70,8 +70,8 @@ or is scheduled for deletion.`,
 	return c
 }
 
-// versions returns the versions of a secret, latest first. It judges the secret again, now that it knows when a
-// rotation stored its value.
+// versions returns the versions of a secret, latest first. It also judges the secret again, by the time when the
+// rotation under way stored its value.
 func (v *view) versions(ctx context.Context, s *fleet.Secret) ([]labeled, error) {
 	versions := []labeled{}
 	created := make(map[string]*time.Time)
@@ -100,7 +100,7 @@ func (v *view) versions(ctx context.Context, s *fleet.Secret) ([]labeled, error)
 	return versions, nil
 }
 
-// stuck is the cause if a rotation should have ended.
+// stuck is the cause if a rotation does not end, or does not begin in time.
 const stuck engine.Cause = "Stuck"
 
 func fine(check, message string) operator.Finding {
@@ -111,7 +111,7 @@ func failed(check string, cause engine.Cause, message, advice string) operator.F
 	return operator.Finding{Check: check, State: operator.Failed, Cause: cause, Message: message, Advice: advice}
 }
 
-// findings returns what keeps rotations from succeeding. The commands in its advice name the secret by id.
+// findings returns the findings about the labels and the rotation. Commands in the advice name the secret by id.
 func findings(s *fleet.Secret, id string) []operator.Finding {
 	labels := failed("labels", engine.InvalidSecret, "no version is AWSCURRENT: the secret has no value",
 		"store a value with `aws secretsmanager put-secret-value`")

@@ -60,7 +60,7 @@ func TestFindings(t *testing.T) {
 	}
 }
 
-// TestRotationIsJudgedByItsVersion: the secret can have changed since, for example by a new tag.
+// TestRotationIsJudgedByItsVersion: the secret may have changed since, for example because of a new tag.
 func TestRotationIsJudgedByItsVersion(t *testing.T) {
 	began := time.Now().Add(-time.Hour)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
