@@ -9,7 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 )
 
-// Filter selects secrets. Every field that is set must match, by any one of its values; of Tags, all must.
+// Filter selects secrets. Every field that is set must match: all of Tags, and any one value of another field.
 type Filter struct {
 	Names      []string          // prefixes
 	Tags       map[string]string // "" matches any value
@@ -31,10 +31,10 @@ func (f Filter) Empty() bool {
 // ReadsFunctions reports whether the filter needs the configurations of the functions.
 func (f Filter) ReadsFunctions() bool { return len(f.Engines)+len(f.Strategies)+len(f.Runtimes) > 0 }
 
-// plainName matches names that Secrets Manager accepts in a filter and does not negate.
+// plainName matches name prefixes that Secrets Manager accepts in a filter and does not negate.
 var plainName = regexp.MustCompile(`^[a-zA-Z0-9 :_@/+=.-][a-zA-Z0-9 :_@/+=.!-]*$`)
 
-// atService returns the part of the filter that Secrets Manager applies to save calls: up to ten prefixes of names.
+// atService returns the part of the filter that Secrets Manager can apply, to save calls: up to ten prefixes of names.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_search-secret.html
 func (f Filter) atService() []types.Filter {
 	odd := func(name string) bool { return !plainName.MatchString(name) }

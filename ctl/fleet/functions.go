@@ -20,14 +20,14 @@ import (
 // Function is the configuration of a rotation function.
 type Function struct {
 	ARN, Runtime, Handler, Description string
-	// Settings has the variables that AWS's rotation templates read, and ROTATOR_SETTINGS. No other variable is kept.
+	// Settings holds the variables that AWS's rotation templates read, and ROTATOR_SETTINGS. No other variable is kept.
 	Settings        map[string]string
 	Subnets, Groups []string // of the VPC
 	// Err is why the configuration could not be read.
 	Err error
 }
 
-// FunctionName returns the name in the ARN of a function, without an alias or version, or "" if it is not one.
+// FunctionName returns the name in a function's ARN, without an alias or version, or "" for any other text.
 func FunctionName(text string) string {
 	a, err := arn.Parse(text)
 	name, ok := strings.CutPrefix(a.Resource, "function:")
@@ -48,7 +48,7 @@ func read(ctx context.Context, client func(account string) *lambda.Client, secre
 	}
 	accounts := make(map[string][]*Function)
 	for _, f := range all {
-		a, _ := arn.Parse(f.ARN) // Secrets Manager accepts nothing else
+		a, _ := arn.Parse(f.ARN) // Secrets Manager accepts only ARNs
 		accounts[a.AccountID] = append(accounts[a.AccountID], f)
 	}
 	ids := slices.Sorted(maps.Keys(accounts))
@@ -56,11 +56,11 @@ func read(ctx context.Context, client func(account string) *lambda.Client, secre
 	return all
 }
 
-// few is how many functions are read one by one at most. A page of Lambda's list has fifty.
+// few is the maximum number of functions to read one by one. A page of Lambda's list has fifty.
 const few = 50
 
 // readAccount reads functions of one account. Lambda allows an account 15 such calls per second, so calls are paced,
-// and many functions are read page by page. Pages leave out aliases and versions, which are read one by one.
+// and many functions are read page by page. Pages omit aliases and versions, which are read one by one.
 // Source: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 func readAccount(ctx context.Context, api *lambda.Client, wanted []*Function) {
 	pace := rate.NewLimiter(10, 1)

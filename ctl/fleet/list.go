@@ -1,5 +1,5 @@
 // Package fleet works on many secrets: it lists them (List), plans their switch from AWS's rotation templates
-// (Migrate), and runs a job for each in the right order (Order, Each). The rotation function does not link it.
+// (Migrate), and runs a job for each in the right order (Order, Each). The rotation function does not import it.
 package fleet
 
 import (
@@ -43,8 +43,8 @@ type Secret struct {
 	ARN     string `json:"arn"`
 	Account string `json:"account"`
 	State   string `json:"state"`
-	Reason  string `json:"reason,omitempty"` // for State, unless that is clear
-	// Engine and Strategy are "" if they are not known. EngineFrom is tag, template or name, which is a guess.
+	Reason  string `json:"reason,omitempty"` // for State, unless it is obvious
+	// Engine and Strategy are "" if they are not known. EngineFrom is tag, template or, for a guess, name.
 	Engine     string          `json:"engine,omitempty"`
 	EngineFrom string          `json:"engine_from,omitempty"`
 	Strategy   engine.Strategy `json:"strategy,omitempty"`
@@ -76,7 +76,7 @@ func (s *Secret) Rotates() bool {
 
 // Options are the options of List.
 type Options struct {
-	// Accounts has the client of each account whose secrets are listed, or of "", the caller's account.
+	// Accounts holds a client for each account to list. The key "" means the account of the credentials.
 	Accounts map[string]*secretsmanager.Client
 	// Functions returns the client for an account's functions. If nil, functions are not read.
 	Functions func(account string) *lambda.Client
@@ -89,11 +89,11 @@ type Options struct {
 type Listing struct {
 	Secrets   []Secret             // most urgent first, then by name
 	Functions map[string]*Function // the secrets' rotation functions, by ARN
-	Errors    map[string]error     // of the accounts that could not be listed
+	Errors    map[string]error     // by account, if it could not be listed
 }
 
-// List lists the secrets of all accounts, without their values. It makes one call per hundred secrets and,
-// for functions, one each or one per fifty. If an account cannot be listed, the others still are.
+// List lists the secrets of all accounts, without their values. It makes one call per hundred secrets, and one per
+// function or per fifty functions. An account that cannot be listed does not affect the others.
 func List(ctx context.Context, o Options) Listing {
 	l := Listing{Errors: make(map[string]error)}
 	var mu sync.Mutex
@@ -137,7 +137,7 @@ func (s Secret) compare(with Secret) int {
 	return cmp.Or(strings.Compare(s.Name, with.Name), strings.Compare(s.ARN, with.ARN))
 }
 
-// Describe converts the description of a secret.
+// Describe converts a response of DescribeSecret.
 func Describe(d *secretsmanager.DescribeSecretOutput, now time.Time) Secret {
 	s := describe(&types.SecretListEntry{
 		Name: d.Name, ARN: d.ARN, Tags: d.Tags, KmsKeyId: d.KmsKeyId, Type: d.Type, OwningService: d.OwningService,
@@ -184,12 +184,11 @@ func describe(e *types.SecretListEntry, now time.Time) Secret {
 	return s
 }
 
-// Patience is how long a rotation may take before it counts as failing: the longest time that one
-// invocation of a function can take.
+// Patience is how long a rotation may take before it counts as failing: the maximum duration of a Lambda invocation.
 const Patience = 15 * time.Minute
 
-// Judge sets the state and the reason for it. A rotation under way began at the time begun; the list has only
-// the time of the secret's last change.
+// Judge sets the state and its reason. begun is when a rotation under way began; in a list, only the time of the last
+// change of the secret is known.
 func (s *Secret) Judge(begun, now time.Time) {
 	on := s.Enabled
 	since := s.Pending + " since " + begun.UTC().Format(minute)
@@ -217,7 +216,7 @@ func (s *Secret) Judge(begun, now time.Time) {
 
 const minute = "2006-01-02 15:04 MST"
 
-// classify adds the runtime, engine and strategy. Tags come first, as they do in the function.
+// classify adds the runtime, engine and strategy. Tags take precedence, as in the function.
 func (s *Secret) classify(f *Function, names map[string]string) {
 	if f != nil {
 		s.Runtime = f.Runtime
@@ -239,7 +238,7 @@ func (s *Secret) classify(f *Function, names map[string]string) {
 	}
 }
 
-// engineNames returns the engines by the words in a secret's name that can mean them. Shorter words have
+// engineNames maps words that a secret's name can contain to engines. It omits words of up to three letters, which have
 // too many other meanings.
 func engineNames(kinds []engine.Kind) map[string]string {
 	names := map[string]string{"postgresql": "postgres"}

@@ -130,7 +130,7 @@ func TestListCalls(t *testing.T) {
 	}
 }
 
-// TestManyFunctionsAreReadByPage within Lambda's quota.
+// TestManyFunctionsAreReadByPage: the calls stay within Lambda's quota.
 func TestManyFunctionsAreReadByPage(t *testing.T) {
 	w := newWorld(t, sim.Options{Clock: sim.RealTime()})
 	for i := range 60 {
@@ -179,7 +179,7 @@ func TestUnreadableFunction(t *testing.T) {
 	}
 }
 
-// TestUnlistableAccount does not hide the others.
+// TestUnlistableAccount: an account that cannot be listed does not hide the others.
 func TestUnlistableAccount(t *testing.T) {
 	w := newWorld(t, sim.Options{})
 	w.secret("mine", "x")

@@ -25,7 +25,7 @@ const (
 // Verdicts are all verdicts in order.
 var Verdicts = []Verdict{Ready, Needs, Keep, Unknown}
 
-// Move is the switch of one secret from one of AWS's templates.
+// Move describes how to switch one secret from one of AWS's templates.
 type Move struct {
 	Secret   string          `json:"secret"`
 	ARN      string          `json:"arn"`
@@ -34,19 +34,19 @@ type Move struct {
 	Strategy engine.Strategy `json:"strategy,omitempty"`
 	Verdict  Verdict         `json:"verdict"`
 	Needs    []string        `json:"needs,omitempty"`
-	// Switch and Back are the commands to switch, and to go back.
+	// Switch and Back are the commands to switch and to go back.
 	Switch []string `json:"switch,omitempty"`
 	Back   []string `json:"back,omitempty"`
 }
 
-// FunctionNeed is a need of the new function, for secrets of one old function.
+// FunctionNeed is what the new function needs for the secrets of an old function.
 type FunctionNeed struct {
 	Need     string `json:"need"`
 	Function string `json:"function"` // the ARN of the old function
 	Secrets  int    `json:"secrets"`  // how many secrets need it
 }
 
-// Migration is how the secrets of a listing switch.
+// Migration describes how to switch the secrets of a listing.
 type Migration struct {
 	Moves     []Move         `json:"secrets"`
 	Functions []FunctionNeed `json:"function_needs,omitempty"`
@@ -64,12 +64,12 @@ type Value struct {
 type Target struct {
 	Function *Function     // nil if it is not known yet
 	Kinds    []engine.Kind // of its engines
-	// ByARN makes the commands name secrets by ARN, which secrets of other accounts need.
+	// ByARN makes the commands use ARNs, which secrets in other accounts require.
 	ByARN bool
 }
 
-// Migrate returns which secrets of a listing AWS's templates rotate, and how each of them switches. values
-// has the values that were read, by ARN.
+// Migrate returns the secrets of a listing that AWS's templates rotate, and how to switch each of them. values holds
+// the values that were read, by ARN.
 func Migrate(l Listing, to Target, values map[string]Value) Migration {
 	var m Migration
 	needs := make(map[FunctionNeed]int)
@@ -106,7 +106,7 @@ func Migrate(l Listing, to Target, values map[string]Value) Migration {
 	return m
 }
 
-// move decides without the secret's value.
+// move returns how to switch a secret, without knowing its value.
 func (to Target) move(s *Secret, f *Function, t template) Move {
 	m := Move{
 		Secret: s.Name, ARN: s.ARN, Template: cmp.Or(t.Name, unknownTemplate), Engine: s.Engine, Strategy: s.Strategy,
@@ -160,7 +160,7 @@ func (m *Move) need(what string) {
 	m.Needs = append(m.Needs, what)
 }
 
-// see corrects the decision once the secret's value is known.
+// see corrects m once the secret's value is known.
 func (m *Move) see(v Value, t template) {
 	if m.Verdict == Keep {
 		return
@@ -183,7 +183,7 @@ func (m *Move) see(v Value, t template) {
 	m.Strategy = v.Strategy
 }
 
-// functionNeeds returns what the new function needs for a secret and is not known to have.
+// functionNeeds returns what the new function needs for a secret, except what it is known to have.
 func (to Target) functionNeeds(s *Secret, f *Function, t template, name string) []string {
 	var needs []string
 	if t.Function != "" {
@@ -224,7 +224,7 @@ func (to Target) settings() func(name string) string {
 	return getenv
 }
 
-// defaults returns an engine's settings, which AWS's templates have in common.
+// defaults returns an engine's default password settings, by the names that AWS's templates use.
 func (to Target) defaults(name string) map[string]string {
 	var p engine.PasswordPolicy
 	if i := slices.IndexFunc(to.Kinds, func(k engine.Kind) bool { return k.Serves(name) }); i >= 0 {
@@ -241,7 +241,7 @@ func (to Target) defaults(name string) map[string]string {
 	}
 }
 
-// canonical returns the same text for values of a setting that mean the same.
+// canonical returns the same text for all values of a setting that have the same meaning.
 func canonical(name, text string) string {
 	switch name {
 	case "EXCLUDE_CHARACTERS":
@@ -251,7 +251,7 @@ func canonical(name, text string) string {
 	case "PASSWORD_LENGTH", "USERNAME_CHARACTER_LIMIT":
 		return strings.TrimSpace(text)
 	}
-	// AWS's templates take any other text for false.
+	// AWS's templates treat any other text as false.
 	return strconv.FormatBool(slices.Contains([]string{"true", "1", "y", "yes"}, strings.ToLower(text)))
 }
 

@@ -50,7 +50,7 @@ func TestTemplateOfFunction(t *testing.T) {
 	}
 }
 
-// TestTemplates: a template is kept exactly if no engine takes its secrets.
+// TestTemplates: a template cannot be replaced if and only if no engine accepts its secrets.
 func TestTemplates(t *testing.T) {
 	var keep []string
 	for _, x := range templates {

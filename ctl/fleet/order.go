@@ -19,9 +19,9 @@ import (
 // batch is how many values one call can read.
 const batch = 20
 
-// Superusers reads the values of secrets and returns, by the secrets' ARNs, the names or ARNs of the
-// superuser secrets that they name in the fields of the kinds. Nothing else of a value is kept. unread has
-// the reason for each secret whose value could not be read.
+// Superusers reads the values of secrets, and returns the name or ARN of the superuser secret that each value names in
+// a field of one of the kinds, by the secret's ARN. It keeps nothing else of a value. unread holds the reason for each
+// value that could not be read.
 func Superusers(ctx context.Context, api *secretsmanager.Client, arns []string, kinds []engine.Kind) (
 	superusers map[string]string, unread map[string]error) {
 	var fields []string
@@ -57,7 +57,7 @@ func Superusers(ctx context.Context, api *secretsmanager.Client, arns []string, 
 	return superusers, unread
 }
 
-// superuser returns the first of the fields that a value has.
+// superuser returns the first of the fields that is set in a value.
 func superuser(value *string, fields []string) string {
 	var v map[string]json.RawMessage
 	if value == nil || json.Unmarshal([]byte(*value), &v) != nil {
@@ -72,9 +72,9 @@ func superuser(value *string, fields []string) string {
 	return ""
 }
 
-// Order sorts secrets by name, but superuser secrets before the secrets that name them. It returns for each
-// the indices of those that come before it, all of which are lower: its superuser secret or, if its value could
-// not be read and it is not a superuser secret, all of those. A cycle is cut.
+// Order sorts secrets by name, with superuser secrets before the secrets that name them. For each secret it returns the
+// indices, all lower, of those to handle first: its superuser secret or, if its value could not be read and it is not a
+// superuser secret, all superuser secrets. Cycles are cut.
 func Order(secrets []Secret, superusers map[string]string, unread map[string]error) (after [][]int) {
 	slices.SortFunc(secrets, Secret.compare)
 	up := above(secrets, superusers)
@@ -138,9 +138,9 @@ func above(secrets []Secret, superusers map[string]string) map[string]string {
 	return up
 }
 
-// Each calls do for each of len(after) jobs, in order and at most parallel at a time. A job waits for the jobs in
-// its element of after, which have lower indices; do gets the failed ones of those, and reports whether its job
-// succeeded. Once ctx is done, no job begins. begun has the jobs that did.
+// Each calls do for the jobs 0 to len(after)-1, in order and at most parallel at a time. Job i waits for the jobs in
+// after[i], which have lower indices. do gets those of them that failed, and reports whether job i succeeded. Once ctx
+// is done, no job begins. begun reports which jobs began.
 func Each(ctx context.Context, after [][]int, parallel int, do func(i int, failed []int) bool) (begun []bool) {
 	begun = make([]bool, len(after))
 	succeeded := make([]bool, len(after))

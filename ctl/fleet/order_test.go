@@ -133,7 +133,7 @@ func TestEach(t *testing.T) {
 	}
 }
 
-// TestEachStopsWhenInterrupted, but waits for the running jobs.
+// TestEachStopsWhenInterrupted: running jobs end first, and no other job begins.
 func TestEachStopsWhenInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var ended atomic.Int32

@@ -14,8 +14,8 @@ type template struct {
 	Engine   string
 	Strategy engine.Strategy
 	Keep     string // why it cannot be replaced, or ""
-	Secret   string // the need of each of its secrets, or ""
-	Function string // the need of the new function, or ""
+	Secret   string // what each of its secrets needs, or ""
+	Function string // what the new function needs, or ""
 }
 
 const (
@@ -59,27 +59,27 @@ var templates = []template{
 	{Name: "RotationTemplate", Engine: "generic", Strategy: single, Secret: generic},
 }
 
-// unknownTemplate is the name if it is not known which template it is.
+// unknownTemplate is the name of a template that cannot be identified.
 const unknownTemplate = "unknown"
 
-// kept are the variables that AWS's templates read, in the order in which they are shown, and the variable
-// that can hold all settings of the new function.
+// kept lists the variables that AWS's templates read, in display order, and ROTATOR_SETTINGS, which can hold all
+// settings of the new function.
 var kept = []string{
 	"EXCLUDE_CHARACTERS", "PASSWORD_LENGTH", "EXCLUDE_NUMBERS", "EXCLUDE_PUNCTUATION", "EXCLUDE_UPPERCASE",
 	"EXCLUDE_LOWERCASE", "REQUIRE_EACH_INCLUDED_TYPE", "USERNAME_CHARACTER_LIMIT",
 	"SECRETS_MANAGER_ENDPOINT", "ROTATOR_SETTINGS",
 }
 
-// passwordSettings are the variables in kept that shape the values.
+// passwordSettings are the variables in kept that affect new passwords.
 var passwordSettings = kept[:8]
 
 // described matches the description of a function that was created from a template.
 // Source: https://docs.aws.amazon.com/cdk/api/v2/docs/aws-cdk-lib.aws_secretsmanager.SecretRotationApplication.html
 var described = regexp.MustCompile(`(?i)secret rotation for (.+?) using (?:the )?(single|multi) user`)
 
-// template returns the template that a function was created from. It has no name if the function is not
-// one of AWS's, and the name unknownTemplate if it is not known which. Templates are Python with a fixed
-// handler. The function's name or description contains the template's name, unless both were changed.
+// template returns the template that a function was created from. Its name is "" if the function is not from a
+// template, and unknownTemplate if the template cannot be identified. Templates are Python with a fixed handler. The
+// function's name or description contains the template's name, unless both were changed.
 func (f *Function) template() template {
 	if f == nil || !strings.HasPrefix(f.Runtime, "python") || f.Handler != "lambda_function.lambda_handler" {
 		return template{}
