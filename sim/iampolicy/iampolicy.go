@@ -12,14 +12,14 @@ import (
 	"strings"
 )
 
-// Policy is a policy.
+// Policy is an IAM policy.
 // Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
 type Policy struct {
 	Version, Id string
 	Statement   List[Statement]
 }
 
-// Statement is a statement of a policy. The values of a condition can be of any type.
+// Statement is a statement of a policy. The values of a condition can have any type.
 type Statement struct {
 	Sid, Effect             string
 	Principal, NotPrincipal Principal
@@ -28,7 +28,7 @@ type Statement struct {
 	Condition               map[string]map[string]List[any]
 }
 
-// Principal maps kinds of principals to names. "*" is the name "*" of the kind AWS.
+// Principal maps kinds of principals to names. A policy may write "*" for the name "*" of the kind AWS.
 type Principal map[string]List[string]
 
 // UnmarshalJSON decodes a map or "*".
@@ -40,10 +40,10 @@ func (p *Principal) UnmarshalJSON(text []byte) error {
 	return json.Unmarshal(text, (*map[string]List[string])(p))
 }
 
-// List is a list that JSON may write as its only element.
+// List is a list. A policy may write a list of one element as the element.
 type List[T any] []T
 
-// UnmarshalJSON decodes a list or its only element.
+// UnmarshalJSON decodes a list or a single element.
 func (l *List[T]) UnmarshalJSON(text []byte) error {
 	if len(text) > 0 && text[0] == '[' {
 		return strictly(text, (*[]T)(l))
@@ -52,7 +52,7 @@ func (l *List[T]) UnmarshalJSON(text []byte) error {
 	return strictly(text, &(*l)[0])
 }
 
-// strictly decodes JSON that has only known members.
+// strictly decodes JSON, and rejects unknown members.
 func strictly(text []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
@@ -79,8 +79,8 @@ func Decode(document string) (*Policy, error) {
 	return &p, nil
 }
 
-// Parse parses an identity policy whose conditions use only the given keys. Its holder may do what it
-// allows, and nothing else. A condition that Holds cannot evaluate is rejected and never ignored.
+// Parse parses an identity policy whose conditions use only the given keys. Its holder may do only what it allows. A
+// condition that Holds cannot evaluate is rejected, never ignored.
 func Parse(document string, keys ...string) (*Policy, error) {
 	p, err := Decode(document)
 	if err != nil {
@@ -101,7 +101,7 @@ func Parse(document string, keys ...string) (*Policy, error) {
 // Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-single-vs-multi-valued-context-keys.html
 var operators = []string{"StringEquals", "StringLike", "ForAnyValue:StringEquals", "ForAllValues:StringEquals"}
 
-// Check returns an error if a condition uses another key than these, or what Holds does not evaluate.
+// Check returns an error if a condition uses any other key, or anything that Holds cannot evaluate.
 func (st *Statement) Check(keys ...string) error {
 	for operator, all := range st.Condition {
 		if !slices.Contains(operators, operator) {
@@ -121,8 +121,8 @@ func (st *Statement) Check(keys ...string) error {
 	return nil
 }
 
-// Permits evaluates the policy for one action on one resource, whatever its principals. have holds the
-// values of the call's condition keys.
+// Permits reports whether the policy allows an action on a resource. It ignores principals. have holds the values of
+// the call's condition keys.
 func (p *Policy) Permits(action, resource string, have map[string][]string) bool {
 	allowed := false
 	for _, st := range p.Statement {
@@ -136,12 +136,12 @@ func (p *Policy) Permits(action, resource string, have map[string][]string) bool
 	return allowed
 }
 
-// Covers reports whether a statement is about an action, whose case does not matter, and a resource.
+// Covers reports whether a statement applies to an action, ignoring case, and to a resource.
 func (st *Statement) Covers(action, resource string) bool {
 	return matches("(?is)", st.Action, st.NotAction, action) && matches("(?s)", st.Resource, st.NotResource, resource)
 }
 
-// matches matches a text with the patterns of an element, or of the element that negates it.
+// matches reports whether a text matches a pattern of an element or, if not is set, no pattern of its negation.
 func matches(flags string, patterns, not []string, text string) bool {
 	if len(not) > 0 {
 		return !matches(flags, not, nil, text)
@@ -149,8 +149,8 @@ func matches(flags string, patterns, not []string, text string) bool {
 	return slices.ContainsFunc(patterns, func(pattern string) bool { return glob(flags, pattern, text) })
 }
 
-// Holds reports whether all of a statement's conditions hold. A key that the call does not have
-// matches only ForAllValues, as on AWS.
+// Holds reports whether all of a statement's conditions hold. A key that is missing from the call matches only
+// ForAllValues, as on AWS.
 func (st *Statement) Holds(have map[string][]string) bool {
 	for operator, keys := range st.Condition {
 		for key, want := range keys {
@@ -172,7 +172,7 @@ func (st *Statement) Holds(have map[string][]string) bool {
 	return true
 }
 
-// glob matches a text with a pattern of * and ?.
+// glob reports whether a text matches a pattern with * and ?.
 func glob(flags, pattern, text string) bool {
 	quoted := strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(regexp.QuoteMeta(pattern))
 	ok, err := regexp.MatchString(flags+"^"+quoted+"$", text)

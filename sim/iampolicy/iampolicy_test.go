@@ -2,7 +2,7 @@ package iampolicy
 
 import "testing"
 
-// TestConditions: the operators for several values differ in the meaning of a key that the call does not have.
+// TestConditions: the operators for several values differ in how they treat a key that the call does not have.
 func TestConditions(t *testing.T) {
 	for _, c := range []struct {
 		operator string
@@ -35,7 +35,7 @@ func TestConditions(t *testing.T) {
 	} {
 		if _, err := Parse(`{"Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":`+statement+`}}`,
 			"aws:TagKeys"); err == nil {
-			t.Errorf("%s is taken", statement)
+			t.Errorf("%s is accepted", statement)
 		}
 	}
 }
