@@ -2,8 +2,8 @@ package lambdasim
 
 import "syscall"
 
-// attributes makes a process a group leader, to end its children with it, and ends it with this
-// program, even if that is killed.
+// attributes makes a process a group leader, which allows killing it with its children. Linux also kills it when this
+// program ends, even if this program is killed.
 func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Only Linux can end a process with its parent.
+// Only Linux can kill a process when its parent ends.
 func TestNoFunctionOutlivesAProgramThatIsKilled(t *testing.T) {
 	command := exec.CommandContext(t.Context(), os.Args[0])
 	command.Env = append(os.Environ(), "ORPHANS=1")

@@ -23,12 +23,12 @@ import (
 
 // Options configures a Function. The zero value is usable.
 type Options struct {
-	// ARN is the function's ARN. The function's environment has its region, account and name. The
-	// access key is the account, which identifies the function to the simulator.
+	// ARN is the function's ARN, whose region, account and name are in the function's environment. The access key is
+	// the account, which identifies the function to the simulator.
 	ARN  string
-	Args []string // of the program
-	// Env is added to the function's environment, as NAME=VALUE. Of this process's environment only
-	// PATH and HOME are passed on.
+	Args []string // arguments of the program
+	// Env is added to the function's environment, as NAME=VALUE. This process's environment is not passed on, except
+	// PATH and HOME.
 	Env     []string
 	Timeout time.Duration // of one invocation, by default a minute
 	Log     io.Writer     // for the function's output, or nil
@@ -41,9 +41,9 @@ type Options struct {
 type Function struct {
 	path   string
 	opts   Options
-	config sim.Configuration // but for what opts say
+	config sim.Configuration // except the members in opts
 
-	// life ends with Close, and every process with it.
+	// life ends on Close, which kills every process.
 	life  context.Context
 	close context.CancelFunc
 
@@ -52,8 +52,7 @@ type Function struct {
 	running sync.WaitGroup
 }
 
-// New returns a function that runs a binary, starting with the first invocation. It fails if the
-// program does not exist.
+// New returns a function that runs a binary. The first invocation starts it. New fails if the program does not exist.
 func New(path string, o Options) (*Function, error) {
 	if _, err := exec.LookPath(path); err != nil {
 		return nil, fmt.Errorf("cannot run the function: %w", err)
@@ -105,8 +104,8 @@ func script(program, runtime, handler string, o Options) (*Function, error) {
 	return f, err
 }
 
-// Configuration returns what Lambda's API answers about the function. The runtime of a script is a
-// recent one of its language, whatever runs it here.
+// Configuration returns what Lambda's API returns about the function. The runtime of a script is a recent one of its
+// language, regardless of the version that runs it here.
 func (f *Function) Configuration() sim.Configuration {
 	c := f.config
 	c.Timeout, c.Environment = f.opts.Timeout, make(map[string]string)
@@ -121,8 +120,8 @@ func (f *Function) Configuration() sim.Configuration {
 func notARN(text string) error { return fmt.Errorf("%q is not the ARN of a function", text) }
 
 // Invoke calls the function and waits for its response. functionError is the value of the header X-Amz-Function-Error:
-// "" for success, and "Unhandled" also if the process died or timed out. An earlier deadline of ctx becomes the
-// function's; when ctx ends, so does the process. err means that no process could be started.
+// "" for success, and "Unhandled" for any failure, including a crash or a timeout. An earlier deadline of ctx becomes
+// the function's. When ctx ends, the process is killed. err means that no process could be started.
 func (f *Function) Invoke(ctx context.Context, payload []byte) (body []byte, functionError string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, f.opts.Timeout)
 	defer cancel()
@@ -131,7 +130,7 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) (body []byte, fun
 		done: make(chan result, 1)}
 	s, warm, err := f.take()
 	for ; err == nil && !s.invoke(ctx, inv) && warm; s, warm, err = f.take() {
-		s.end() // it was about to exit and has not seen the event
+		s.end() // it exited without receiving the event
 	}
 	if err != nil {
 		return nil, "", err
@@ -139,7 +138,7 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) (body []byte, fun
 	return f.wait(ctx, s, inv)
 }
 
-// wait waits for the response to an event that a process has.
+// wait waits for a process's response to an event.
 func (f *Function) wait(ctx context.Context, s *sandbox, inv *invocation) ([]byte, string, error) {
 	select {
 	case r := <-inv.done:
@@ -150,7 +149,7 @@ func (f *Function) wait(ctx context.Context, s *sandbox, inv *invocation) ([]byt
 	}
 	s.end()
 	select {
-	case r := <-inv.done: // it had also answered
+	case r := <-inv.done: // it answered before it ended
 		return r.body, r.functionError, nil
 	default:
 	}
@@ -177,7 +176,7 @@ func (f *Function) Close() error {
 	return nil
 }
 
-// take returns a process that waits for an event: a warm one, or a new one.
+// take returns a process for an event: an idle one, which is warm, or a new one.
 func (f *Function) take() (s *sandbox, warm bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

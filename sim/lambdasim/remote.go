@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// RemoteFunction is a function behind Lambda's Invoke API, such as that of `sam local start-lambda`.
+// RemoteFunction is a function behind a server of Lambda's Invoke API, such as `sam local start-lambda`.
 type RemoteFunction struct {
 	url     string
 	timeout time.Duration
@@ -22,8 +22,8 @@ type RemoteFunction struct {
 // Source: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 const longest = 15 * time.Minute
 
-// Remote returns the function with the given ARN at the base URL. Its host enforces its timeout; a host that does not
-// answer fails after Lambda's maximum. An alias or version in the ARN is dropped, because SAM does not support them.
+// Remote returns the function with an ARN at a base URL. The host enforces its timeout; a call without a response fails
+// after Lambda's maximum. An alias or version in the ARN is dropped, because SAM does not support them.
 func Remote(base, arn string) (*RemoteFunction, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Host == "" {
@@ -36,8 +36,7 @@ func Remote(base, arn string) (*RemoteFunction, error) {
 	return &RemoteFunction{u.JoinPath("2015-03-31", "functions", part[6], "invocations").String(), longest}, nil
 }
 
-// Invoke calls the function and waits for its response. When ctx ends, so does the call, but not
-// necessarily the function.
+// Invoke calls the function and waits for its response. When ctx ends, the call ends, but not necessarily the function.
 // Source: https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
 func (f *RemoteFunction) Invoke(ctx context.Context, payload []byte) (body []byte, functionError string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
@@ -58,7 +57,7 @@ func (f *RemoteFunction) Invoke(ctx context.Context, payload []byte) (body []byt
 		return nil, "", fmt.Errorf("the function's host answered %s", resp.Status)
 	}
 	functionError = resp.Header.Get("X-Amz-Function-Error")
-	// Only for a timeout, SAM answers without the header and without JSON.
+	// SAM reports a timeout without the header, and not as JSON.
 	if functionError == "" && !json.Valid(body) {
 		functionError = "Unhandled"
 	}

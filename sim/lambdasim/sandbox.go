@@ -43,7 +43,7 @@ type sandbox struct {
 	exited  chan struct{}
 
 	mu     sync.Mutex
-	now    *invocation // not answered by the process yet
+	now    *invocation // the event without a response yet
 	broken []byte      // its error if it could not start
 
 	begin time.Time
@@ -88,7 +88,7 @@ func (f *Function) start() (*sandbox, error) {
 	}, o.Env...)
 	started := make(chan error)
 	f.running.Go(func() {
-		// Linux ends the process with the thread that started it, so keep that thread.
+		// Linux kills the process when the thread that started it ends, so keep that thread.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		defer server.Close()
@@ -107,16 +107,16 @@ func (f *Function) start() (*sandbox, error) {
 	return s, nil
 }
 
-// killAll ends the process with its children. It fails if they have already exited.
+// killAll kills the process and its children. It fails if they have already exited.
 func (s *sandbox) killAll() error { return syscall.Kill(-s.command.Process.Pid, syscall.SIGKILL) }
 
-// end ends the process and waits for it.
+// end kills the process and waits for its exit.
 func (s *sandbox) end() {
 	s.kill()
 	<-s.exited
 }
 
-// invoke passes an event to the process. It returns false if the process ended without taking it.
+// invoke passes an event to the process. It returns false if the process ended without receiving it.
 func (s *sandbox) invoke(ctx context.Context, inv *invocation) bool {
 	s.mu.Lock()
 	s.now = inv
@@ -171,7 +171,7 @@ func (s *sandbox) answer(w http.ResponseWriter, r *http.Request, functionError s
 	s.now = nil
 }
 
-// initError receives the error of a runtime that could not start and ends it. The error answers the waiting event.
+// initError receives the error of a runtime that could not start, and kills it. The error answers the waiting event.
 func (s *sandbox) initError(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxAnswer))
 	if err != nil {
