@@ -47,10 +47,10 @@ type Event struct {
 type Server struct {
 	URL    string // the endpoint of Secrets Manager and STS
 	Client *secretsmanager.Client
-	// Clock is the simulator's. Advance moves it and waits for all rotations that fall due on the way.
+	// Clock is the simulator's clock. Advance moves it and waits for all rotations that fall due on the way.
 	Clock   *sim.ManualClock
 	Sim     *sim.Sim      // for registering more functions, roles and policies
-	Timeout time.Duration // of functions, in real time, not the clock's; by default a minute
+	Timeout time.Duration // of functions, in real time; by default a minute
 
 	t     testing.TB
 	retry time.Duration
@@ -60,8 +60,8 @@ type Server struct {
 // accepts, a lambda.Handler, or a sim.Invoker. The simulator stops when the test ends.
 func Start(t testing.TB, handler any) *Server { return StartWith(t, handler, sim.Options{}) }
 
-// StartWith is Start with options. Their clock, if any, must be a sim.ManualClock; the default begins
-// now. The region and the account are fixed.
+// StartWith is Start with options. Their clock must be a sim.ManualClock or nil, which means one that starts now. The
+// region and the account are fixed.
 func StartWith(t testing.TB, handler any, o sim.Options) *Server {
 	t.Helper()
 	if o.Clock == nil {
@@ -150,8 +150,8 @@ func (s *Server) Rotate(secret string) error {
 	return s.Wait(secret)
 }
 
-// Wait waits until no rotation of a secret runs, moving the clock between attempts, and returns the error
-// of the last attempt.
+// Wait waits until no rotation of a secret is running, moving the clock between attempts, and returns the error of the
+// last attempt.
 func (s *Server) Wait(secret string) error {
 	over, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -229,8 +229,8 @@ func (s *Server) describe(secret string) *secretsmanager.DescribeSecretOutput {
 	return out
 }
 
-// function is a handler in this process. It cannot be killed: at its timeout, or if it is to crash,
-// its context ends, its result is ignored, and the rotation waits until it returns.
+// function is a handler in this process, so it cannot be killed. On a timeout or a Crash fault, its context ends, its
+// result is ignored, and the rotation waits until it returns.
 type function struct {
 	server  *Server
 	handler lambda.Handler
