@@ -10,11 +10,11 @@ import (
 // Clock is a source of time for schedules, retries and the ages of versions.
 type Clock interface {
 	Now() time.Time
-	// Wall is the clients' time, for request quotas and stale reads: the machine's, unless the clock is moved by hand.
+	// Wall returns the time that request quotas and stale reads use: real time, unless the clock is moved by hand.
 	Wall() time.Time
-	// At calls f at t, or immediately if t has passed. stop reports whether it prevented that.
+	// At calls f at t, or as soon as possible if t has passed. stop reports whether it prevented the call.
 	At(t time.Time, f func()) (stop func() bool)
-	// Go runs f concurrently. A clock that is moved by hand waits for it.
+	// Go runs f concurrently. A clock that is moved by hand waits for f.
 	Go(f func())
 }
 
@@ -93,7 +93,7 @@ func (c *ManualClock) At(t time.Time, f func()) func() bool {
 	defer c.mu.Unlock()
 	e := &entry{t, f}
 	i, _ := slices.BinarySearchFunc(c.due, e, func(have, e *entry) int {
-		return cmp.Or(have.t.Compare(e.t), -1) // after those of the same time
+		return cmp.Or(have.t.Compare(e.t), -1) // after entries for the same time
 	})
 	c.due = slices.Insert(c.due, i, e)
 	return func() bool {

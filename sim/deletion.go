@@ -79,7 +79,7 @@ func (s *Sim) bury(sec *secret) {
 	})
 }
 
-// erase removes a secret permanently. A rotation in progress notices and ends.
+// erase removes a secret permanently. A rotation in progress ends before its next step.
 func (s *Sim) erase(sec *secret) {
 	sec.Deleted = s.clock.Now()
 	s.unplan(sec)

@@ -15,7 +15,7 @@ func (s *Sim) describeSecret(c *caller, sec *secret, _ idInput) (answer, *fault)
 	sec = s.seen(c, sec)
 	out := s.describe(sec)
 	if !sec.Rotation.Enabled {
-		// ListSecrets still lists it.
+		// ListSecrets still returns it.
 		// Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_DescribeSecret.html
 		delete(out, "LastRotatedDate")
 	}

@@ -40,7 +40,7 @@ func tokenUsed(token, arn string) *fault {
 			"secret %s.", token, arn)}
 }
 
-// limitExceeded is for the quotas of a secret. Unknown: AWS's texts.
+// limitExceeded returns the error for exceeding a quota of a secret. Unknown: AWS's texts.
 func limitExceeded(format string, args ...any) *fault {
 	return &fault{"LimitExceededException", fmt.Sprintf(format, args...)}
 }

@@ -21,8 +21,8 @@ type Progress struct {
 	Attempt int `json:"attempt,omitempty"`
 	// Event is the name of the event sent to EventBridge, or "" for a step.
 	Event string `json:"event,omitempty"`
-	// Cause and Message say why a step failed: the function's errorType and errorMessage, as far as it
-	// has them. An event has a message if no step explains it.
+	// Cause and Message explain why a step failed: the function's errorType and errorMessage, if it returned them. An
+	// event has a message only if no step explains it.
 	Cause   string            `json:"cause,omitempty"`
 	Message string            `json:"message,omitempty"`
 	Labels  map[string]string `json:"labels"` // the version that each label is on
@@ -32,7 +32,7 @@ type Progress struct {
 type Stats struct {
 	Started, Succeeded, Failed, Retried, Abandoned int
 	Late                                           int // rotations whose last attempt began after their window
-	Throttled                                      int // calls that a quota refused
+	Throttled                                      int // calls refused by a quota
 }
 
 // Stats returns the counters.
@@ -42,7 +42,7 @@ func (s *Sim) Stats() Stats {
 	return s.stats
 }
 
-// History returns what happened to a secret, oldest first, as far back as it is kept.
+// History returns the steps and events of a secret that are still kept, oldest first.
 func (s *Sim) History(id string) ([]Progress, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -50,10 +50,10 @@ func (s *Sim) History(id string) ([]Progress, error) {
 	if f != nil {
 		return nil, f
 	}
-	return append([]Progress{}, sec.history...), nil // a list, even if it is empty
+	return append([]Progress{}, sec.history...), nil // never nil, which would be null in JSON
 }
 
-// note records what happened to a secret.
+// note records a step or an event of a secret.
 func (s *Sim) note(sec *secret, p Progress) {
 	if s.opts.Trace != nil {
 		s.opts.Trace(p)
@@ -64,7 +64,7 @@ func (s *Sim) note(sec *secret, p Progress) {
 	sec.history = append(sec.history, p)
 }
 
-// announce sends an event to EventBridge; err is the error of a failure.
+// announce records an event and sends it to EventBridge. err is why a rotation failed, or nil.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/retrieve-ct-entries.html
 func (s *Sim) announce(sec *secret, name, token string, err error) {
 	now := s.clock.Now().UTC()
@@ -103,6 +103,6 @@ func (s *Sim) announce(sec *secret, name, token string, err error) {
 		"time": now.Format(time.RFC3339), "region": sec.region(), "resources": []string{}, "detail": detail,
 	})
 	if err == nil {
-		_, _ = s.opts.Events.Write(append(line, '\n')) // a closed reader must not stop anything
+		_, _ = s.opts.Events.Write(append(line, '\n')) // the service continues if nobody reads the events
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Fault is a kind of failure that occurs on AWS now and then, and that a rotation function must handle.
+// Fault is a kind of failure that occurs occasionally on AWS, and that a rotation function must handle.
 type Fault string
 
 // The kinds of faults.
@@ -21,7 +21,7 @@ const (
 	DuplicateStep Fault = "duplicate"   // runs a step twice, with the same ClientRequestToken
 	LostAnswer    Fault = "lost-answer" // performs a call and cuts the connection instead of answering
 	Throttle      Fault = "throttle"    // refuses a call with ThrottlingException
-	StaleRead     Fault = "stale-read"  // answers a read without the last write, for two seconds
+	StaleRead     Fault = "stale-read"  // hides the last write from a read, for two seconds
 	Slow          Fault = "slow"        // delays a call by up to two seconds
 	Crash         Fault = "crash"       // ends the function within a second of its start
 	Deadline      Fault = "deadline"    // gives the function at most a second and a half
@@ -30,11 +30,11 @@ const (
 // AllFaults lists every kind.
 var AllFaults = []Fault{DuplicateStep, LostAnswer, Throttle, StaleRead, Slow, Crash, Deadline}
 
-// lowRate is the default share of calls or steps that a fault hits.
+// lowRate is the default share of calls or steps that a fault affects.
 const lowRate = 0.01
 
-// Faults decides when faults occur, with a seeded random source: the same seed and calls give the
-// same decisions. A nil Faults has none.
+// Faults decides when faults occur, with a seeded random source: the same seed and calls give the same decisions. A nil
+// *Faults injects none.
 type Faults struct {
 	seed  uint64
 	rates map[Fault]float64
@@ -43,7 +43,7 @@ type Faults struct {
 	rand *rand.Rand
 }
 
-// NewFaults returns faults that each hit a share of calls, between 0 and 1.
+// NewFaults returns faults that each affect the given share of calls, between 0 and 1.
 func NewFaults(seed uint64, rates map[Fault]float64) *Faults {
 	return &Faults{seed: seed, rates: rates, rand: rand.New(rand.NewPCG(seed, 0))}
 }
@@ -99,7 +99,7 @@ func ParseFaults(args []string) (*Faults, error) {
 	return nil, nil
 }
 
-// String formats faults as ParseFaults parses them.
+// String formats faults in the syntax that ParseFaults accepts.
 func (f *Faults) String() string {
 	if f == nil {
 		return "none"
@@ -135,8 +135,8 @@ func (f *Faults) within(d time.Duration) time.Duration {
 	return time.Duration(f.rand.Float64() * float64(d))
 }
 
-// mortal returns the context of an invocation, which a crash or a short deadline may end. Both
-// follow real time, as the function does.
+// mortal returns the context of an invocation, which a Crash or Deadline fault may end. Both use real time, like the
+// function.
 func (f *Faults) mortal(life context.Context) (context.Context, context.CancelFunc) {
 	switch {
 	case f.hit(Crash):

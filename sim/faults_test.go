@@ -44,7 +44,7 @@ func TestFaultsAreReadAndPrintedTheSame(t *testing.T) {
 		"nonsense", "crash=2", "crash=-1", "crash=NaN", "crash=x", "seed=x", "seed=7", "all=2", "none,crash",
 	} {
 		if _, err := ParseFaults([]string{bad}); err == nil {
-			t.Errorf("%q was taken", bad)
+			t.Errorf("%q was accepted", bad)
 		}
 	}
 }
@@ -217,6 +217,6 @@ func TestStaleReadsAndQuotasFollowTheClientsTimeNotTheClock(t *testing.T) {
 		}
 	}
 	if most := 51 + 50*time.Since(start).Seconds(); float64(n) > most {
-		t.Errorf("%d writes were taken, not %.0f", n, most)
+		t.Errorf("%d writes were accepted, not %.0f", n, most)
 	}
 }

@@ -18,9 +18,9 @@ import (
 // caller is the identity that makes a call.
 type caller struct {
 	account, arn string
-	id           string // what STS calls a user id
-	region       string // that the call was signed for
-	role         string // the ARN of the role that was assumed, or ""
+	id           string // STS's UserId
+	region       string // the region in the signature
+	role         string // the ARN of the assumed role, or ""
 	operation    string
 	stale        bool // whether the call may miss the last write
 }
@@ -41,16 +41,16 @@ var (
 	fakeForm    = regexp.MustCompile(`EXAMPLE|TEST|FAKE|DUMMY|MOCK|SIMULATED|XXXX|AAAA|0000|1111`)
 )
 
-// looksReal reports whether an access key could be a real AWS key. A simulator that accepted it
-// would teach people to send their keys anywhere.
+// looksReal reports whether an access key could be a real AWS key. Accepting real keys would encourage people to send
+// them anywhere.
 func looksReal(key string) bool { return issuedForm.MatchString(key) && !fakeForm.MatchString(key) }
 
 // simulated is the prefix of access keys issued by AssumeRole.
 const simulated = "ASIASIMULATED"
 
-// identify returns who signed a request, by the access key. A key issued by AssumeRole means its session, twelve digits
-// mean an account, and any other means the default account, except that the session of an earlier run is refused. Only
-// a session's signature is checked, because only its secret key is known.
+// identify returns the caller that an access key identifies: the session that AssumeRole issued it for, the account if
+// it is twelve digits, otherwise the default account. It refuses session keys of an earlier run, and keys that look
+// real. It checks the signature only of a session, because only its secret key is known.
 func (s *Sim) identify(r *http.Request, body []byte, service string) (*caller, *fault) {
 	header := r.Header.Get("Authorization")
 	if header == "" {
@@ -98,7 +98,7 @@ func (s *Sim) identify(r *http.Request, body []byte, service string) (*caller, *
 	return &c, nil
 }
 
-// signed checks a signature by computing it again.
+// signed verifies a signature by computing it again.
 func (have *session) signed(r *http.Request, body []byte, key, region, service, names, signature string) bool {
 	when, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
 	if err != nil {
@@ -123,7 +123,7 @@ func (have *session) signed(r *http.Request, body []byte, key, region, service, 
 	return err == nil && strings.HasSuffix(again.Header.Get("Authorization"), "Signature="+signature)
 }
 
-// newSession creates credentials for a role, given by its ARN, its account and its name.
+// newSession creates credentials for a role. role and name are the names of the role and of the session.
 func newSession(arn, account, role, name string, life time.Duration) (key string, _ *session) {
 	return simulated + rand.Text()[:7], &session{
 		caller: caller{account: account, arn: "arn:aws:sts::" + account + ":assumed-role/" + role + "/" + name, role: arn,

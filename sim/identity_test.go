@@ -55,7 +55,7 @@ func TestTheAccessKeyDecidesTheAccount(t *testing.T) {
 			t.Errorf("%s: %+v, %v", key, out, err)
 		}
 	}
-	// The same name is another secret in another account.
+	// The same name means another secret in another account.
 	arn := b.create("db")
 	_, err := b.as(theirs).GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: aws.String("db")})
 	refused(t, err, "ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
@@ -313,7 +313,7 @@ func TestAFailedRotationAcrossAccountsSucceedsInTheNextWindow(t *testing.T) {
 	}
 	b.settle(time.Hour)
 	down = false
-	b.settle(2 * day) // the next window ends by then, whatever the hour now
+	b.settle(2 * day) // the next window ends by then, at any time of day
 	if err := b.WaitRotation(ctx, "db"); err != nil {
 		t.Error(err)
 	}

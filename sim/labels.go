@@ -17,10 +17,10 @@ const (
 	maxVersions = 150
 )
 
-// labeling has the version that each label is on.
+// labeling maps each label to its version.
 type labeling map[string]string
 
-// give moves a label to a version, and AWSPREVIOUS to where AWSCURRENT was.
+// give moves a label to a version. With AWSCURRENT, it also moves AWSPREVIOUS to the former current version.
 func (l labeling) give(label, id string) {
 	if old := l[current]; label == current && old != id {
 		delete(l, previous)
@@ -31,8 +31,8 @@ func (l labeling) give(label, id string) {
 	l[label] = id
 }
 
-// attach puts labels on a version that a Put created. Other labels stay where they are, including
-// custom ones of the former AWSCURRENT. Unknown: whether AWS keeps these.
+// attach adds labels to a version that a Put created. Other labels stay where they are, including custom labels of the
+// former AWSCURRENT. Unknown: whether AWS keeps these.
 func (l labeling) attach(id string, stages []string) {
 	for _, label := range stages {
 		l.give(label, id)
@@ -47,8 +47,8 @@ func tooManyLabels() *fault {
 	return limitExceeded("You have exceeded the maximum number of staging labels for a secret: %d.", maxLabels)
 }
 
-// relabel changes the labels, if there are not too many then, and removes versions that have neither
-// a value nor a label.
+// relabel changes the labels, unless there would be too many, and removes versions that have neither a value nor a
+// label.
 func (s *secret) relabel(change func(labeling)) *fault {
 	after := maps.Clone(s.Labels)
 	change(after)
@@ -60,8 +60,8 @@ func (s *secret) relabel(change func(labeling)) *fault {
 	return nil
 }
 
-// move implements UpdateSecretVersionStage. Unknown: the texts for no version at all, a version
-// that does not exist and a label on another version.
+// move implements UpdateSecretVersionStage. Unknown: AWS's texts if no version is given, if a version does not exist,
+// and if the label is on another version.
 func (s *secret) move(label, from, to string) *fault {
 	holder := s.Labels[label]
 	if from == "" && to == "" {
@@ -90,16 +90,16 @@ func (s *secret) move(label, from, to string) *fault {
 		return invalidParameter("When you move staging label %s, if you specify RemoveFromVersionId, it must be set "+
 			"to the version that currently has the staging label %s.", label, label)
 	}
-	// Unknown: AWS's answer. A version without a value would leave the secret without
-	// one, and a rotation that has stored nothing would count as a success.
+	// Unknown: AWS's answer. Moving AWSCURRENT to a version without a value would leave the secret without one, and a
+	// rotation that has stored nothing would count as a success.
 	if label == current && !s.Versions[to].filled() {
 		return notFound("secret version: %s.", to)
 	}
 	return s.relabel(func(l labeling) { l.give(label, to) })
 }
 
-// prune removes outdated versions if there are more than a hundred: the oldest without a label, but
-// none from the last 24 hours.
+// prune removes outdated versions if there are more than a hundred: the oldest ones without a label, but none from the
+// last 24 hours.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html
 func (s *secret) prune(now time.Time) {
 	if len(s.Versions) <= keptVersions {

@@ -12,7 +12,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// Configuration is what Lambda's API answers about a function.
+// Configuration is what Lambda's API returns about a function.
 type Configuration struct {
 	Runtime, Handler, Description string
 	Timeout                       time.Duration
@@ -20,7 +20,7 @@ type Configuration struct {
 	Subnets, SecurityGroups       []string
 }
 
-// Configured is an Invoker with a configuration. Without one, Lambda's API answers with the function's names alone.
+// Configured is an Invoker with a configuration. For other functions, Lambda's API returns only the names.
 type Configured interface {
 	Invoker
 	Configuration() Configuration
@@ -28,7 +28,7 @@ type Configured interface {
 
 const functionsPath = "/2015-03-31/functions"
 
-// lambda answers GetFunctionConfiguration and ListFunctions, which say what rotates a secret.
+// lambda serves GetFunctionConfiguration and ListFunctions, which describe the functions that rotate secrets.
 // Source: https://docs.aws.amazon.com/lambda/latest/api/API_GetFunctionConfiguration.html,
 // https://docs.aws.amazon.com/lambda/latest/api/API_ListFunctions.html
 func (s *Sim) lambda(w http.ResponseWriter, r *http.Request) {
@@ -47,7 +47,7 @@ func (s *Sim) lambda(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(status)
 		out = answer{"message": f.Message}
 	}
-	_ = json.NewEncoder(w).Encode(out) // to a client that has gone
+	_ = json.NewEncoder(w).Encode(out) // fails only if the client is gone
 }
 
 func (s *Sim) askLambda(r *http.Request) (answer, *fault) {
@@ -71,7 +71,7 @@ func (s *Sim) askLambda(r *http.Request) (answer, *fault) {
 	return nil, &fault{"UnknownOperationException", ""}
 }
 
-// listFunctions lists a function once, whatever aliases of it are registered.
+// listFunctions lists each function once, even if several aliases of it are registered.
 func (s *Sim) listFunctions(c *caller, q url.Values) (answer, *fault) {
 	if f := s.licensed(c, "lambda:ListFunctions", "*", nil); f != nil {
 		return nil, f
@@ -99,8 +99,8 @@ func (s *Sim) listFunctions(c *caller, q url.Values) (answer, *fault) {
 	return answer{"Functions": list, "NextMarker": next}, nil
 }
 
-// getFunctionConfiguration finds a function by its name, its partial ARN or its ARN. Functions have
-// no policies here, so nobody sees those of another account.
+// getFunctionConfiguration finds a function by its name, its partial ARN or its ARN. Functions have no policies here,
+// so callers cannot read those of another account.
 func (s *Sim) getFunctionConfiguration(c *caller, name, qualifier string) (answer, *fault) {
 	account, region := c.account, c.region
 	p := strings.Split(name, ":")

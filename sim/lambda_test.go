@@ -73,7 +73,7 @@ func TestLambdaDescribesAFunction(t *testing.T) {
 		":root is not authorized to perform: lambda:GetFunctionConfiguration on resource: "+arn+" because no resource-based")
 }
 
-// TestLambdaListsItsFunctions of the account and the region, fifty on a page.
+// TestLambdaListsItsFunctions: only those of the account and the region, fifty per page.
 func TestLambdaListsItsFunctions(t *testing.T) {
 	b := newBench(t, Options{})
 	for i := range 120 {
@@ -100,7 +100,7 @@ func TestLambdaListsItsFunctions(t *testing.T) {
 	}
 }
 
-// TestLambdaHasItsOwnQuotaAndRights: fifteen calls a second, by what the role's policy allows.
+// TestLambdaHasItsOwnQuotaAndRights: fifteen calls a second, if the role's policy allows them.
 func TestLambdaHasItsOwnQuotaAndRights(t *testing.T) {
 	b := newBench(t, Options{Quotas: true})
 	client := b.lambda(static("test"))

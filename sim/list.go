@@ -51,8 +51,8 @@ func checkFilters(filters []filter) *fault {
 	return nil
 }
 
-// matches reports whether a secret passes all filters. Any value of a filter may match; a value
-// that begins with an exclamation mark must not.
+// matches reports whether a secret passes all filters. To pass a filter, it must match one of the values, or not match
+// one that begins with an exclamation mark.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_search-secret.html
 func (s *Sim) matches(sec *secret, filters []filter) bool {
 	for _, f := range filters {
@@ -104,7 +104,7 @@ func hasWords(text, value string) bool {
 	return len(want) > 0
 }
 
-// marks split a word, unless it contains two kinds of them.
+// marks separate words, but a text without spaces that contains two different marks is one word.
 const marks = "/-_+=.@"
 
 var newWord = regexp.MustCompile(`[^a-z][a-z]+`)
@@ -155,8 +155,8 @@ type listInput struct {
 	IncludePlannedDeletion bool
 }
 
-// listSecrets begins with the oldest secret by default. Unknown: where AWS puts secrets that
-// were never retrieved if it sorts by that date; in the simulator they come first.
+// listSecrets begins with the oldest secret by default. Unknown: where AWS puts secrets that were never retrieved when
+// it sorts by that date; the simulator puts them first.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_ListSecrets.html
 // for the date; moto's test_list_secrets.py for the direction
 func (s *Sim) listSecrets(c *caller, in listInput) (answer, *fault) {
@@ -197,7 +197,7 @@ func (s *Sim) listSecrets(c *caller, in listInput) (answer, *fault) {
 
 func byName(a, b *secret) int { return strings.Compare(a.Name, b.Name) }
 
-// filtered returns an account's secrets and replicas of a region, in no order.
+// filtered returns the secrets and replicas that pass the filters, in the caller's account and region, in no order.
 func (s *Sim) filtered(c *caller, filters []filter, deleted bool) []*secret {
 	var all []*secret
 	for _, sec := range s.accounts[c.account] {

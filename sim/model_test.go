@@ -19,7 +19,7 @@ type model struct {
 	values map[string]string
 }
 
-// give moves a label: it is on one version, and AWSPREVIOUS follows AWSCURRENT.
+// give moves a label. A label is on one version, and AWSPREVIOUS follows AWSCURRENT.
 func (m *model) give(label, v string) {
 	if label == "AWSCURRENT" && m.labels[label] != v {
 		delete(m.labels, "AWSPREVIOUS")

@@ -116,7 +116,7 @@ func TestSecretIdFormsAndErrors(t *testing.T) {
 		t.Errorf("an unknown operation: %d %s", code, body)
 	}
 	if code, _ := raw(t, url, "GetSecretValue", `[`); code != 400 {
-		t.Errorf("a body that is no JSON: %d", code)
+		t.Errorf("a body that is not JSON: %d", code)
 	}
 	create(t, c, "ends-in-a1b2c3")
 	described, err := c.DescribeSecret(t.Context(), &sm.DescribeSecretInput{SecretId: aws.String("ends-in-a1b2c3")})

@@ -43,9 +43,9 @@ var pagePolicy = func() string {
 }()
 
 const (
-	// maxShown is how many secrets the overview lists. Those that need attention come first.
+	// maxShown is the maximum number of secrets in the overview. Those that need attention come first.
 	maxShown = 2000
-	// maxFailures is for how many of them it shows the failure, to stay small.
+	// maxFailures is the maximum number of failures in the overview, to keep the page small.
 	maxFailures = 30
 )
 
@@ -56,8 +56,8 @@ type pageData struct {
 	Stats                Stats
 	// Groups are the overview; groups that need attention come first.
 	Groups []*pageGroup
-	More   int // secrets beyond those that are listed
-	// Detail is the secret that is shown, unless Missing says that it is gone.
+	More   int // how many secrets are not listed
+	// Detail is the secret to show, if there is one. Missing means that it does not exist.
 	Detail  *pageDetail
 	Missing bool
 }
@@ -72,9 +72,9 @@ type pageGroup struct {
 // pageRow is a secret in the overview.
 type pageRow struct {
 	Key, Name  string
-	Place      string // its region and account, unless both are the simulator's
+	Place      string // its region and account, unless both are the defaults
 	Late       bool
-	Again      bool      // it failed, and its rotation still runs
+	Again      bool      // it failed, and its rotation continues
 	Failure    *Progress // what went wrong in the last attempt of a rotation
 	Last, Next time.Time
 }
@@ -126,7 +126,7 @@ func (s *Sim) serveHistory(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(history) // a reader that went away
+	_ = json.NewEncoder(w).Encode(history) // fails only if the client is gone
 }
 
 // pageData collects the data under the lock, to render it without the lock.
@@ -208,7 +208,7 @@ func (sec *secret) row(now time.Time) (state string, row pageRow) {
 		return "deleted", row
 	}
 	row.Next = r.Next
-	// A fast clock's timer fires a little late.
+	// The timer of a fast clock fires a little late.
 	row.Late = r.Enabled && !r.Next.IsZero() &&
 		(r.Running && r.start.After(r.Next) || !r.Running && row.Failure != nil && now.After(r.Next))
 	switch {

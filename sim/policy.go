@@ -7,7 +7,7 @@ import (
 	"example.com/rotator/sim/iampolicy"
 )
 
-// named reports whether a statement is about the caller's account or role.
+// named reports whether a statement applies to the caller's account or role.
 func (c *caller) named(st *iampolicy.Statement) bool {
 	is := func(p iampolicy.Principal) bool {
 		return slices.ContainsFunc(p["AWS"], func(a string) bool {
@@ -78,7 +78,7 @@ func (s *Sim) supported(kind, name string) bool {
 	return kind == "Federated"
 }
 
-// public reports whether a policy allows everybody.
+// public reports whether a policy allows everyone.
 func public(p *iampolicy.Policy) bool {
 	return slices.ContainsFunc(p.Statement, func(st iampolicy.Statement) bool {
 		return st.Effect == "Allow" && slices.Contains(st.Principal["AWS"], "*") && len(st.Condition) == 0
@@ -86,11 +86,11 @@ func public(p *iampolicy.Policy) bool {
 }
 
 // admit checks that a caller may perform its operation on a secret. Within an account, everything is allowed unless the
-// secret's policy denies it, or the role has a policy and neither allows it. From another account, the secret's policy
-// must allow it, and the secret must have a customer managed key if the operation involves a value (LocalStack's
-// cross-account tests, which were validated on AWS). The only supported condition key is the caller's organization, if
-// that is set (SetOrganization); a statement with another one denies and never allows. Unknown: which of the last two
-// AWS checks first.
+// secret's policy denies it, or the caller's role has a policy and neither policy allows it. From another account, the
+// secret's policy and that of the role, if any, must allow it, and the secret must have a customer managed key if the
+// operation involves a value (LocalStack's cross-account tests, which were validated on AWS). The only supported
+// condition key is the caller's organization, if SetOrganization has set it. With any other key, a Deny applies and an
+// Allow does not. Unknown: which of the cross-account conditions AWS checks first.
 func (s *Sim) admit(c *caller, sec *secret) *fault {
 	action, allowed := "secretsmanager:"+c.operation, false
 	if sec.Policy != "" {
@@ -163,7 +163,7 @@ func (s *Sim) putResourcePolicy(c *caller, sec *secret, in putPolicyInput) (answ
 
 const lockedOut = "Your requested changes will not allow you to manage this secret in the future."
 
-// locksOut reports whether a policy keeps the caller from replacing it.
+// locksOut reports whether a policy would prevent the caller from replacing it.
 func (s *Sim) locksOut(c *caller, sec *secret, policy string) bool {
 	after, again := *sec, *c
 	after.Policy, again.operation = policy, "PutResourcePolicy"
@@ -185,7 +185,7 @@ type validatePolicyInput struct {
 	ResourcePolicy string `required:"true" min:"1" max:"20480"`
 }
 
-// validateResourcePolicy checks for a lockout only if it is given a secret. Unknown: the names of AWS's checks.
+// validateResourcePolicy checks for a lockout only if the request names a secret. Unknown: the names of AWS's checks.
 func (s *Sim) validateResourcePolicy(c *caller, in validatePolicyInput) (answer, *fault) {
 	var sec *secret
 	if in.SecretId != "" {

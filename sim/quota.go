@@ -2,8 +2,7 @@ package sim
 
 import "time"
 
-// rates are the calls per second that an account may make in a region, by group. The calls of a
-// group are counted together.
+// rates holds the calls per second that an account may make in a region, by group. All calls of a group count together.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html,
 // https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 var rates = map[string]float64{"read": 10000, "list": 100, "create": 50, "delete": 50, "restore": 50, "random": 50,
@@ -11,14 +10,14 @@ var rates = map[string]float64{"read": 10000, "list": 100, "create": 50, "delete
 
 type quotaKey struct{ account, region, group string }
 
-// bucket is the remainder of a rate.
+// bucket is a token bucket. left is its level at the time at.
 type bucket struct {
 	left float64
 	at   time.Time
 }
 
-// spend deducts one call from an account's quota. It counts the client's seconds, whatever the speed of the service's
-// clock. Unknown: the size of AWS's bursts; the simulator allows one second's worth.
+// spend deducts one call from an account's quota. It uses the time of Wall, so the clock's speed does not matter.
+// Unknown: the size of AWS's bursts; the simulator allows one second's worth.
 func (s *Sim) spend(c *caller, group string) *fault {
 	if !s.opts.Quotas {
 		return nil

@@ -9,11 +9,11 @@ import (
 	"strings"
 )
 
-// shown lists the fields of a value that name the target. They are not secret, and explain why a step failed.
+// shown lists the fields of a value that name the target. They are not secret, and help to explain why a step failed.
 var shown = []string{"username", "host", "port", "engine", "dbname", "masterarn"}
 
-// redacted removes from a text everything that occurs in a value of the secret, as is or as errors
-// may quote it. Texts shorter than four bytes stay, or messages would be unreadable.
+// redacted masks everything in a text that also occurs in a value of the secret, verbatim or as errors may quote it,
+// except the fields in shown. Texts shorter than four bytes stay, to keep messages readable.
 func (sec *secret) redacted(text string) string {
 	var forms []string
 	for _, v := range sec.Versions {
@@ -25,7 +25,7 @@ func (sec *secret) redacted(text string) string {
 			forms = append(forms, written(w)...)
 		}
 	}
-	// Longest first: a text inside another must not split it.
+	// Replace the longest first: a text inside another must not split it.
 	slices.SortFunc(forms, func(a, b string) int { return len(b) - len(a) })
 	for _, w := range forms {
 		if len(w) >= 4 {
@@ -66,8 +66,8 @@ func words(value string) []string {
 	return all
 }
 
-// written returns the forms in which another text may contain a text: as is, in base64, and quoted
-// once or twice for JSON or Go.
+// written returns the forms in which a message may contain a text: verbatim, in base64, and quoted once or twice for
+// JSON or Go.
 func written(text string) []string {
 	all := []string{text}
 	for range 2 {

@@ -55,8 +55,8 @@ func (sec *secret) replica(region string) *replica {
 	return &sec.Replicas[i]
 }
 
-// in returns a secret as it is read in another region, or nil if it has no replica there. A
-// replica has its own key and its own dates of creation and retrieval.
+// in returns a secret as seen from another region, or nil if it has no replica there. A replica has a separate key, and
+// separate dates of creation and retrieval.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/standalone-secret.html
 func (sec *secret) in(region string) *secret {
 	r := sec.replica(region)
@@ -72,7 +72,7 @@ func (sec *secret) in(region string) *secret {
 // primary returns the secret that a replica belongs to, or the secret itself.
 func (sec *secret) primary() *secret { return cmp.Or(sec.origin, sec) }
 
-// accessed records the day of a retrieval, which counts in its own region.
+// accessed records the day of a retrieval, separately for each region.
 func (sec *secret) accessed(day time.Time) {
 	if sec.origin != nil {
 		sec.origin.replica(sec.region()).Accessed = day
@@ -81,7 +81,7 @@ func (sec *secret) accessed(day time.Time) {
 	sec.Accessed = day
 }
 
-// replicationStatus returns the member of that name. Unknown: whether a replica has it; in the simulator it does not.
+// replicationStatus returns the member ReplicationStatus. Unknown: whether a replica has it; the simulator omits it.
 func (sec *secret) replicationStatus() []answer {
 	out := []answer{}
 	for _, r := range sec.Replicas {
@@ -108,8 +108,8 @@ func checkReplicas(home string, add []replicaRegion) *fault {
 	return nil
 }
 
-// replicate adds replicas to a secret. An existing one is left alone, and a failed one is retried. A failure is part of
-// the status, not an error. Unknown: what AWS does to an existing secret that has replicas itself; the simulator never
+// replicate adds replicas to a secret. It keeps existing replicas and retries failed ones. A failure is part of the
+// status, not an error. Unknown: what AWS does to an existing secret that itself has replicas; the simulator never
 // overwrites it.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/replicate-secrets_troubleshoot.html.
 // The messages are from moto's test_secrets_duplication.py and from the guide to Planton's
@@ -165,7 +165,7 @@ type unreplicateInput struct {
 	RemoveReplicaRegions []string `required:"true" min:"1" each:"1-128" pattern:"^([a-z]+-)+\\d+$"`
 }
 
-// removeRegionsFromReplication deletes replicas. It ignores a region that has none.
+// removeRegionsFromReplication deletes replicas. It ignores a region without one.
 // Source: moto's test_secrets_duplication.py
 func (s *Sim) removeRegionsFromReplication(_ *caller, sec *secret, in unreplicateInput) (answer, *fault) {
 	sec.forget(in.RemoveReplicaRegions...)
@@ -173,8 +173,8 @@ func (s *Sim) removeRegionsFromReplication(_ *caller, sec *secret, in unreplicat
 	return answer{"ARN": sec.ARN, "ReplicationStatus": sec.replicationStatus()}, nil
 }
 
-// stopReplicationToReplica promotes a replica to a standalone secret, which is not configured
-// for rotation. Unknown: AWS's text for a secret that is not a replica.
+// stopReplicationToReplica promotes a replica to a standalone secret, without a configuration for rotation. Unknown:
+// AWS's text for a secret that is not a replica.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/standalone-secret.html
 func (s *Sim) stopReplicationToReplica(_ *caller, view *secret, _ idInput) (answer, *fault) {
 	if view.origin == nil {

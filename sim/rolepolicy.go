@@ -32,8 +32,8 @@ func (s *Sim) PutRolePolicy(arn, document string) error {
 }
 
 // PutKeyPolicy sets the policy of a KMS key. From then on a role may use the key through Secrets Manager only if the
-// policy allows the role or its account; callers that are not roles always may. A role with an identity policy also
-// needs its permission, as on AWS every role in another account than the key's does.
+// policy allows the role or its account. Other callers always may. A role with an identity policy also needs permission
+// from that policy, as every role outside the key's account does on AWS.
 //
 // It fails if arn is not the ARN of a key, or the policy has an unsupported condition; see PutRolePolicy.
 // Source: https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-modifying-external-accounts.html
@@ -71,7 +71,7 @@ func (c *caller) unauthorized(action, resource, why string) *fault {
 	return accessDenied("User: %s is not authorized to perform: %s%s %s", c.arn, action, on, why)
 }
 
-// unallowed is for an action that no policy of a kind, identity or resource, allows.
+// unallowed returns the error for an action that no policy of a kind, identity or resource, allows.
 func (c *caller) unallowed(action, resource, kind string) *fault {
 	return c.unauthorized(action, resource, "because no "+kind+"-based policy allows the "+action+" action")
 }
@@ -98,8 +98,8 @@ func (sec *secret) ownKey() bool {
 	return sec.Key != "" && !strings.HasSuffix(sec.Key, defaultKey)
 }
 
-// mayUseKey checks that the policies of the caller's role and of the secret's key allow what the
-// operation does with that key. Unknown: AWS's text, beyond its beginning.
+// mayUseKey checks that the policies of the caller's role and of the secret's key allow what the operation does with
+// that key. Unknown: AWS's text after "Access to KMS is not allowed".
 func (s *Sim) mayUseKey(c *caller, sec *secret) *fault {
 	if c.role == "" || !sec.ownKey() {
 		return nil
@@ -115,7 +115,7 @@ func (s *Sim) mayUseKey(c *caller, sec *secret) *fault {
 	if !strings.HasPrefix(key, "arn:") {
 		key = "arn:aws:kms:" + sec.region() + ":" + sec.Account + ":key/" + key
 	}
-	var theirs *iampolicy.Policy // the part of the key's policy that is about the caller
+	var theirs *iampolicy.Policy // the part of the key's policy that applies to the caller
 	if p := s.policies[key]; p != nil {
 		theirs = &iampolicy.Policy{}
 		for _, st := range p.Statement {

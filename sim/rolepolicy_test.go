@@ -13,7 +13,7 @@ import (
 
 const policedRole = "arn:aws:iam::123456789012:role/policed"
 
-// TestUnsupportedPolicyIsRejected: ignoring a condition would allow what AWS does not.
+// TestUnsupportedPolicyIsRejected: ignoring a condition would allow what AWS denies.
 func TestUnsupportedPolicyIsRejected(t *testing.T) {
 	s := New(Options{})
 	for _, statement := range []string{
@@ -65,7 +65,7 @@ func TestRolePolicyDecides(t *testing.T) {
 	}
 }
 
-// TestRoleWithAPolicyAssumesOnlyTheRolesItNames, which give access to other accounts.
+// TestRoleWithAPolicyAssumesOnlyTheRolesItNames: an assumed role can give access to other accounts.
 func TestRoleWithAPolicyAssumesOnlyTheRolesItNames(t *testing.T) {
 	s := New(Options{})
 	server := httptest.NewServer(s.Handler())

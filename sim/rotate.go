@@ -30,9 +30,9 @@ type rotation struct {
 	Tokens  []string
 
 	cancel func() bool // cancels the planned rotation
-	retry  func() bool // cancels the next attempt of the running one
-	// start is when the running rotation would have started on an infinitely fast machine: under a
-	// fast clock, the machine's own delays would count as service time.
+	retry  func() bool // cancels the next attempt of the running rotation
+	// start is when the running rotation would have started on an infinitely fast machine. A fast clock would count the
+	// machine's delays as service time.
 	start time.Time
 	err   error // of the last completed rotation
 }
@@ -66,10 +66,10 @@ func (in rotateInput) check() *fault {
 	return nil
 }
 
-// rotateSecret answers immediately; the rotation runs in the background. Unknown: the order of its
-// checks, and the answer to a replay with the pending version's token. The simulator gives the same
-// answer and starts no second rotation while one runs; a failed or canceled rotation is resumed. A
-// managed external secret has no function: its configuration is stored, and nothing is rotated.
+// rotateSecret answers immediately; the rotation runs in the background. Unknown: the order of its checks, and the
+// answer to a replay with the pending version's token. The simulator repeats the answer. It starts no second rotation
+// while one runs, and resumes a failed or canceled one. A managed external secret has no function: its configuration is
+// stored, and nothing is rotated.
 func (s *Sim) rotateSecret(_ *caller, sec *secret, in rotateInput) (answer, *fault) {
 	r := &sec.Rotation
 	if new := in.RotationRules; new != nil {
@@ -118,8 +118,8 @@ func (s *Sim) rotateSecret(_ *caller, sec *secret, in rotateInput) (answer, *fau
 	return sec.answer("VersionId", in.ClientRequestToken), nil
 }
 
-// begin stages the version of a rotation and starts it. A test gets a copy of the current value, which is removed
-// afterwards. Unknown: which VersionId RotateSecret then returns; the simulator returns the copy's.
+// begin stages the version of a rotation and starts the rotation. A test gets a copy of the current value, which is
+// removed afterwards. Unknown: which VersionId RotateSecret then returns; the simulator returns the copy's.
 func (s *Sim) begin(sec *secret, token string, test bool, start time.Time) {
 	s.remember(sec)
 	if sec.Versions[token] == nil {
@@ -178,7 +178,7 @@ func (sec *secret) over(token string) error {
 	return nil
 }
 
-// stir ends a rotation that waits for its next attempt if it cannot continue.
+// stir ends a rotation that is waiting for its next attempt and can no longer continue.
 func (s *Sim) stir(sec *secret) {
 	r := &sec.Rotation
 	if over := sec.over(r.Token); r.Running && over != nil && r.retry != nil && r.retry() {
@@ -186,8 +186,8 @@ func (s *Sim) stir(sec *secret) {
 	}
 }
 
-// run makes an attempt of a rotation in the background, and others until one succeeds, the rotation is over, or all are
-// used. Each starts over with createSecret and the same token. A test is not retried.
+// run runs a rotation in the background: it makes attempts until one succeeds, the rotation is over, or none is left.
+// Each attempt starts over with createSecret and the same token. A test is not retried.
 func (s *Sim) run(sec *secret, token string, test bool, attempt int) {
 	s.clock.Go(func() {
 		wall := s.clock.Wall()
@@ -197,7 +197,7 @@ func (s *Sim) run(sec *secret, token string, test bool, attempt int) {
 		defer s.mu.Unlock()
 		over := sec.over(token)
 		switch {
-		case s.stopped(): // the state file says that it continues in the next run
+		case s.stopped(): // the next run continues it from the state file
 		case err != nil && over == nil && !test && attempt < s.opts.MaxAttempts:
 			s.failed(sec, token, test, err)
 			s.stats.Retried++
@@ -216,10 +216,10 @@ func (s *Sim) failed(sec *secret, token string, test bool, err error) {
 	s.announce(sec, named(test, "RotationFailed"), token, err)
 }
 
-// end settles a rotation, whose last attempt took the given time. err is nil if its version became AWSCURRENT.
+// end records the end of a rotation, whose last attempt took the given time. err is nil if the rotation succeeded.
 func (s *Sim) end(sec *secret, token string, test bool, took time.Duration, err error) {
 	r, over := &sec.Rotation, sec.over(token)
-	// If an operator removed AWSPENDING and started a new rotation, the state belongs to that one.
+	// If an operator removed AWSPENDING and started a new rotation, the state belongs to the new one.
 	if r.Token == token {
 		r.Running, r.err = false, err
 	}
@@ -229,7 +229,7 @@ func (s *Sim) end(sec *secret, token string, test bool, took time.Duration, err 
 		if sec.Labels[pending] == token {
 			delete(sec.Labels, pending)
 		}
-		// An operator may have given it a custom label.
+		// Keep the version if an operator gave it a custom label.
 		if sec.stages(token) == nil {
 			delete(sec.Versions, token)
 		}
@@ -297,7 +297,7 @@ func (s *Sim) step(sec *secret, token, step string, attempt int) error {
 	}
 	if err == nil {
 		r.Tokens = append(r.Tokens, proof)
-		if unsaved := s.save(); unsaved != nil { // the rotation token must also be valid after a crash
+		if unsaved := s.save(); unsaved != nil { // the rotation token must stay valid after a crash
 			err = fmt.Errorf("cannot save the state: %w", unsaved)
 		}
 	}
@@ -321,7 +321,7 @@ func (s *Sim) step(sec *secret, token, step string, attempt int) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stopped() { // it was cut off: ignore its answer
+	if s.stopped() { // Stop interrupted it: ignore its response
 		return errStopped
 	}
 	p := Progress{Time: s.clock.Now(), Secret: sec.ARN, Name: sec.Name, Version: token, Attempt: attempt, Step: step,
@@ -351,8 +351,8 @@ func explained(text string) (cause, message string) {
 	return e.ErrorType, e.ErrorMessage
 }
 
-// WaitRotation waits until no rotation of a secret runs, and returns the last one's error. id is as
-// in the API, for the default account.
+// WaitRotation waits until no rotation of a secret is running, and returns the error of the last one. id is an ARN, or
+// a name in the default region and account.
 func (s *Sim) WaitRotation(ctx context.Context, id string) error {
 	defer context.AfterFunc(ctx, func() {
 		s.mu.Lock()
@@ -365,7 +365,7 @@ func (s *Sim) WaitRotation(ctx context.Context, id string) error {
 	if f != nil {
 		return f
 	}
-	sec = sec.primary() // a replica is a copy and does not see the end
+	sec = sec.primary() // a replica is a copy that is not updated
 	for sec.Rotation.Running {
 		switch {
 		case ctx.Err() != nil:

@@ -500,7 +500,7 @@ func TestAWSCURRENTDoesNotGoToAVersionWithoutAValue(t *testing.T) {
 		t.Errorf("the rotation ended with %v", err)
 	}
 	b.wantStages("db", "1:[AWSCURRENT] 2:[AWSPENDING]")
-	// AWSPENDING can be removed, which is how to abandon a rotation by hand.
+	// AWSPENDING can be removed, to abandon a rotation by hand.
 	if _, err := b.client.UpdateSecretVersionStage(ctx, &sm.UpdateSecretVersionStageInput{
 		SecretId: aws.String("db"), VersionStage: aws.String(pending), RemoveFromVersionId: aws.String(id(2)),
 	}); err != nil {

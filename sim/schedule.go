@@ -14,7 +14,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// rules say when a secret is rotated.
+// rules specify when a secret is rotated.
 type rules struct {
 	AutomaticallyAfterDays *int64 `min:"1" max:"1000"`
 	Duration               string `min:"2" max:"3" pattern:"[0-9]+h"`
@@ -45,11 +45,11 @@ const day = 24 * time.Hour
 
 var rateForm = regexp.MustCompile(`^rate\((\d{1,5}) (hours?|days?)\)$`)
 
-// schedule parses rules; it returns nil if they name no time. A rate in days counts from the midnight before. Its
-// window, and that of a cron expression with one hour per day, lasts to the end of the day by default; other windows
-// last an hour. A window must end before the next one or, for a schedule in days, before the day ends. Unknown: AWS's
-// texts for a bad schedule, and from when AWS counts a rate in hours; the simulator counts from the zero time, which
-// keeps the windows exactly one interval apart, and at midnight if the rate divides a day.
+// schedule parses rules. It returns nil if they are empty. A rate in days counts from the midnight before. Its window,
+// and that of a cron expression with one hour per day, lasts to the end of the day by default; other windows last an
+// hour. A window must end before the next one begins or, for a schedule in days, before the day ends. Unknown: AWS's
+// texts for a bad schedule, and the start of a rate in hours; the simulator counts from the zero time, which keeps the
+// windows exactly one interval apart, and at midnight if the rate divides a day.
 func (r *rules) schedule() (*schedule, error) {
 	e := r.ScheduleExpression
 	if r.AutomaticallyAfterDays != nil {
@@ -160,7 +160,7 @@ func parseCron(e string) (*cron, error) {
 	return c, nil
 }
 
-// values parses a field: *, numbers or names, ranges, steps, lists of these.
+// values parses a field: *, numbers or names, ranges, steps, or lists of these.
 func values(field string, low, high int, names []string) ([]int, error) {
 	number := func(s string) (int, error) {
 		if i := slices.Index(names, strings.ToUpper(s)); i >= 0 {
@@ -208,9 +208,9 @@ func values(field string, low, high int, names []string) ([]int, error) {
 	return slices.Compact(out), nil
 }
 
-// days parses day-of-month and day-of-week, of which one is "?". L is the last day of the month or of
-// the week, which begins on Sunday, the day 1; 6L or FRIL is the last Friday of the month, which
-// day-of-month also takes by name, and SUN#1 its first Sunday.
+// days parses day-of-month and day-of-week, one of which is "?". L is the last day of the month or of the week, whose
+// first day is Sunday, number 1. 6L or FRIL is the last Friday of the month, and SUN#1 its first Sunday. day-of-month
+// also accepts FRIL.
 func days(ofMonth, ofWeek string) (func(time.Time) bool, error) {
 	nextMonth := func(t time.Time, days int) bool { return t.AddDate(0, 0, days).Month() != t.Month() }
 	name, last := strings.CutSuffix(ofMonth, "L")
@@ -266,7 +266,7 @@ func (c *cron) next(t time.Time) time.Time {
 	return time.Time{}
 }
 
-// window returns the first window of a secret's schedule after base, or zero times.
+// window returns the first window of a secret's schedule after base, or zero times if it has none.
 func (sec *secret) window(base time.Time) (open, end time.Time) {
 	if r := &sec.Rotation; r.Enabled && r.Rules != nil && r.Function != "" {
 		if times, _ := r.Rules.schedule(); times != nil { // the rules were validated before they were stored
@@ -291,9 +291,9 @@ func (s *Sim) rearm(sec *secret) {
 	s.arm(sec, open, end, now)
 }
 
-// arm plans a secret's rotation within a window, if there is one, at a time derived from its ARN,
-// which spreads the secrets of one schedule over the window. AWS documents only that it may be any
-// time. It does not start before earliest, because a window may have been missed.
+// arm plans a secret's rotation at a time within a window, if there is one. The time depends on the ARN, to spread the
+// secrets of one schedule over the window; AWS documents only that it may be any time. It is not before earliest,
+// because a window may have been missed.
 func (s *Sim) arm(sec *secret, open, end, earliest time.Time) {
 	s.unplan(sec)
 	if end.IsZero() {
@@ -312,13 +312,13 @@ func (s *Sim) arm(sec *secret, open, end, earliest time.Time) {
 	})
 }
 
-// fallDue begins the rotation planned for a time. If a test is running, its end plans it again.
+// fallDue begins a planned rotation. If a test is running, the end of the test plans the rotation again.
 func (s *Sim) fallDue(sec *secret, at time.Time) {
 	r := &sec.Rotation
 	if s.accounts[sec.Account][sec.place()] != sec || !sec.Deleted.IsZero() || !r.Enabled || r.Running || s.stopped() {
 		return
 	}
-	// An unfinished rotation is retried with its own token.
+	// An unfinished rotation is retried with the same token.
 	token, unfinished := sec.unfinished()
 	if !unfinished {
 		token = uuid.NewString()
@@ -327,7 +327,7 @@ func (s *Sim) fallDue(sec *secret, at time.Time) {
 	s.keep()
 }
 
-// unfinished returns the version of an unfinished rotation.
+// unfinished returns the version of an unfinished rotation, if there is one.
 func (sec *secret) unfinished() (string, bool) {
 	p, ok := sec.Labels[pending]
 	return p, ok && p != sec.Labels[current]

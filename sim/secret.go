@@ -35,7 +35,7 @@ type secret struct {
 	Policy      string
 	Replicas    []replica
 	Rotation    rotation
-	// HadValue means that a version ever had a value.
+	// HadValue means that the secret has had a value.
 	HadValue bool
 
 	history []Progress
@@ -63,7 +63,7 @@ type version struct {
 
 func (v *version) filled() bool { return v.Text != nil || v.Binary != nil }
 
-// same reports whether two versions have the same value, in type and bytes.
+// same reports whether two versions have the same value of the same type.
 func (v *version) same(w *version) bool {
 	if v.Text == nil || w.Text == nil {
 		return v.Text == w.Text && bytes.Equal(v.Binary, w.Binary)
@@ -175,9 +175,9 @@ func partition(region string) string {
 	return "aws"
 }
 
-// lookup returns a secret by name, ARN or partial ARN. An ARN that ends in a hyphen and six
-// characters counts as complete, so a name of that form cannot be found by partial ARN. A region
-// knows only its own secrets. Unknown: AWS's answer to an ARN of another region.
+// lookup returns a secret by name, ARN or partial ARN. An ARN that ends in a hyphen and six characters counts as
+// complete, so a name of that form cannot be found by partial ARN. Secrets of other regions are not found. Unknown:
+// AWS's answer to an ARN of another region.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot.html#ARN_secretnamehyphen
 func (s *Sim) lookup(account, region, id string) (*secret, *fault) {
 	name, isARN := id, false
@@ -197,8 +197,8 @@ func (s *Sim) lookup(account, region, id string) (*secret, *fault) {
 	return sec, nil
 }
 
-// own looks up a secret for the program itself, in the region and account of an ARN, or in the default
-// ones. No policy applies.
+// own looks up a secret for this program, without applying policies: an ARN in its region and account, or a name in the
+// default ones.
 func (s *Sim) own(id string) (*secret, *fault) {
 	region := s.opts.Region
 	if parts := strings.SplitN(id, ":", 5); len(parts) == 5 {
@@ -207,7 +207,7 @@ func (s *Sim) own(id string) (*secret, *fault) {
 	return s.lookup(s.opts.Account, region, id)
 }
 
-// find is lookup for a caller, whose operation policies must allow.
+// find is lookup for a caller. It checks that policies allow the operation.
 func (s *Sim) find(c *caller, id string) (*secret, *fault) {
 	sec, f := s.lookup(c.account, c.region, id)
 	if f == nil {
@@ -225,7 +225,7 @@ func (s *Sim) live(c *caller, id string) (*secret, *fault) {
 	return sec, f
 }
 
-// onReplica rejects what is allowed only on a primary secret.
+// onReplica rejects operations that are allowed only on a primary secret.
 // Source: https://github.com/gruntwork-io/cloud-nuke/issues/435
 func (sec *secret) onReplica() *fault {
 	if sec.origin != nil {

@@ -1,8 +1,8 @@
 // Package sim simulates AWS Secrets Manager on a laptop: its state, its rotations and its wire protocol. It is
 // independent of the rotation function. To test a rotation function in Go, start with package simtest.
 //
-// Where AWS's behavior is not known, a comment begins with "Unknown:" and says what the simulator
-// does; docs/simulator.md has those that users meet.
+// Where AWS's behavior is not known, a comment begins with "Unknown:" and says what the simulator does.
+// docs/simulator.md lists the cases that affect users.
 package sim
 
 import (
@@ -44,17 +44,17 @@ func Failed(kind, message string) (body []byte, functionError string, err error)
 
 // Options configures a Sim. The zero value suits tests: no faults, no quotas and real time.
 type Options struct {
-	// Region is that of the program's own calls, such as WaitRotation, for a secret's name. The
-	// default is us-east-1. API requests carry their region.
+	// Region is where calls of this package, such as WaitRotation, look up names. The default is us-east-1. API
+	// requests name their region.
 	Region  string
-	Account string // of callers whose access key names no other; by default 123456789012
+	Account string // of callers whose access key is not an account; by default 123456789012
 	Clock   Clock  // real time by default
 	// RetryDelay is the pause before a failed rotation is retried: 100 s by default, as seen on AWS.
 	RetryDelay time.Duration
-	// MaxAttempts is how often a rotation is tried before it waits for its next window: 5 by default.
-	// Unknown: AWS's number.
+	// MaxAttempts is how often a rotation is attempted before it waits for its next window: 5 by default. Unknown:
+	// AWS's number.
 	MaxAttempts int
-	// KeepPending leaves AWSPENDING on the version that became AWSCURRENT. Both occur on AWS.
+	// KeepPending leaves AWSPENDING on the version that became AWSCURRENT. AWS does both.
 	KeepPending bool
 	Faults      *Faults // to inject, or nil
 	Quotas      bool    // whether to enforce AWS's request quotas
@@ -62,13 +62,13 @@ type Options struct {
 	Trace   func(Progress)
 	Events  io.Writer // for what AWS sends to EventBridge, one JSON object per line; or nil
 	History int       // how many steps and events are kept for each secret, by default 64
-	// StateFile keeps the whole state, including values, from one run to the next, unless it is "".
+	// StateFile, unless "", is a file that keeps the whole state, including values, between runs.
 	StateFile string
-	// Log, if set, receives a failure to write the state file at the end of a rotation.
+	// Log, if set, receives the error if the state file cannot be written at the end of a rotation.
 	Log *slog.Logger
 }
 
-// Sim is the service. It is safe for concurrent use.
+// Sim is a simulated Secrets Manager. It is safe for concurrent use.
 type Sim struct {
 	opts  Options
 	clock Clock
@@ -121,8 +121,8 @@ func (s *Sim) Stop() error {
 
 func (s *Sim) stopped() bool { return s.life.Err() != nil }
 
-// RegisterFunction registers a function under its ARN. An unregistered ARN is refused as AWS
-// refuses a function that does not exist or does not allow Secrets Manager to invoke it.
+// RegisterFunction registers a function under its ARN. RotateSecret refuses other ARNs, as AWS refuses a function that
+// does not exist or does not allow Secrets Manager to invoke it.
 func (s *Sim) RegisterFunction(arn string, f Invoker) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

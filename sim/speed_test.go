@@ -17,7 +17,7 @@ import (
 func TestAFastClockMakesNothingLate(t *testing.T) {
 	b := newBench(t, Options{Clock: FastTime(begin, 1e6), RetryDelay: time.Millisecond})
 	t.Cleanup(func() { _ = b.Stop() })
-	// A pause before a retry could leave the window, which is not the clock's fault.
+	// A pause before a retry may exceed the window, which is not an error of the clock.
 	var failed sync.Map
 	b.RegisterFunction(lambda, b.function(func(r request) error {
 		time.Sleep(5 * time.Millisecond)

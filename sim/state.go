@@ -23,7 +23,7 @@ type state struct {
 func (s *Sim) Load() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// A crash may have left it, with values.
+	// A crash may have left a draft, which contains values.
 	if err := os.Remove(s.draft()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot clean up after an earlier run: %w", err)
 	}
@@ -43,7 +43,7 @@ func (s *Sim) Load() error {
 	}
 	for _, secrets := range st.Accounts {
 		for _, sec := range secrets {
-			s.add(sec) // an older version had one region and stored secrets by name
+			s.add(sec) // older files have other keys: names, without a region
 			r := &sec.Rotation
 			if r.Running {
 				r.start = s.clock.Now()
@@ -63,13 +63,13 @@ func (s *Sim) Load() error {
 	return nil
 }
 
-// draft is the file that save writes first.
+// draft returns the path of the file that save writes first.
 func (s *Sim) draft() string {
 	dir, name := filepath.Split(s.opts.StateFile)
 	return filepath.Join(dir, ".secretsim-"+name)
 }
 
-// keep is save without a caller to report an error to.
+// keep is save for callers that cannot return an error.
 func (s *Sim) keep() {
 	if err := s.save(); err != nil && s.opts.Log != nil {
 		s.opts.Log.Error("the state file cannot be written", "error", err)
@@ -85,7 +85,7 @@ func (s *Sim) save() error {
 	if err != nil {
 		return err
 	}
-	_ = os.Remove(s.draft()) // of a crash
+	_ = os.Remove(s.draft()) // left by a crash
 	f, err := os.OpenFile(s.draft(), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err

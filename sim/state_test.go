@@ -127,14 +127,14 @@ func TestAnInvalidStateFileIsRejectedAndKept(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := New(Options{StateFile: file}).Load(); err == nil {
-			t.Errorf("%q was taken", text)
+			t.Errorf("%q was accepted", text)
 		}
 		if got, err := os.ReadFile(file); err != nil || string(got) != text {
 			t.Errorf("it is now %q, %v", got, err)
 		}
 	}
 	if err := New(Options{StateFile: filepath.Join(t.TempDir(), "no", "such", "folder")}).Load(); err == nil {
-		t.Error("a place that cannot be written was taken")
+		t.Error("a path that cannot be written was accepted")
 	}
 }
 
@@ -301,7 +301,7 @@ func TestTheClockDoesNotGoBackAtARestart(t *testing.T) {
 	}
 }
 
-// slowly returns a function whose first invocation blocks until it is ended, and a channel that signals its start.
+// slowly returns a function whose first invocation blocks until it is canceled, and a channel that signals its start.
 func slowly(then Invoker) (InvokerFunc, chan struct{}) {
 	reached := make(chan struct{})
 	var once sync.Once

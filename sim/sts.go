@@ -13,9 +13,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// RegisterRole registers a role: only registered roles of its account can then be assumed, and this
-// one only with its external id, unless that is "". In an account without registered roles, every
-// role can be assumed. It fails if arn is not the ARN of a role.
+// RegisterRole registers a role. From then on, only registered roles of its account can be assumed, and this one only
+// with its external ID, unless that is "". In an account without registered roles, every role can be assumed. It fails
+// if arn is not the ARN of a role.
 func (s *Sim) RegisterRole(arn, externalID string) error {
 	if !roleForm.MatchString(arn) {
 		return fmt.Errorf("%q is not the ARN of a role", arn)

@@ -11,12 +11,12 @@ import (
 	"unicode/utf8"
 )
 
-// decode decodes a request into a struct. It matches members by their exact names at every depth
-// and ignores unknown ones, as AWS does. It then checks the field tags: required, min and max (the
-// length of a string or list, the value of a number), bytes (the maximum length of a value),
-// pattern (for the whole text, or each member of a list), enum (separated by spaces), each (the
-// length range of a list's members) and sensitive (the error omits the value). Unknown: how AWS
-// shows the value of a list of structures; the simulator omits it. Last, it calls the method of checked.
+// decode decodes a request into a struct. It matches members by their exact names at every depth and ignores unknown
+// ones, as AWS does. It then checks the field tags: required, min and max (the length of a string or list, the value of
+// a number), bytes (the maximum length of a value), pattern (for the whole text, or each member of a list), enum
+// (separated by spaces), each (the length range of a list's members) and sensitive (the error omits the value).
+// Unknown: how AWS shows the value of a list of structures; the simulator omits it. Finally, it calls check if the
+// struct implements checked.
 func decode(body []byte, in any) *fault {
 	var raw map[string]json.RawMessage
 	if err := json.Unmarshal(body, &raw); err != nil {
@@ -41,7 +41,7 @@ func decode(body []byte, in any) *fault {
 // checked is a request with rules beyond those of its fields.
 type checked interface{ check() *fault }
 
-// decoding collects the violations of a request, and the first member of another type.
+// decoding collects the violations of a request, and the first member of the wrong type.
 type decoding struct {
 	broken   []string
 	mistyped string
@@ -105,7 +105,7 @@ func (d *decoding) fill(path string, raw map[string]json.RawMessage, v reflect.V
 }
 
 func atoi(s string) int {
-	n, _ := strconv.Atoi(s) // a tag in this package
+	n, _ := strconv.Atoi(s) // s is from a tag in this package
 	return n
 }
 

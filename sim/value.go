@@ -89,8 +89,8 @@ func (s *Sim) createSecret(c *caller, in createInput) (answer, *fault) {
 	return out, nil
 }
 
-// store creates a version, or fills the one that a rotation reserved. A secret's first value gets
-// AWSCURRENT whatever the caller specifies.
+// store creates a version, or fills the one that a rotation reserved. A secret's first value gets AWSCURRENT,
+// regardless of the labels in the request.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html
 func (s *Sim) store(sec *secret, v *version, stages []string) *fault {
 	if !sec.HadValue && !slices.Contains(stages, current) {
@@ -125,17 +125,17 @@ type view struct {
 	end      time.Time
 }
 
-// staleFor is how long a read may miss the last write, in the client's time.
+// staleFor is how long a read may miss the last write, in the time of Wall.
 const staleFor = 2 * time.Second
 
-// remember keeps what a stale read will see, if that fault is injected.
+// remember keeps the state that a stale read returns, if that fault is injected.
 func (s *Sim) remember(sec *secret) {
 	if s.opts.Faults.rate(StaleRead) > 0 {
 		sec.before = &view{maps.Clone(sec.Versions), maps.Clone(sec.Labels), s.clock.Wall().Add(staleFor)}
 	}
 }
 
-// seen returns the secret as a caller sees it: as it was, if the read is stale, or as it is.
+// seen returns the secret as a caller sees it: before the last write if the read is stale.
 func (s *Sim) seen(c *caller, sec *secret) *secret {
 	if !c.stale || sec.before == nil || s.clock.Wall().After(sec.before.end) {
 		return sec
@@ -197,7 +197,7 @@ func (s *Sim) putSecretValue(c *caller, sec *secret, in putInput) (answer, *faul
 	return sec.answer("VersionId", v.ID, "VersionStages", sec.stages(v.ID)), nil
 }
 
-// put stores a version once: a replay with the same value does nothing, and one with another value fails.
+// put stores a version once. A replay with the same value does nothing; a replay with another value fails.
 func (s *Sim) put(sec *secret, v *version, stages []string) *fault {
 	if old := sec.Versions[v.ID]; old != nil && old.filled() {
 		if !old.same(v) {

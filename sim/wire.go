@@ -42,7 +42,7 @@ func (a answer) MarshalJSON() ([]byte, error) {
 	return json.Marshal(full)
 }
 
-// answer returns what most operations on a secret answer, with more members as names and values.
+// answer returns the members that most operations on a secret return, plus more, as names and values.
 func (sec *secret) answer(more ...any) answer {
 	out := answer{"ARN": sec.ARN, "Name": sec.Name}
 	for i := 0; i < len(more); i += 2 {
@@ -54,7 +54,7 @@ func (sec *secret) answer(more ...any) answer {
 // operation performs an API operation with the body of a request.
 type operation func(*Sim, *caller, []byte) (response []byte, _ *fault)
 
-// onAll are the operations that a policy must allow on all resources, because they are not on an existing secret.
+// onAll lists the operations that a policy must allow on all resources, because they do not name an existing secret.
 var onAll = []string{"CreateSecret", "ListSecrets", "BatchGetSecretValue", "GetRandomPassword"}
 
 // op turns a method into an operation. The method is called under the lock with a valid request.
@@ -100,7 +100,7 @@ func on[In interface{ id() string }](
 	})
 }
 
-// operations are all 23 operations.
+// operations holds all 23 operations.
 var operations = map[string]operation{
 	"BatchGetSecretValue":          op("batch", false, (*Sim).batchGetSecretValue),
 	"CancelRotateSecret":           on("rotate", true, (*Sim).writable, (*Sim).cancelRotateSecret),
@@ -127,7 +127,7 @@ var operations = map[string]operation{
 	"ValidateResourcePolicy":       op("policy", false, (*Sim).validateResourcePolicy),
 }
 
-// maxRequest exceeds the largest valid request: a value of 65,536 bytes, all escapes or base64.
+// maxRequest exceeds the largest valid request: a value of 65,536 bytes, fully escaped or in base64.
 const maxRequest = 1 << 20
 
 // Handler serves the wire protocols of Secrets Manager (AWS JSON 1.1), STS and the two operations of
@@ -184,8 +184,8 @@ func (s *Sim) serve(r *http.Request, body []byte) ([]byte, *fault) {
 	return out, f
 }
 
-// unmodeled are the errors that are not in the API's model. Unknown: the case of their member; the
-// simulator uses that of the protocol's front end.
+// unmodeled lists the errors that are not in the API's model. Unknown: whether AWS sends "Message" or "message" with
+// them; the simulator sends "message", like the front end of the protocol.
 var unmodeled = []string{"ValidationException", "AccessDeniedException", "ThrottlingException",
 	"SerializationException", "UnknownOperationException", "UnrecognizedClientException",
 	"ExpiredTokenException", "InvalidSignatureException", "MissingAuthenticationTokenException",

@@ -47,7 +47,7 @@ func FuzzWire(f *testing.F) {
 		s.Handler().ServeHTTP(w, r)
 		var out map[string]any
 		if err := json.Unmarshal(w.Body.Bytes(), &out); err != nil {
-			t.Fatalf("%s %s: the answer %q is no JSON object", op, body, w.Body)
+			t.Fatalf("%s %s: the answer %q is not a JSON object", op, body, w.Body)
 		}
 		if (w.Code == 200) == (out["__type"] != nil) || w.Code >= 500 {
 			t.Fatalf("%s %s: %d %s", op, body, w.Code, w.Body)
@@ -116,7 +116,7 @@ func TestPatternsMatchTheWholeTextAndNamesAreExactAtEveryDepth(t *testing.T) {
 	})
 }
 
-// The race detector fails it if a response is encoded outside the lock.
+// The race detector fails the test if a response is encoded outside the lock.
 func TestAnswersAreWholeWhileTheStateChanges(t *testing.T) {
 	b := newBench(t, Options{})
 	b.create("db")
