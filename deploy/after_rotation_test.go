@@ -200,8 +200,8 @@ func TestWebhookGetsOnlyWhichSecret(t *testing.T) {
 	}
 }
 
-// TestWorkflowsMayDoWhatTheyDo: the definitions are valid JSON for one ARN and for several, each
-// state that is named exists, and each workflow's role allows exactly its calls.
+// TestWorkflowsMayDoWhatTheyDo: the definitions are valid JSON for one ARN and for several, they name only states that
+// exist, and each workflow's role allows exactly its calls.
 func TestWorkflowsMayDoWhatTheyDo(t *testing.T) {
 	resources := load(t, "after-rotation.yaml")["Resources"].(map[string]any)
 	for name, arns := range map[string][]string{

@@ -17,8 +17,8 @@ import (
 	"example.com/rotator/internal/testing/cfn"
 )
 
-// synthesize compiles the code of docs/cdk.md and of examples/cdk, strictly, and returns the templates
-// that they generate, by the name of their stack.
+// synthesize compiles the code of docs/cdk.md and examples/cdk in strict mode, and returns the generated templates by
+// the name of their stack.
 func synthesize(t *testing.T) map[string]map[string]any {
 	t.Helper()
 	page, err := os.ReadFile("../docs/cdk.md")
@@ -74,11 +74,11 @@ func synthesize(t *testing.T) map[string]map[string]any {
 	} {
 		cmd := exec.Command("sh", "-c", c.command)
 		cmd.Dir = c.dir
-		// As the CDK's command line passes on its options.
+		// The CDK's command line passes on its options in these variables.
 		cmd.Env = append(os.Environ(), "CDK_OUTDIR="+filepath.Join(dir, "out", filepath.Base(c.dir)),
 			`CDK_CONTEXT_JSON={"zip": "../../rotator-v0.1.0-lambda-x86_64.zip", "host": "db.example.com"}`)
 		if out, err := cmd.CombinedOutput(); err != nil {
-			// Before its message the CDK prints the file that failed, as one line.
+			// Omit the line with the source of the failed file, which precedes the message.
 			lines := slices.DeleteFunc(strings.Split(string(out), "\n"), func(l string) bool {
 				return strings.HasPrefix(l, `"use strict"`) || strings.TrimLeft(l, " ") == "^"
 			})
@@ -115,7 +115,7 @@ func ofType(t *testing.T, template map[string]any, kind string) map[string]any {
 	return found[0]
 }
 
-// substituted rewrites the CDK's joins and references in the form of Fn::Sub, as template.yaml has them.
+// substituted rewrites the CDK's joins and references in the form of Fn::Sub, which template.yaml uses.
 func substituted(x any) any {
 	m, ok := x.(map[string]any)
 	if !ok {
@@ -210,8 +210,8 @@ func TestCDK(t *testing.T) {
 	}
 }
 
-// exampleOfCDK: the stack of examples/cdk has all of the template, a secret in the format that the
-// function reads, and a schedule that is created after the permission to call the function.
+// exampleOfCDK checks that the stack of examples/cdk has all of the template, a secret in the format that the function
+// reads, and a schedule that is created after the permission to call the function.
 func exampleOfCDK(t *testing.T, stack, ours map[string]any) {
 	t.Helper()
 	for name := range ours["Resources"].(map[string]any) {

@@ -16,7 +16,7 @@ import (
 	"example.com/rotator/internal/testing/cfn"
 )
 
-// load reads a template; CloudFormation's short functions stay as their arguments.
+// load reads a template. It replaces CloudFormation's short functions with their arguments.
 func load(t *testing.T, name string) map[string]any {
 	t.Helper()
 	data, err := os.ReadFile(name)
@@ -76,7 +76,7 @@ func list(x any) []string {
 	return out
 }
 
-// given are parameters that enable everything in the templates.
+// given holds parameters that enable everything in the templates.
 var given = map[string]string{
 	"KmsKeyArns":           "arn:aws:kms:us-east-1:123456789012:key/1,arn:aws:kms:us-east-1:123456789012:key/2",
 	"SuperuserKmsKeyArns":  "arn:aws:kms:us-east-1:123456789012:key/3",
@@ -89,7 +89,7 @@ var given = map[string]string{
 	"DirectoryArns":        "arn:aws:ds:us-east-1:123456789012:directory/d-0123456789",
 }
 
-// resolve evaluates a template as CloudFormation would, with its parameters from given and with more.
+// resolve evaluates a template like CloudFormation, with its parameters from given and more.
 func resolve(t *testing.T, name string, more map[string]string) map[string]cfn.Resource {
 	t.Helper()
 	parameters := load(t, name)["Parameters"].(map[string]any)
@@ -125,7 +125,7 @@ func services(t *testing.T, more map[string]string) []map[string]any {
 	return statements(resolve(t, "services.yaml", values)["ServicesPolicy"].Properties)
 }
 
-// crossRole returns what cross-account-role.yaml creates for everything's function.
+// crossRole returns what cross-account-role.yaml creates for the function of everything.
 func crossRole(t *testing.T) map[string]cfn.Resource {
 	t.Helper()
 	function := fmt.Sprintf("arn:aws:lambda:us-east-1:123456789012:function:%s",
@@ -148,13 +148,13 @@ func resource(t *testing.T, name string) map[string]any {
 	return nil
 }
 
-// variables returns the function's variables, with what they are set from.
+// variables returns the function's variables, with the source of each value.
 func variables(t *testing.T) map[string]any {
 	t.Helper()
 	all := resource(t, "RotatorFunction")["Environment"].(map[string]any)["Variables"].(map[string]any)
 	for name, value := range all {
 		if choice, ok := value.([]any); ok && len(choice) == 3 && choice[2] == "AWS::NoValue" {
-			all[name] = choice[1] // left out where the parameter is empty
+			all[name] = choice[1] // omitted if the parameter is empty
 		}
 	}
 	return all
@@ -191,7 +191,7 @@ func causeAlarms(t *testing.T) map[string][]string {
 	return out
 }
 
-// TestEveryCauseHasAnAlarm: exactly one, and no alarm watches a cause that the function does not report.
+// TestEveryCauseHasAnAlarm: each cause has exactly one, and no alarm watches a cause that the function does not report.
 func TestEveryCauseHasAnAlarm(t *testing.T) {
 	template, err := os.ReadFile("monitoring.yaml")
 	if err != nil {
@@ -237,8 +237,8 @@ func metricsPage(t *testing.T) (text string, dimensions map[string]string) {
 	return string(data), dimensions
 }
 
-// TestDashboardShowsEveryMetric: with its dimensions, without which CloudWatch finds nothing, and
-// only for this function.
+// TestDashboardShowsEveryMetric: each search has the dimensions of its metric, without which CloudWatch finds nothing,
+// and is only for this function.
 func TestDashboardShowsEveryMetric(t *testing.T) {
 	_, want := metricsPage(t)
 	body := resource(t, "RotatorDashboard")["DashboardBody"].(string)
@@ -253,7 +253,7 @@ func TestDashboardShowsEveryMetric(t *testing.T) {
 	}
 }
 
-// TestMetricsPageHasEveryAlarm, with links to the runbook's section of each of its causes.
+// TestMetricsPageHasEveryAlarm: each alarm has links to the runbook's sections about its causes.
 func TestMetricsPageHasEveryAlarm(t *testing.T) {
 	page, _ := metricsPage(t)
 	causes := causeAlarms(t)
@@ -304,7 +304,7 @@ func TestParametersAreUsed(t *testing.T) {
 	}
 }
 
-// TestTemplateForProduction: what a platform team needs to set is there, and the alarms notify somebody.
+// TestTemplateForProduction: the template sets what a platform team needs, and the alarms notify somebody.
 func TestTemplateForProduction(t *testing.T) {
 	function := resource(t, "RotatorFunction")
 	for _, property := range []string{
@@ -330,7 +330,7 @@ func TestTemplateForProduction(t *testing.T) {
 			continue
 		}
 		alarms++
-		// The rule itself notifies of what RotationFailedAlarm shows.
+		// RotationFailedAlarm needs no action: the EventBridge rule notifies.
 		if p := r["Properties"].(map[string]any); name != "RotationFailedAlarm" &&
 			fmt.Sprint(p["AlarmActions"]) != "[AlarmTopicArn]" {
 			t.Errorf("%s notifies nobody", name)
@@ -353,8 +353,8 @@ func TestTemplateForProduction(t *testing.T) {
 	}
 }
 
-// TestExampleOfSAM: examples/sam passes on parameters that the templates have, and all that have no
-// default, and takes the function's ARN from an output that there is.
+// TestExampleOfSAM: examples/sam passes only parameters that the templates have, and all those without a default, and
+// takes the function's ARN from an output that exists.
 func TestExampleOfSAM(t *testing.T) {
 	example := load(t, "../examples/sam/template.yaml")
 	for name, r := range example["Resources"].(map[string]any) {
@@ -377,8 +377,8 @@ func TestExampleOfSAM(t *testing.T) {
 	}
 }
 
-// TestRepositoryMetadata: what the Serverless Application Repository requires is there, with
-// existing files and the changelog's first version.
+// TestRepositoryMetadata: the metadata has what the Serverless Application Repository requires, with existing files and
+// the changelog's first version.
 // Source: https://docs.aws.amazon.com/serverlessrepo/latest/devguide/sam-metadata-properties
 func TestRepositoryMetadata(t *testing.T) {
 	all := load(t, "../template.yaml")["Metadata"].(map[string]any)
@@ -441,7 +441,7 @@ func TestLeastPrivilege(t *testing.T) {
 					}
 				case "sts:AssumeRole":
 					if p, ok := s["Principal"].(map[string]any); ok && p["Service"] != nil {
-						// A deployer can give a function only a role that it may pass to Lambda.
+						// Lambda needs no such condition: a deployer needs permission to pass the role to it.
 						if p["Service"] != "lambda.amazonaws.com" && !strings.Contains(condition, "aws:SourceAccount") {
 							t.Errorf("%s may be assumed for other accounts", id)
 						}
@@ -482,8 +482,8 @@ func TestOneSecretNeedsNoTag(t *testing.T) {
 	}
 }
 
-// takesNoARN reports whether an action that a statement allows on everything only lists or writes
-// traces, or is one that Lambda, but not the code, uses to manage network interfaces.
+// takesNoARN reports whether a statement may allow an action on all resources: the action only lists, writes traces, or
+// manages network interfaces and is denied to the function's code.
 func takesNoARN(all []map[string]any, s map[string]any, action string) bool {
 	switch s["Sid"] {
 	case "RedshiftHostsOfSuperusers", "Directories":
@@ -500,7 +500,7 @@ func takesNoARN(all []map[string]any, s map[string]any, action string) bool {
 	return false
 }
 
-// TestRoleOfAnotherAccountMayWhatTheFunctionMay: engines use the role, if there is one, for all their calls.
+// TestRoleOfAnotherAccountMayWhatTheFunctionMay: if there is such a role, engines use it for all their calls.
 func TestRoleOfAnotherAccountMayWhatTheFunctionMay(t *testing.T) {
 	role := make(map[string]map[string]any)
 	ours := everything(t)
@@ -512,7 +512,7 @@ func TestRoleOfAnotherAccountMayWhatTheFunctionMay(t *testing.T) {
 		switch sid {
 		case "Log", "NetworkInterfaces", "NetworkInterfacesNotByTheCode", "Traces":
 			continue // for Lambda itself
-		case "SecretsThatNameThisFunction": // the function's ARN is composed here, and a parameter there
+		case "SecretsThatNameThisFunction": // the ARN is composed in one template and a parameter in the other
 			sid = "SecretsThatNameTheFunction"
 		case "RoleOfTheSecretsAccounts":
 			continue
@@ -523,15 +523,15 @@ func TestRoleOfAnotherAccountMayWhatTheFunctionMay(t *testing.T) {
 		}
 		delete(role, sid)
 	}
-	delete(role, "<nil>")            // the trust
+	delete(role, "<nil>")            // the trust policy
 	delete(role, "KeysOfSuperusers") // the function has one statement for both kinds of secrets
 	if len(role) > 0 {
 		t.Errorf("the role additionally has %v", role)
 	}
 }
 
-// TestVariablesAreSettings: every variable that the code reads can be set in ROTATOR_SETTINGS and is
-// on docs/configuration.md, and an engine's own settings are on the engine's page.
+// TestVariablesAreSettings: every variable that the code reads can be set in ROTATOR_SETTINGS and is in
+// docs/configuration.md, and an engine's settings are on the engine's page.
 func TestVariablesAreSettings(t *testing.T) {
 	known := pages(t, "../internal/function/settings.go")
 	configuration := pages(t, "../docs/configuration.md")
@@ -611,9 +611,9 @@ func pages(t *testing.T, patterns ...string) string {
 	return all.String()
 }
 
-// TestTemplateIsForReaders: the template is short, has few parameters, and `sam deploy --guided`
-// works with Enter alone. A NoEcho parameter would be asked for until it has a value, and a
-// property CodeSigningConfigArn would ask for a signing profile.
+// TestTemplateIsForReaders: the template is short, has few parameters, and `sam deploy --guided` works with Enter
+// alone. SAM would keep asking for a NoEcho parameter without a value, and would ask for a signing profile if there
+// were a property CodeSigningConfigArn.
 func TestTemplateIsForReaders(t *testing.T) {
 	text := pages(t, "../template.yaml")
 	if n := strings.Count(text, "\n"); n > 350 {
@@ -639,8 +639,8 @@ func TestTemplateIsForReaders(t *testing.T) {
 	}
 }
 
-// TestParametersThatAreRejected by CloudFormation, before anything is created. A backslash is
-// rejected because the SAM CLI drops it together with what follows.
+// TestParametersThatAreRejected: CloudFormation rejects them before it creates anything. A backslash is rejected
+// because the SAM CLI drops it together with what follows.
 func TestParametersThatAreRejected(t *testing.T) {
 	resources := map[string]string{
 		"RotatorFunctionRole.Arn": "role", "RotatorFunctionRole": "role", "RotatorLogGroup": "log",
@@ -705,7 +705,7 @@ func TestParametersAreExplained(t *testing.T) {
 			}
 		}
 	}
-	// What an engine's rights depend on is also on the engine's page.
+	// A parameter that an engine's rights depend on is also on the engine's page.
 	for page, names := range map[string][]string{
 		"elasticache": {"ElastiCacheUserArns", "Timeout"}, "memorydb": {"MemoryDbUserArns", "Timeout"},
 		"iam": {"IamUserArns", "IAM_BY_ROLE"}, "timestream-influxdb": {"InfluxDbInstanceArns"},

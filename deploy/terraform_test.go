@@ -60,7 +60,7 @@ func (m module) find(kind, label string) []*hclsyntax.Block {
 	return out
 }
 
-// constant returns the value of an attribute that depends on nothing.
+// constant returns the value of an attribute that is a constant.
 func constant(t *testing.T, body *hclsyntax.Body, name string) cty.Value {
 	t.Helper()
 	a := body.Attributes[name]
@@ -94,7 +94,7 @@ func (m module) local(t *testing.T, name string) hclsyntax.Expression {
 	return nil
 }
 
-// TestTerraformIsFormatted as by `terraform fmt`.
+// TestTerraformIsFormatted: the files are as `terraform fmt` writes them.
 func TestTerraformIsFormatted(t *testing.T) {
 	files := terraform(t).text
 	maps.Copy(files, read(t, "terraform/role").text)
@@ -161,7 +161,7 @@ func TestTerraformNamesResolve(t *testing.T) {
 			if !declared[name] {
 				t.Errorf("%s: %s is not declared", e.Range(), name)
 			}
-			if b.Type != "variable" { // its own validation does not count as use
+			if b.Type != "variable" { // a validation of the variable does not count as use
 				used[name] = true
 			}
 			return nil
@@ -174,7 +174,7 @@ func TestTerraformNamesResolve(t *testing.T) {
 	}
 }
 
-// TestTerraformHasTheTemplatesParameters: the same names and defaults as the parameters of template.yaml and
+// TestTerraformHasTheTemplatesParameters: the module has the names and defaults of the parameters of template.yaml and
 // services.yaml. Exceptions are the function's name, the settings, which are an object, the zip and its architecture,
 // which SAM builds itself, and the accounts, which CloudFormation cannot loop over.
 func TestTerraformHasTheTemplatesParameters(t *testing.T) {
@@ -283,7 +283,7 @@ func (m module) permissions(t *testing.T) map[string]string {
 	return out
 }
 
-// templatePermissions returns the same for a template's statements.
+// templatePermissions returns the statements of a template, in the same form.
 func templatePermissions(all []map[string]any) map[string]string {
 	out := make(map[string]string)
 	for _, s := range all {

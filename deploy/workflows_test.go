@@ -15,7 +15,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// A workflow is the part of GitHub's format that these tests check:
+// workflow is the part of GitHub's format that these tests check:
 // https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-syntax
 type workflow struct {
 	On          any
@@ -57,7 +57,7 @@ func workflows(t *testing.T) map[string]workflow {
 	return out
 }
 
-// TestActionsArePinned to a commit, because a tag can be moved, with the version in a comment for people.
+// TestActionsArePinned: to a commit, because a tag can be moved. A comment has the version for people.
 func TestActionsArePinned(t *testing.T) {
 	pinned := regexp.MustCompile(`^[\w.-]+/[\w./-]+@[0-9a-f]{40}$`)
 	hashes := make(map[string]string)
@@ -211,7 +211,7 @@ func TestCIRunsWhereItWasTried(t *testing.T) {
 	}
 }
 
-// TestStrictCIFailsIfAToolIsMissing, with fakes for make, go and cfn-lint, one of which is missing.
+// TestStrictCIFailsIfAToolIsMissing replaces make, go and cfn-lint with fakes, one of which is missing or fails.
 func TestStrictCIFailsIfAToolIsMissing(t *testing.T) {
 	script, err := filepath.Abs("../.ci/run")
 	if err != nil {
@@ -293,7 +293,7 @@ func TestEveryTagIsVetted(t *testing.T) {
 	}
 }
 
-// TestDependabotSeesEveryManifest: a module or package that it does not know gets no updates.
+// TestDependabotSeesEveryManifest: a module or package that is not in its configuration gets no updates.
 func TestDependabotSeesEveryManifest(t *testing.T) {
 	data, err := os.ReadFile("../.github/dependabot.yml")
 	if err != nil {
@@ -327,7 +327,7 @@ func TestDependabotSeesEveryManifest(t *testing.T) {
 	}
 }
 
-// TestDevContainer: it has the Go of go.mod, and the packages that CI installs before the tests.
+// TestDevContainer: the container has the Go version of go.mod, and the packages that CI installs before the tests.
 func TestDevContainer(t *testing.T) {
 	data, err := os.ReadFile("../.devcontainer/devcontainer.json")
 	if err != nil {
