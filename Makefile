@@ -7,7 +7,7 @@ TAGS     ?=
 DESCRIBE := describe --tags --always --dirty --abbrev=12
 VERSION  ?= $(shell git $(DESCRIBE) 2>/dev/null)
 COMMIT   ?= $(shell git rev-parse HEAD 2>/dev/null)
-# lambda.norpc leaves the go1.x runtime out of the function.
+# lambda.norpc omits the go1.x runtime from the function.
 FUNCTION  = CGO_ENABLED=0 $(GO) build -trimpath -tags 'lambda.norpc $(TAGS)' -ldflags '-s -w -X main.version=$(or $(VERSION),unreleased)'
 
 # Every test runs under the race detector, except the parts of the conformance suite that do one
@@ -19,9 +19,9 @@ TEST   := $(GO) test -p 2 -count=1 -vet=off -timeout 25m
 SINGLE := ^(Standing|Sweep|Cuts|Edits|Identity|Recovery|Recover|Preflight|Late|Strangers|Administrators|Rights|Writer|Tagger|HostileHost|LeftBehind)$$
 OTHERS := ^(Duplicates|Witness|Faults|Birth)$$
 
-# These parts depend least on the server's version and on the superuser's rights. A master user like
-# RDS's and the servers of Debian 13 skip them: the same code passes them with other servers and superusers.
-# In -skip, Go takes the first alternative that matches the part of a name it knows: the short ones come first.
+# These parts depend least on the server's version and on the superuser's rights. Tests with a master user like
+# RDS's and with the servers of Debian 13 skip them: the same code passes them with other servers and superusers.
+# With -skip, Go uses the first alternative that matches the known part of a name, so short ones come first.
 SHARED := ^(Cuts|Duplicates|Late|Faults|Edits|Recover|Preflight|HostileHost|Tagger|LeftBehind)$$
 
 .PHONY: ca-bundle build build-RotatorFunction image demo test test-race test-suites test-ready test-mysql test-next test-oracle test-cdk test-terraform test-sam test-docker test-jest screenshot bench check lint release deps deps-mysql deps-next deps-cdk deps-terraform deps-sam deps-docker deps-jest clean
@@ -32,7 +32,7 @@ build:
 	CGO_ENABLED=0 $(GO) build -trimpath -tags '$(TAGS)' -ldflags '-X main.version=$(or $(VERSION),unreleased) -X example.com/rotator/ctl.commit=$(COMMIT)' -o build/rotatorctl ./cmd/rotatorctl
 
 # `sam build` calls build-RotatorFunction in a copy of this folder without .git. It passes the
-# folder to fill, which is inside the checkout. The processor is the template's.
+# folder to fill, which is inside the checkout. The processor comes from the template.
 PROCESSOR = $(subst x86_64,amd64,$(shell sed -n 's/^ *Architectures: \[\([a-z0-9_]*\)\].*/\1/p' template.yaml))
 build-RotatorFunction: VERSION := $(or $(VERSION),$(shell git -C '$(ARTIFACTS_DIR)' $(DESCRIBE) 2>/dev/null))
 build-RotatorFunction:
@@ -52,8 +52,8 @@ image:
 	CGO_ENABLED=0 GOOS=linux $(GO) build -trimpath -ldflags '-s -w' -o build/image/rotatorctl ./cmd/rotatorctl
 	docker build --tag $(IMAGE) .
 
-# demo uses the machine's PostgreSQL, installs Debian's if run as root, or fetches one. Compiling takes
-# minutes the first time, so it prints something immediately, and then every ten seconds.
+# demo uses the machine's PostgreSQL, installs Debian's if run as root, or fetches one. Compiling
+# takes minutes the first time, so demo prints progress immediately and then every ten seconds.
 demo:
 	@echo 'Preparing: compiling the function and the demo. The first time, this takes a few minutes.'
 	@while sleep 10 >/dev/null 2>&1; do echo '  still preparing'; done & ticker=$$!; trap 'kill $$ticker' EXIT; \
@@ -81,8 +81,8 @@ test-ready: deps
 	@mkdir -p build && rm -f build/figures
 
 # test-mysql and test-next run the tests that need servers missing in this Debian: MySQL, and the
-# servers of Debian 13. They fail if those cannot be fetched. They skip the race detector, which
-# `make test` runs on the same code.
+# servers of Debian 13. They fail if those cannot be fetched. They do not use the race detector,
+# which `make test` uses on the same code.
 test-mysql: export ROTATOR_FIGURES = $(CURDIR)/build/figures-mysql
 test-mysql: deps-mysql
 	@mkdir -p build && rm -f build/figures-mysql
@@ -153,8 +153,8 @@ lint:
 	cd tools && $(GO) mod tidy -diff
 	cd examples/gate && $(GO) vet ./... && $(GO) mod tidy -diff
 
-# release builds the files of a release in build/release, the same bytes for the same commit and
-# tag; see docs/releasing.md.
+# release builds the files of a release in build/release. The same commit and tag give the same
+# bytes; see docs/releasing.md.
 release:
 	rm -rf build/release
 	$(GO) run ./internal/dev/release -version '$(VERSION)' -commit '$(COMMIT)' -tags 'lambda.norpc $(TAGS)' -out build/release

@@ -60,7 +60,7 @@ has_aws() {
 
 has_venv() { has python3 && python3 -c 'import ensurepip' 2>/dev/null; }
 
-# Node.js has fetch, which the simulator's runtime calls, since version 18.
+# Node.js 18 or later has fetch, which the simulator's runtime calls.
 has_node() { has node && node -e 'process.exit(typeof fetch === "function" ? 0 : 1)'; }
 
 # pgaudit for Debian's PostgreSQL; the package is named after the version.
@@ -161,8 +161,8 @@ install_postgres18() {
 	keep "$work/package" postgres-18
 }
 
-# module PATH@VERSION NAME copies a module's source to $work/NAME, to build it there with its own
-# requirements instead of the project's.
+# module PATH@VERSION NAME copies a module's source to $work/NAME, to build it there with the
+# requirements of the module, not the project.
 module() {
 	has go || fail "Go is needed to build $2"
 	echo "deps: building $2 (about a minute)" >&2
@@ -248,7 +248,7 @@ install_aws() {
 }
 
 # unpack SUITE NAME PROGRAM PACKAGES [NEEDLESS] unpacks packages of another Debian release and their
-# dependencies, except those that match NEEDLESS, into the cache. If PROGRAM exists, they are there.
+# dependencies, except those that match NEEDLESS, into the cache, unless PROGRAM is already there.
 unpack() {
 	! cached "$2/$3" || return 0
 	has apt-get && has dpkg-deb || fail "$4 can be fetched only on Debian"
@@ -289,8 +289,8 @@ unpack() {
 }
 
 # wrap ROOT PLACE replaces each program of unpacked packages that will be moved to PLACE with a
-# script. The script runs the program with the packages' own dynamic loader and libraries, because
-# the system's are from another release.
+# script. The script runs the program with the dynamic loader and libraries of the packages, because
+# those of the system are from another release.
 wrap() {
 	# The folder depends on the architecture: usr/lib64 on amd64, usr/lib on arm64.
 	loader=$(cd "$1" && ls usr/lib*/ld-linux-*.so.* | head -n 1)
@@ -328,8 +328,8 @@ install_sam() {
 	echo "$versions" >"$cache/sam/versions"
 }
 
-# keep DIR NAME moves a whole directory into the cache in one step: an interrupted run leaves no
-# partial directory.
+# keep DIR NAME moves a directory into the cache in one step, to leave no partial directory if a run
+# is interrupted.
 keep() {
 	mkdir -p "$cache"
 	chmod -R a+rX "$1"

@@ -1,8 +1,8 @@
 #!/bin/sh
 # usage: scripts/with-docker.sh COMMAND [ARGUMENT...]
 #
-# Runs a command with a Docker engine: the running one or, as root on Linux, one that is started for
-# the command and stopped afterwards. Commands that would each start one wait for each other.
+# Runs a command with a Docker engine: the running one or, as root on Linux, a new one that is
+# stopped afterwards. If several commands need a new one, they run one after another.
 set -eu
 PATH=$PATH:/usr/sbin:/sbin
 exec 9<"$0"
