@@ -33,7 +33,7 @@ type result struct {
 }
 
 // maxAnswer is the maximum size of a response on Lambda.
-const maxAnswer = 6 << 20
+const maxAnswer = 6291556
 
 // sandbox is one process and its Runtime API.
 type sandbox struct {
