@@ -19,7 +19,7 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// api is a TLS server for tokens that behaves like three kinds of API. It also reports whether a token is valid.
+// api is a TLS server that issues tokens through three styles of API.
 type api struct {
 	*httptest.Server
 	ca []byte
@@ -28,7 +28,7 @@ type api struct {
 	last   int
 	tokens map[string]*apiToken // by id
 	calls  []string
-	// busy, if it returns true, has answered a request instead of the API.
+	// busy may answer a request in place of the API, and then returns true.
 	busy func(w nethttp.ResponseWriter, r *nethttp.Request) bool
 }
 
@@ -41,7 +41,7 @@ func newAPI(t testing.TB) *api {
 	t.Helper()
 	a := &api{tokens: make(map[string]*apiToken)}
 	mux := nethttp.NewServeMux()
-	// Bearer tokens that manage the tokens of their own account; ids are numbers.
+	// Bearer tokens manage the tokens of their account; ids are numbers.
 	mux.HandleFunc("POST /bearer/accounts/{account}/tokens",
 		a.bearer(func(w nethttp.ResponseWriter, r *nethttp.Request, by *apiToken) {
 			var in struct{ Name string }
@@ -65,7 +65,7 @@ func newAPI(t testing.TB) *api {
 	mux.HandleFunc("GET /bearer/me", a.bearer(func(w nethttp.ResponseWriter, _ *nethttp.Request, by *apiToken) {
 		fmt.Fprintf(w, `{"id":%s}`, by.id)
 	}))
-	// A client with a separate password manages tokens by forms; Link headers lead to further pages.
+	// A client with a separate password sends forms to manage tokens; Link headers point to more pages.
 	mux.HandleFunc("POST /form/tokens", a.client(func(w nethttp.ResponseWriter, r *nethttp.Request, account string) {
 		t := a.add(account, r.FormValue("label"))
 		fmt.Fprintf(w, `[{"token_id":"%s"},{"value":%q}]`, t.id, t.text)
@@ -82,7 +82,8 @@ func newAPI(t testing.TB) *api {
 	mux.HandleFunc("GET /form/check", a.bearer(func(w nethttp.ResponseWriter, _ *nethttp.Request, by *apiToken) {
 		fmt.Fprintf(w, `{"token":{"id":%q}}`, by.id)
 	}))
-	// Keys in a custom header, refused with 403; the body leads to the next page, and every call is redirected.
+	// Keys are sent in a custom header and refused with 403. The body has the next page's URL. All calls are
+	// redirected.
 	mux.HandleFunc("/key/", func(w nethttp.ResponseWriter, r *nethttp.Request) {
 		nethttp.Redirect(w, r, "/moved"+strings.TrimPrefix(r.URL.RequestURI(), "/key"), nethttp.StatusPermanentRedirect)
 	})
@@ -114,14 +115,14 @@ func newAPI(t testing.TB) *api {
 		}
 		mux.ServeHTTP(w, r)
 	}))
-	a.Config.ErrorLog = log.New(io.Discard, "", 0) // connections are cut on purpose
+	a.Config.ErrorLog = log.New(io.Discard, "", 0) // the tests cut connections
 	a.StartTLS()
 	t.Cleanup(a.Close)
 	a.ca = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.Certificate().Raw})
 	return a
 }
 
-// The methods up to revoke need the lock held; the ones after it take the lock.
+// The methods up to and including revoke require the lock; the later ones acquire it.
 
 func (a *api) add(account, name string) *apiToken {
 	a.last++
@@ -203,7 +204,7 @@ func (a *api) first(account string) *apiToken {
 	return a.add(account, "made by hand")
 }
 
-// valid returns the ids of an account's tokens that are valid.
+// valid returns the ids of an account's valid tokens.
 func (a *api) valid(account string) []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -275,7 +276,7 @@ func recipes(host string) string {
 }`, "HOST", host)
 }
 
-// secretOf returns the value of a secret for a recipe.
+// secretOf returns a secret's value for a recipe.
 func secretOf(recipe string, t *apiToken) engine.Value {
 	return engine.StringValue(fmt.Sprintf(`{"engine":"http:%s","account":%q,"password":%q,"token":%q,"token_id":%q}`,
 		recipe, t.account, "p:"+t.account, t.text, t.id))

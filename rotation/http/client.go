@@ -18,11 +18,11 @@ const bodyLimit = 1 << 20
 type exchange struct {
 	engine *Engine
 	client *nethttp.Client
-	secret string // its ARN
+	secret string // the ARN
 	login  engine.Value
 }
 
-// exchange returns an exchange that reaches only the recipe's hosts, even through redirects.
+// exchange returns a client that reaches only the recipe's hosts, even through redirects.
 func (e *Engine) exchange(r *engine.Request, login engine.Value) (*exchange, error) {
 	if err := e.form(login); err != nil {
 		return nil, err
@@ -53,12 +53,12 @@ func busy(status int) bool {
 	return turnedAway(status) || status >= 500 && status != nethttp.StatusNotImplemented
 }
 
-// turnedAway reports whether the API has certainly not acted on the call. After a 5xx that is unknown, so a call that
-// issues a token is not repeated: each call that arrives may issue one.
+// turnedAway reports whether the API definitely did not process the call. After a 5xx that is unknown, so a call that
+// issues a token is not retried: each attempt might issue another token.
 func turnedAway(status int) bool { return status == nethttp.StatusTooManyRequests }
 
-// send makes a call, and repeats it while retry accepts the status and there is time. The error for an answer other
-// than 2xx, which is also returned, has the cause LoginRefused if the status is one of refused.
+// send makes a call, and retries it up to three times while retry accepts the status and time is left. For a status
+// other than 2xx it returns the response and an error, whose cause is LoginRefused if refused contains the status.
 func (x *exchange) send(ctx context.Context, what string, call Call, with values, retry func(status int) bool,
 	refused ...int) (*httpapi.Answer, error) {
 	const tries = 4
@@ -81,11 +81,11 @@ func (x *exchange) send(ctx context.Context, what string, call Call, with values
 	}
 }
 
-// retryAfter returns how long the API asks to wait, or otherwise.
+// retryAfter returns the wait that the API asks for, or otherwise if it asks for none.
 // Source: https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
 func retryAfter(h nethttp.Header, now time.Time, otherwise time.Duration) time.Duration {
 	s := h.Get("Retry-After")
-	// ParseInt returns the largest value for a number beyond 32 bits, which is longer than any call.
+	// For a number beyond 32 bits, ParseInt returns the maximum, which is longer than any call.
 	if n, err := strconv.ParseInt(s, 10, 32); n >= 0 && (err == nil || errors.Is(err, strconv.ErrRange)) {
 		return time.Duration(n) * time.Second
 	}
@@ -96,7 +96,7 @@ func retryAfter(h nethttp.Header, now time.Time, otherwise time.Duration) time.D
 }
 
 func failed(what string, err error) error {
-	if e, ok := errors.AsType[*engine.Error](err); ok { // of redirect
+	if e, ok := errors.AsType[*engine.Error](err); ok { // from redirect
 		return engine.Errorf(e.Cause, e.Advice, "%s: %w", what, e.Err)
 	}
 	return httpapi.Failed(httpapi.Endpoint(err), err)

@@ -14,7 +14,7 @@ import (
 	"example.com/rotator/rotation/http"
 )
 
-// harness is the API as one recipe uses it.
+// harness is the API with one recipe.
 type harness struct {
 	api    *api
 	recipe string
@@ -76,7 +76,7 @@ func (h *harness) Strays(_ context.Context, versions []engine.Value) (strays []s
 		account, _ = v.Text("account")
 	}
 	for _, id := range h.api.valid(account) {
-		// The function did not issue the first token, and with this recipe cannot prove whose it is.
+		// The function did not issue the first token, and cannot prove with this recipe who owns it.
 		if !slices.Contains(known, id) && !(h.recipe == "key" && h.api.madeByHand(id)) {
 			strays = append(strays, id)
 		}

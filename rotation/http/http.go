@@ -1,8 +1,8 @@
 // Package http rotates tokens of HTTP APIs. Recipes in the function's configuration define the requests that issue,
 // verify, list and revoke a token.
 //
-// A token is issued next to the current one, and both work. Its name states the secret and version that it was issued
-// for, so a token that a crash left is found by its name and revoked.
+// A rotation issues a second token, and both work. A token's name identifies the secret and version that it was issued
+// for, so a later rotation can find and revoke a token that a crash left behind.
 package http
 
 import (
@@ -28,7 +28,7 @@ type Engine struct {
 	recipe Recipe
 }
 
-// Kind describes the engine, whose name is http: and the recipe's name.
+// Kind describes the engine. Its name is http: followed by the recipe's name.
 func (e *Engine) Kind() engine.Kind {
 	return engine.Kind{
 		Names:        []string{"http:" + e.name},
@@ -67,8 +67,8 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	return r.Current, e.form(r.Current)
 }
 
-// Mint issues a token whose name is a mark and revokes it again unless it is listed by that name. First it checks that
-// the login is accepted and listed, and revokes what earlier rotations left.
+// Mint issues a token named with a mark, and revokes it again unless the list shows it under that name. It first checks
+// that the login is accepted and listed, and revokes leftovers of earlier rotations.
 func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, error) {
 	if err := e.form(r.Current); err != nil {
 		return engine.Value{}, err
@@ -78,7 +78,7 @@ func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 		return engine.Value{}, err
 	}
 	defer x.close()
-	// A revoked token can be replaced if a password lists the tokens.
+	// If a password authenticates the list, even a revoked token can be replaced.
 	_, refused := x.verify(ctx, r.Login)
 	if refused != nil && !errors.Is(refused, engine.LoginRefused) {
 		return engine.Value{}, refused
@@ -111,8 +111,8 @@ func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 	return next, err
 }
 
-// issue makes the recipe's call and returns current with the token in the answer. issued is false if the API has
-// certainly issued none. A field that is missing in the answer is empty.
+// issue makes the recipe's call and returns current with the new token. issued is false only if the API definitely
+// issued no token. A field that is missing in the response is empty.
 func (x *exchange) issue(ctx context.Context, current engine.Value, name string) (
 	next engine.Value, issued bool, err error) {
 	const what, advice = "issuing a token", "compare the pointers of the recipe's fields with the API's documentation"
@@ -144,8 +144,8 @@ func (x *exchange) issue(ctx context.Context, current engine.Value, name string)
 	return next, true, err
 }
 
-// takeBack revokes a token that may have been issued in vain. It finds the token by its name, or if that is not
-// listed, by a new id in the answer; then a login must show that the token has ended.
+// takeBack revokes the token that a failed Mint may have issued. It finds the token by its name. If the list does not
+// show the name, it uses a new id in the response, and a login must then show that the token is revoked.
 func (x *exchange) takeBack(ctx context.Context, before []token, next engine.Value, name string) error {
 	after, err := x.list(ctx)
 	if err != nil {
@@ -168,7 +168,7 @@ func (x *exchange) takeBack(ctx context.Context, before []token, next engine.Val
 	return err
 }
 
-// Set revokes every token of this secret except the current and the pending one, which is valid since Mint.
+// Set keeps this secret's current, acting and pending tokens, and revokes the rest. The pending one already works.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	return e.revokeBut(ctx, r, r.Pending, r.Current, r.Login)
 }
@@ -178,8 +178,8 @@ func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 	return e.revokeBut(ctx, r, r.Pending)
 }
 
-// revokeBut revokes the tokens that have the secret's mark or that its values provably hold, except the ones to keep.
-// It fails if the list does not show the pending one.
+// revokeBut revokes the tokens that have the secret's mark, and those that its values are proved to hold, except the
+// ones to keep. It fails if the list does not show the pending token.
 func (e *Engine) revokeBut(ctx context.Context, r *engine.Request, keep ...engine.Value) error {
 	x, err := e.exchange(r, r.Login)
 	if err != nil {
@@ -217,7 +217,7 @@ func (e *Engine) revokeBut(ctx context.Context, r *engine.Request, keep ...engin
 	return x.end(ctx, doomed)
 }
 
-// proves reports whether the answer to verify shows the id: a writer of the secret can put any id next to a token.
+// proves reports whether the response to verify shows the id. A writer of the secret can store any id next to a token.
 func (x *exchange) proves(ctx context.Context, v engine.Value, id string) (bool, error) {
 	pointer := x.engine.recipe.Verify.TokenID
 	if pointer == "" {
@@ -231,7 +231,7 @@ func (x *exchange) proves(ctx context.Context, v engine.Value, id string) (bool,
 		return false, err
 	}
 	var answer any
-	_ = httpapi.Decode(body, &answer) // an answer that is not JSON has no id
+	_ = httpapi.Decode(body, &answer) // a response that is not JSON has no id
 	s, _, ok := scalar(answer, pointer)
 	return ok && s == id, nil
 }
@@ -246,7 +246,7 @@ func (e *Engine) ids(values ...engine.Value) []string {
 	return ids
 }
 
-// Verify makes the recipe's call with the token, and lists the tokens with it. The list must show the token.
+// Verify makes the recipe's call with the token, then checks that the list shows the token.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	x, err := e.exchange(r, v)
 	if err != nil {
@@ -263,7 +263,7 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	return x.shows(tokens, v)
 }
 
-// verify makes the recipe's call, then again with an invented token, which must fail. It returns the first answer.
+// verify makes the recipe's call, and again with an invented token, which must fail. It returns the first response.
 func (x *exchange) verify(ctx context.Context, v engine.Value) ([]byte, error) {
 	const what = "the call that verifies the token"
 	a, err := x.send(ctx, what, x.engine.recipe.Verify.Call, values{Value: v}, busy, x.engine.recipe.Refused...)
@@ -285,7 +285,8 @@ func (x *exchange) verify(ctx context.Context, v engine.Value) ([]byte, error) {
 	return a.Body, nil
 }
 
-// shows returns an error unless the list has the value's token. A filter may hide tokens that were created by hand.
+// shows returns an error unless the list has the value's token. A list filtered by prefix may hide tokens that were
+// created by hand, so it is not checked.
 func (x *exchange) shows(tokens []token, v engine.Value) error {
 	id, _ := v.Text(x.engine.recipe.ID)
 	if id == "" || has(tokens, id) || slices.Contains(x.engine.recipe.List.names(), "rotation.prefix") {
@@ -316,7 +317,7 @@ func (e *Engine) Revoke(ctx context.Context, r *engine.Request) error {
 	return x.end(ctx, choose(tokens, func(t token) bool { return t.id == id }))
 }
 
-// end revokes tokens. The list, not the answers, decides whether they have ended.
+// end revokes tokens and waits until the list no longer shows them. The responses to the revocations prove nothing.
 func (x *exchange) end(ctx context.Context, ids []string) error {
 	const what = "revoking a token"
 	for _, id := range ids {
@@ -335,7 +336,7 @@ func (x *exchange) end(ctx context.Context, ids []string) error {
 
 const adviceList = "compare the recipe with the API's documentation: list must show exactly the valid tokens"
 
-// await lists the tokens until ok accepts them, for a few seconds: a list may lag behind.
+// await polls the list for up to five seconds until ok accepts it, because a list may lag behind.
 func (x *exchange) await(ctx context.Context, otherwise string, ok func([]token) bool) error {
 	const patience = 5 * time.Second
 	begin := time.Now()
@@ -370,7 +371,7 @@ const (
 	tokenLimit = 10_000
 )
 
-// list returns the tokens of all pages. It is called before any change, so status 401 means that the login was refused.
+// list returns the tokens on all pages. It is called before any change, so status 401 means that the login was refused.
 func (x *exchange) list(ctx context.Context) ([]token, error) {
 	const what, adviceForm = "listing tokens", "compare the recipe's list with the API's documentation"
 	const adviceLong = "use {{rotation.prefix}} in the query of the recipe's list, to list fewer tokens"
@@ -419,7 +420,7 @@ func (x *exchange) list(ctx context.Context) ([]token, error) {
 var linkForm = lazyregexp.New(`<([^>]*)>\s*((?:;\s*[\w*-]+\s*=\s*(?:"[^"]*"|[^\s;,"]*)\s*)*)`)
 
 func nextPage(a *httpapi.Answer, body any, pointer string) string {
-	next, _, _ := scalar(body, pointer) // "" for the pointer "": the body is not a string
+	next, _, _ := scalar(body, pointer) // "" if pointer is "", because the body is not a string
 	for _, header := range a.Header.Values("Link") {
 		for _, m := range linkForm.FindAllStringSubmatch(header, -1) {
 			if strings.Contains(m[2], `rel="next"`) || strings.Contains(m[2], "rel=next") {
@@ -438,7 +439,7 @@ func nextPage(a *httpapi.Answer, body any, pointer string) string {
 	return u.String()
 }
 
-// Needs refers to the API's manual: only the API knows its rights.
+// Needs refers to the API's manual, because every API has different rights.
 func (e *Engine) Needs(_ context.Context, _ *engine.Request, n *engine.Needs) error {
 	n.Note = "the token needs the rights that the recipe's calls require; see the API's manual"
 	return nil

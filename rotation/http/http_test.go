@@ -30,7 +30,7 @@ const (
 
 func (a *api) host() string { return strings.TrimPrefix(a.URL, "https://") }
 
-// answer lets busy answer requests, and forgets earlier calls.
+// answer installs busy and clears the recorded calls.
 func (a *api) answer(busy func(nethttp.ResponseWriter, *nethttp.Request) bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -53,7 +53,7 @@ func within(t *testing.T, d time.Duration) context.Context {
 	return ctx
 }
 
-// rotate runs the steps that concern the engine, logged in with AWSCURRENT.
+// rotate runs the engine's part of a rotation, logged in with AWSCURRENT.
 func rotate(t *testing.T, e *http.Engine, current, previous engine.Value, version string) (engine.Value, error) {
 	t.Helper()
 	r := requestFor(current)
@@ -67,7 +67,7 @@ func rotate(t *testing.T, e *http.Engine, current, previous engine.Value, versio
 
 func TestOtherTokensStayAndTheFirstIsRevokedInTurn(t *testing.T) {
 	for recipe, want := range map[string]int{
-		"bearer": 3, // verify returns the id of the token made by hand
+		"bearer": 3, // verify returns the id of the token created by hand
 		"form":   3,
 		"key":    4, // verify does not return it, so the id in the secret proves nothing
 	} {
@@ -92,7 +92,7 @@ func TestOtherTokensStayAndTheFirstIsRevokedInTurn(t *testing.T) {
 	}
 }
 
-// TestWriterCannotHaveAStrangersTokenRevoked: a principal that may write a value, but not read one, puts a stranger's
+// TestWriterCannotHaveAStrangersTokenRevoked: a principal that may write a value, but not read one, stores a stranger's
 // id next to a token.
 func TestWriterCannotHaveAStrangersTokenRevoked(t *testing.T) {
 	for name, forge := range map[string]func(r *engine.Request, forged engine.Value){
@@ -139,8 +139,8 @@ func TestWriterCannotHaveAStrangersTokenRevoked(t *testing.T) {
 	}
 }
 
-// TestListDecidesWhetherATokenIsRevoked: whatever the API answers, a rotation that revokes nothing fails, and later
-// rotations issue nothing.
+// TestListDecidesWhetherATokenIsRevoked: whatever the API answers, a rotation that revokes no token fails, and later
+// rotations issue none.
 func TestListDecidesWhetherATokenIsRevoked(t *testing.T) {
 	for name, busy := range map[string]func(nethttp.ResponseWriter, *nethttp.Request) bool{
 		"301, which turns it into a GET": func(w nethttp.ResponseWriter, r *nethttp.Request) bool {
@@ -194,12 +194,12 @@ func TestListDecidesWhetherATokenIsRevoked(t *testing.T) {
 	}
 }
 
-// TestFailedMintLeavesNoToken: whatever fails after the token was issued, it is revoked.
+// TestFailedMintLeavesNoToken: if anything fails after a token is issued, the token is revoked.
 func TestFailedMintLeavesNoToken(t *testing.T) {
 	for name, c := range map[string]struct {
 		old, new string // in the recipe
 		busy     func(a *api, w nethttp.ResponseWriter, r *nethttp.Request) bool
-		issued   int // by one try
+		issued   int // by one attempt
 	}{
 		"an answer without the id":    {`"/data/id"`, `"/data/uid"`, nil, 1},
 		"an answer without the token": {`"/data/key"`, `"/data/text"`, nil, 1},
@@ -242,7 +242,7 @@ func TestFailedMintLeavesNoToken(t *testing.T) {
 	}
 }
 
-// issues issues a token and answers something else.
+// issues issues a token but returns a different response.
 func issues(a *api, w nethttp.ResponseWriter, r *nethttp.Request, status int, body string) bool {
 	var in struct{ Name string }
 	if r.Method != "POST" || json.NewDecoder(r.Body).Decode(&in) != nil {
@@ -254,7 +254,7 @@ func issues(a *api, w nethttp.ResponseWriter, r *nethttp.Request, status int, bo
 	return true
 }
 
-// TestErrorNamesATokenThatCannotBeRevoked: the error has the name that the API shows.
+// TestErrorNamesATokenThatCannotBeRevoked: the error contains the token's name in the API.
 func TestErrorNamesATokenThatCannotBeRevoked(t *testing.T) {
 	a := newAPI(t)
 	e := engineOf(t, a, "bearer", a.host())
@@ -325,7 +325,7 @@ func TestRevokedTokenIsNotPromoted(t *testing.T) {
 		!strings.Contains(fmt.Sprint(err), "AWSPENDING") {
 		t.Errorf("Set: %v", err)
 	}
-	a.answer(func(w nethttp.ResponseWriter, r *nethttp.Request) bool { // anybody may verify
+	a.answer(func(w nethttp.ResponseWriter, r *nethttp.Request) bool { // verify accepts everyone
 		if r.URL.Path == "/form/check" {
 			w.WriteHeader(204)
 		}
@@ -336,7 +336,7 @@ func TestRevokedTokenIsNotPromoted(t *testing.T) {
 	}
 }
 
-// TestNextRotationRevokesLeftoverTokens: it does so before it issues a token.
+// TestNextRotationRevokesLeftoverTokens: leftovers are revoked before a token is issued.
 func TestNextRotationRevokesLeftoverTokens(t *testing.T) {
 	a := newAPI(t)
 	e := engineOf(t, a, "bearer", a.host())
@@ -420,7 +420,7 @@ func TestRetriesFollowRetryAfter(t *testing.T) {
 				}
 				value := c.retryAfter
 				if value == "date" {
-					// which drops fractions of a second
+					// HTTP dates have no fractions of a second
 					value = time.Now().Add(2 * time.Second).UTC().Format(nethttp.TimeFormat)
 				}
 				if value != "" {
@@ -448,7 +448,7 @@ func TestRetriesFollowRetryAfter(t *testing.T) {
 	}
 }
 
-// Neither a token nor anything else may go to a host that the recipe does not name.
+// No token and no other data may be sent to a host that the recipe does not name.
 func TestRedirectsAndPagesStayOnAllowedHosts(t *testing.T) {
 	thief := httptest.NewTLSServer(nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
 		t.Errorf("a request came to another host: %s %s", r.Method, r.URL.Path)
@@ -511,7 +511,7 @@ func TestCausesOfStatuses(t *testing.T) {
 		{bearer, "bearer", 403, engine.PrivilegeMissing},
 		{key, "key", 403, engine.LoginRefused},
 		{bearer, "bearer", 404, engine.TargetFailed},
-		{bearer, "bearer", 200, engine.TargetFailed}, // the next call's answer is not a list
+		{bearer, "bearer", 200, engine.TargetFailed}, // the next call's response is not a list
 	} {
 		a.answer(func(w nethttp.ResponseWriter, r *nethttp.Request) bool {
 			if !strings.Contains(fmt.Sprint(r.Header), token.text) {
@@ -538,7 +538,7 @@ func TestSetRevokesWhatACrashLeft(t *testing.T) {
 	a.add("acme", "rotator-000000000000-of-another-secret")
 	a.mu.Unlock()
 	var err error
-	for range 2 { // the first token is left by a call that died
+	for range 2 { // a call that died left the first token
 		if r.Pending, err = e.Mint(within(t, 5*time.Second), r); err != nil {
 			t.Fatal(err)
 		}
@@ -630,7 +630,7 @@ func TestDatabaseSecretIsNotUsedAsSuperuser(t *testing.T) {
 	}
 }
 
-// TestNumericIDStaysANumber: and a string stays a string.
+// TestNumericIDStaysANumber: a numeric id stays a number, and a string stays a string.
 func TestNumericIDStaysANumber(t *testing.T) {
 	a := newAPI(t)
 	e := engineOf(t, a, "bearer", a.host())
@@ -664,7 +664,7 @@ func TestRedirectsSendNoReferer(t *testing.T) {
 	}
 }
 
-// TestAnswersAreBounded: in size and in time.
+// TestAnswersAreBounded: responses are limited in size and time.
 func TestAnswersAreBounded(t *testing.T) {
 	long := strings.Repeat("9", 1000)
 	for name, c := range map[string]struct{ list, issue, want string }{

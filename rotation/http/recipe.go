@@ -18,56 +18,56 @@ import (
 
 // Recipe defines how to manage the tokens of one API. It is part of the function's configuration, never of a secret.
 type Recipe struct {
-	// Hosts are the only hosts, or host:port, that requests may go to.
+	// Hosts lists every host, or host:port, that requests may go to.
 	Hosts []string `json:"hosts"`
 	// Headers are sent with every request.
 	Headers map[string]string `json:"headers"`
-	// Fields maps the secret's fields that a rotation changes to JSON pointers (RFC 6901) into Issue's answer.
+	// Fields maps the secret's fields that a rotation changes to JSON pointers (RFC 6901) into the response to Issue.
 	Fields map[string]string `json:"fields"`
-	// ID is the member of Fields that identifies a token for List and Revoke.
+	// ID is the field in Fields that identifies a token in List and Revoke.
 	ID string `json:"id"`
-	// Issue creates a token, whose name must be {{rotation.name}}.
+	// Issue creates a token named {{rotation.name}}.
 	Issue Call `json:"issue"`
 	// Verify succeeds only for a valid token.
 	Verify Verify `json:"verify"`
-	// Refused are the statuses with which Verify rejects an invalid token; the default is 401.
+	// Refused lists the statuses that Verify returns for an invalid token; the default is 401.
 	Refused []int `json:"refused"`
 	// List returns the valid tokens.
 	List List `json:"list"`
-	// Revoke ends the token {{rotation.id}}, which List then no longer shows. Status 404 means that it is already gone.
+	// Revoke revokes the token {{rotation.id}}, which List then omits. Status 404 or 410 means that it is already gone.
 	Revoke Call `json:"revoke"`
 }
 
-// Call is a request. {{field}} is replaced by a field of the secret in the path and query of URL, in Basic, in the
-// values of Headers and Form, and in strings of JSON.
+// Call is a request. {{field}} is replaced with the secret's field in the path and query of URL, in Basic, in the
+// values of Headers and Form, and in the strings of JSON.
 type Call struct {
 	Method  string            `json:"method"`  // GET by default
-	URL     string            `json:"url"`     // absolute; its scheme and host are fixed
-	Headers map[string]string `json:"headers"` // in addition to those of the recipe
+	URL     string            `json:"url"`     // absolute, without placeholders in scheme and host
+	Headers map[string]string `json:"headers"` // in addition to the recipe's
 	Basic   string            `json:"basic"`   // user:password for basic authentication
 	JSON    json.RawMessage   `json:"json"`    // the body; JSON or Form, not both
 	Form    map[string]string `json:"form"`
 }
 
-// Verify is the call that verifies a token. TokenID optionally points to the token's id in the answer. It proves that
-// the secret holds a token that was not issued for it, so the token may be revoked.
+// Verify is the call that verifies a token. TokenID, if set, points to the token's id in the response. The id proves
+// that the secret holds this token, so a rotation may revoke it even if it was not issued for the secret.
 type Verify struct {
 	Call
 	TokenID string `json:"token_id"`
 }
 
-// List is the call that lists tokens, with pointers into its answer. {{rotation.prefix}} is the prefix of the names
-// of the secret's tokens. Further pages are also found by a Link header (RFC 8288) with rel="next".
+// List is the call that lists tokens, with pointers into its response. {{rotation.prefix}} is the prefix of the names
+// of the secret's tokens. A Link header (RFC 8288) with rel="next" also leads to the next page.
 type List struct {
 	Call
-	Items   string `json:"items"`    // the array in the answer
+	Items   string `json:"items"`    // the array in the response
 	Name    string `json:"name"`     // a token's name in an item
 	TokenID string `json:"token_id"` // a token's id in an item
-	Next    string `json:"next"`     // the next page's URL, if it is in the answer
+	Next    string `json:"next"`     // the next page's URL, if the response has it
 }
 
-// Load returns an engine for each recipe, for secrets whose engine is http:NAME. text is a JSON object of recipes by
-// name, the path of a file with one, or "". The error has the cause InvalidConfiguration.
+// Load returns an engine for each recipe; it serves secrets whose engine is http:NAME. text is a JSON object of recipes
+// by name, the path of a file with such an object, or "". The error has the cause InvalidConfiguration.
 func Load(tls engine.TLSPolicy, text string) ([]*Engine, error) {
 	const advice = "correct HTTP_RECIPES; docs/engines/http.md describes its format"
 	text = strings.TrimSpace(text)
@@ -185,17 +185,17 @@ func merged(common, own map[string]string) map[string]string {
 	return out
 }
 
-// rules are the rules for calls, in their order. A call that changes something must contain the rotation's word, and
-// must not use a method that Go's client repeats after a broken connection.
+// rules has a rule for each call, in the order of Recipe.calls. A call that changes something must contain its word,
+// and must not use a method that Go's client retries after a broken connection.
 var rules = [...]struct {
-	call, word string // the only word of the rotation that it may contain
+	call, word string // the only {{rotation.*}} that it may contain
 	changes    bool
 }{{"issue", "rotation.name", true}, {"verify", "", false}, {"list", "rotation.prefix", false},
 	{"revoke", "rotation.id", true}}
 
 func (r *Recipe) calls() []*Call { return []*Call{&r.Issue, &r.Verify.Call, &r.List.Call, &r.Revoke} }
 
-// place returns the fields that say where a token belongs: all fields in requests except the token's.
+// place returns the fields that determine where a token belongs: engine, and the fields in requests that stay the same.
 func (r *Recipe) place() []string {
 	fields := []string{"engine"}
 	for _, c := range r.calls() {
@@ -209,7 +209,7 @@ func (r *Recipe) place() []string {
 	return slices.Compact(fields)
 }
 
-// secrets returns the fields that authenticate: those that change, except the id.
+// secrets returns the fields that authenticate: those that change, except the id unless it is the only one.
 func (r *Recipe) secrets() []string {
 	if len(r.Fields) == 1 {
 		return []string{r.ID}
@@ -217,7 +217,7 @@ func (r *Recipe) secrets() []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(r.Fields)), func(s string) bool { return s == r.ID })
 }
 
-// forbids returns why nothing may be sent to a URL, or "".
+// forbids returns why a URL is not allowed, or "".
 func (r *Recipe) forbids(text string) string {
 	scheme, rest, _ := strings.Cut(strings.ToLower(text), "://")
 	host, _, _ := strings.Cut(rest, "/")
@@ -239,7 +239,7 @@ func loopback(host string) bool { return host == "localhost" || net.ParseIP(host
 // Source: https://www.rfc-editor.org/rfc/rfc6901#section-3
 var pointerForm = lazyregexp.New(`^(/([^/~]|~[01])*)*$`)
 
-// resolve returns what a pointer refers to in decoded JSON, or nil; "" is the whole document.
+// resolve returns the part of decoded JSON that a pointer refers to, or nil. "" refers to the whole document.
 func resolve(x any, pointer string) any {
 	if pointer == "" {
 		return x

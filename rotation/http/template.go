@@ -14,7 +14,7 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// placeholder matches {{field}} or {{rotation.word}}. Templates have nothing else, so values are escaped by context.
+// placeholder matches {{field}} or {{rotation.word}}. Templates have no other syntax, so values are escaped by context.
 var placeholder = lazyregexp.New(`\{\{\s*([A-Za-z_][A-Za-z0-9_.-]*)\s*\}\}`)
 
 func (c Call) texts() []string {
@@ -32,11 +32,11 @@ func (c Call) names() (names []string) {
 	return names
 }
 
-// jsonText matches a JSON string, and the colon after the name of a member.
+// jsonText matches a JSON string and, after a member's name, the colon.
 var jsonText = lazyregexp.New(`"((?:[^"\\]|\\.)*)"(\s*:)?`)
 
-// malformed returns what is wrong with the call's placeholders, or "". Closing braces do not count: JSON has them. A
-// writer of the secret must not choose the names of headers or fields.
+// malformed returns what is wrong with the call's placeholders, or "". It ignores closing braces, which JSON also has.
+// Names may not contain placeholders, because a writer of the secret must not choose the names of headers or fields.
 func (c Call) malformed() string {
 	braces := func(text string) bool { return strings.Contains(text, "{{") }
 	names := slices.AppendSeq(slices.Collect(maps.Keys(c.Headers)), maps.Keys(c.Form))
@@ -55,7 +55,7 @@ func (c Call) malformed() string {
 	return ""
 }
 
-// values replace placeholders: the fields of a value, and the rotation's words.
+// values resolves placeholders: the fields of a secret's value, and the rotation's words.
 type values struct {
 	engine.Value
 	words map[string]string
@@ -95,7 +95,7 @@ func (f *filler) fill(text string, escape escape) string {
 
 func asIs(s string) (string, string) { return s, "" }
 
-// inPath refuses what leads elsewhere on a server that decodes a path before splitting it, or twice.
+// inPath refuses values that change the path on a server that decodes it before splitting it, or decodes it twice.
 func inPath(s string) (string, string) {
 	if s == "." || strings.Contains(s, "..") || strings.ContainsAny(s, `/\%`) {
 		return "", "has a slash, two dots or a percent sign, or is a dot, which is not allowed in a path"
@@ -112,7 +112,7 @@ func inHeader(s string) (string, string) {
 	return s, ""
 }
 
-// inJSON escapes a value for a JSON string, the only part of JSON that may have placeholders.
+// inJSON escapes a value for a JSON string, the only place in JSON for placeholders.
 func inJSON(s string) (string, string) {
 	text, _ := json.Marshal(s) // never fails for a string
 	return string(text[1 : len(text)-1]), ""

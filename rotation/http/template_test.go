@@ -25,7 +25,7 @@ func FuzzRequest(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		v := engine.StringValue(`{}`).With("x", s)
-		s, _ = v.Text("x") // as JSON keeps it
+		s, _ = v.Text("x") // as JSON stores it
 		req, faults := call.request(context.Background(), values{Value: v})
 		if faults != nil {
 			if s != "" && s != "." && !strings.Contains(s, "..") &&
