@@ -14,7 +14,7 @@ import (
 	"example.com/rotator/rotation/pair"
 )
 
-// front forwards statements to the server over plain HTTP. grant, unless nil, answers GRANT.
+// front forwards statements to the server over plain HTTP. If grant is set, it answers GRANT.
 func (f *fixture) front(grant *atomic.Pointer[http.HandlerFunc]) (port int) {
 	f.t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -32,7 +32,7 @@ func (f *fixture) front(grant *atomic.Pointer[http.HandlerFunc]) (port int) {
 	return s.Listener.Addr().(*net.TCPAddr).Port
 }
 
-// The pending password opens the second user only once it has its grants: setSecret treats an accepted login as
+// The pending password opens the second user only after the user has its grants: setSecret treats an accepted login as
 // success. A repeated step recognizes the user that it created.
 func TestSecondUserWithoutItsGrantsRefusesThePendingPassword(t *testing.T) {
 	for name, fault := range map[string]http.HandlerFunc{

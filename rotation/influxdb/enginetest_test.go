@@ -100,7 +100,7 @@ func (h *harness) Administrators(_ context.Context, v engine.Value) ([]enginetes
 	}}}, nil
 }
 
-// Acts returns what a login with every right on a database can do: it can see running queries.
+// Acts returns what a login with every right on a database can do: see running queries.
 func (h *harness) Acts(context.Context, engine.Value) ([]enginetest.Act, error) {
 	name := h.user()
 	h.must("GRANT ALL ON " + identifier(h.database) + " TO " + identifier(name))

@@ -52,7 +52,7 @@ func (f *fixture) database() string {
 	return name
 }
 
-// opens reports whether a password opens the server.
+// opens reports whether the server accepts a password.
 func (f *fixture) opens(user, password string) bool {
 	f.t.Helper()
 	status, body := f.Query(f.t, user, password, "SHOW DATABASES")
@@ -71,7 +71,7 @@ func (f *fixture) value(user, password string) engine.Value {
 	return value(f.Host, f.Port, user, password)
 }
 
-// bySuperuser returns a request to rotate one user by the superuser.
+// bySuperuser returns a request to rotate one user with the superuser.
 func (f *fixture) bySuperuser(user, pending string) *engine.Request {
 	return &engine.Request{Secret: "arn", Version: "v", Strategy: engine.SingleUser,
 		Current: f.value(user, "first-"+user), Pending: f.value(user, pending),

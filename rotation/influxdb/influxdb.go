@@ -33,8 +33,8 @@ func (*Engine) Kind() engine.Kind {
 
 func parse(v engine.Value) (engine.Target, error) { return httpapi.ParseUser(v, 8086) }
 
-// Next returns the current value with a new password and, for alternating users, the other user's name. Beyond what
-// bcrypt reads, any password with the same beginning would be accepted.
+// Next returns the current value with a new password and, for alternating users, the other user's name. It refuses a
+// password longer than bcrypt reads: the server would accept any password that begins with the same bytes.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	const limit = 72
 	if n := r.Passwords.Length; n > limit {
@@ -44,13 +44,13 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	return pair.Next(e.Kind(), r, parse)
 }
 
-// DryRun reads what only a user with all privileges may read, and checks that the server requires credentials.
+// DryRun lists the users, which requires all privileges, and checks that the server requires credentials.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, true) }
 
 // Set makes the pending credential valid.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, false) }
 
-// Verify logs in, and checks that a user that changes itself may do so and that the server requires credentials.
+// Verify logs in and checks that the server requires credentials. A user that changes itself must be allowed to.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	s, err := e.open(v)
 	if err != nil {

@@ -155,7 +155,7 @@ func TestGrantsAreEqualizedBothWays(t *testing.T) {
 func TestVerifyRefusesAServerWithoutAuthentication(t *testing.T) {
 	f := newFixture(t)
 	open := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// As InfluxDB answers with auth-enabled = false.
+		// InfluxDB's response with auth-enabled = false.
 		_ = json.NewEncoder(w).Encode(map[string]any{
 			"results": []any{map[string]any{
 				"series": []series{{Columns: []string{"user", "admin"}, Values: [][]any{{"app", true}}}}}}})
@@ -181,7 +181,7 @@ func TestFormatOfTheSecret(t *testing.T) {
 	}
 }
 
-// FuzzQuoting creates users and passwords of any characters on a real server, and asks it what it understood.
+// FuzzQuoting creates users and passwords with arbitrary characters on a real server and checks what it stored.
 func FuzzQuoting(f *testing.F) {
 	for _, s := range []string{`a"b`, `a'b`, `a\b`, `a\`, "a\nb", `"; DROP USER admin; --`, "ü", "a\tb", `\n`,
 		"\x7f", " ", "a\\\"", "$1"} {
@@ -213,7 +213,7 @@ func FuzzQuoting(f *testing.F) {
 	})
 }
 
-// writable reports whether a text can be a name in a secret and in an HTTP header.
+// writable reports whether a text can be a user name in a secret and in an HTTP header.
 func writable(s string) bool {
 	raw, _ := json.Marshal(s)
 	var back string
@@ -236,7 +236,7 @@ func TestDryRunRefusesAServerWithoutAuthentication(t *testing.T) {
 		engine.TargetFailed, "auth-enabled")
 }
 
-// Errors are logged, so they quote little of a host's text.
+// Errors are logged, so they quote only a little of what a host sends.
 func TestErrorsQuoteLittle(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusInternalServerError)

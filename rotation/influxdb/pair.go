@@ -10,7 +10,7 @@ import (
 	"example.com/rotator/rotation/pair"
 )
 
-// target is the session for package pair. Of what InfluxDB stores about a user, only the password can serve as a mark.
+// target adapts the session to package pair. Only a user's password can serve as a mark in InfluxDB.
 type target struct {
 	*session
 	engine   *Engine
@@ -35,8 +35,8 @@ func (t target) Administrator(_ context.Context, user *string) (string, error) {
 
 func (t target) Exceeds(context.Context, *string, *string) (string, error) { return "", nil }
 
-// Marked reports whether other still has its birth password, as after an interrupted step. AWSCURRENT must be proved,
-// because a writer of the secret can choose its password to match any user's.
+// Marked reports whether other still has its birth password, as after an interrupted step. AWSCURRENT must be proved: a
+// writer who invents its password can also derive the birth password.
 func (t target) Marked(ctx context.Context, _, other *string) (bool, error) {
 	if !pair.ProvedCurrent(t.engine.Kind(), t.request) {
 		return false, nil
@@ -64,7 +64,7 @@ func (t target) Rehearse(ctx context.Context, current, _ *string) error {
 	return err
 }
 
-// Create sets the birth password: the pending one must not open a user that lacks its grants.
+// Create sets the birth password, because the pending one must not open a user that lacks its grants.
 func (t target) Create(ctx context.Context, _ *string, name string) (*string, error) {
 	_, err := t.query(ctx, "creating a user",
 		"CREATE USER "+identifier(name)+" WITH PASSWORD "+literal(pair.BirthPassword(t.request, name)))
@@ -83,7 +83,7 @@ func (t target) Equalize(ctx context.Context, current, other *string) error {
 	}
 	var statements []string
 	for database := range have {
-		if _, ok := want[database]; !ok { // a grant replaces the one before
+		if _, ok := want[database]; !ok { // a new grant replaces the old one
 			statements = append(statements,
 				"REVOKE ALL PRIVILEGES ON "+identifier(database)+" FROM "+identifier(*other))
 		}

@@ -25,7 +25,7 @@ type series struct {
 	Values  [][]any  `json:"values"`
 }
 
-// answer is the response of /query. The error of a statement comes with status 200.
+// answer is the response of /query. A failed statement is reported with status 200.
 // Source: https://docs.influxdata.com/influxdb/v1/tools/api/#query-http-endpoint
 type answer struct {
 	Error   string `json:"error"`
@@ -43,7 +43,7 @@ func (a *answer) fault() string {
 	return boundconn.Short(fault)
 }
 
-// ask sends a statement in the body: the server logs URLs.
+// ask sends a statement in the body, because the server logs URLs.
 func (s *session) ask(ctx context.Context, statement string) (*httpapi.Answer, *answer, error) {
 	a, err := s.Do(ctx, httpapi.Request{Method: http.MethodPost, Path: "/query",
 		Type: "application/x-www-form-urlencoded", Body: []byte(url.Values{"q": {statement}}.Encode())})
@@ -156,7 +156,7 @@ func (s *session) setPassword(ctx context.Context, user, password string) error 
 	return err
 }
 
-// identifier quotes a name for InfluxQL, and literal a string.
+// identifier quotes a name for InfluxQL; literal quotes a string.
 // Source: https://docs.influxdata.com/influxdb/v1/query_language/spec/#identifiers,
 // influxql's scanner: the only escapes are \n, \\ and the quote itself.
 func identifier(s string) string { return quoted(s, `"`) }
