@@ -51,7 +51,7 @@ func (h *users) Restore(ctx context.Context, v engine.Value) error {
 
 func (h *users) Logs() (string, error) { return h.fixture.Logs() }
 
-// tokens rotates tokens, with their own rights or by an operator.
+// tokens rotates tokens, with their own rights or an operator's.
 type tokens struct {
 	*fixture
 	byOperator bool

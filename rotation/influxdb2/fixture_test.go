@@ -19,7 +19,7 @@ import (
 
 const secretARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:influx-AbCdEf"
 
-// fixture is a server, and a fake of Timestream's API.
+// fixture is a server with a fake of Timestream's API.
 type fixture struct {
 	*testserver.InfluxDB2Server
 	t          testing.TB
@@ -109,7 +109,7 @@ func (f *fixture) readAndWrite(bucket string) []permission {
 	return []permission{{"read", r}, {"write", r}}
 }
 
-// authorizer returns what a user's token needs to create its successor.
+// authorizer returns the permissions that a user's token needs to create its successor.
 func (f *fixture) authorizer(user string) []permission {
 	tokens, self := resource{Type: "authorizations", OrgID: f.org}, resource{Type: "users", ID: user}
 	return []permission{{"read", tokens}, {"write", tokens}, {"read", self}, {"write", self}}
@@ -155,7 +155,7 @@ func (f *fixture) tokenValue(token string) engine.Value {
 	return at(f.Host, f.Port).With("token", token)
 }
 
-// opens asks the server about a value with an independent client.
+// opens checks a value at the server with an independent client.
 func (f *fixture) opens(ctx context.Context, v engine.Value) error {
 	if token, ok := v.Text("token"); ok {
 		status, body, err := f.Call(ctx, token, http.MethodGet, "/api/v2/orgs", nil)
@@ -179,7 +179,7 @@ func refusal(status int, body []byte, err error) error {
 	return nil
 }
 
-// request returns a request to rotate a secret by its own login.
+// request returns a request to rotate a secret with its own login.
 func request(current, pending engine.Value) *engine.Request {
 	return &engine.Request{Secret: secretARN, Version: "11111111-2222-4333-8444-555555555555",
 		Strategy: engine.SingleUser, Current: current, Pending: pending, Login: current}

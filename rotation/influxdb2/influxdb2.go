@@ -1,6 +1,6 @@
 // Package influxdb2 rotates passwords and tokens of InfluxDB 2 and Amazon Timestream for InfluxDB by the HTTP API.
 //
-// Two engines share their names in the field engine: a value with the field token is for a token, any other for a user.
+// Two engines share their names in the field engine: Tokens rotates values with the field token, Users all others.
 // Source: https://docs.influxdata.com/influxdb/v2/api/,
 // https://docs.aws.amazon.com/timestream/latest/developerguide/timestream-for-influx-security-db-secrets.html
 package influxdb2
@@ -15,7 +15,7 @@ import (
 	"example.com/rotator/rotation/internal/httpapi"
 )
 
-// names are the values of the field engine: AWS's for Timestream, and ours for other servers.
+// names are the values of the field engine: AWS's for Timestream, and this project's for other servers.
 var names = []string{"timestream-influxdb", "influxdb2"}
 
 const (
@@ -35,10 +35,10 @@ type server struct {
 type login struct {
 	engine.Target        // Host is "" if the value names an instance or no server
 	token         string // "" for a user's login
-	instance      string // the identifier of an instance at Timestream
+	instance      string // the identifier of a Timestream instance
 }
 
-// parse reads a login. It may name no server, like the secret that AWS creates for an instance.
+// parse reads a login. The server may be missing, as in the secret that AWS creates for an instance.
 func parse(v engine.Value) (login, error) {
 	f := form.Form{Value: v}
 	l := login{token: f.Optional(tokenField), instance: f.Optional(instanceField)}
@@ -46,13 +46,13 @@ func parse(v engine.Value) (login, error) {
 		f.Wrong("token has characters that are not allowed in a token")
 	}
 	optional, target := []string{"host"}, httpapi.ParseUser
-	if l.token != "" { // nobody logs in as the user
+	if l.token != "" { // the token logs in, not the user
 		optional = append(optional, userField, passwordField)
 		target = func(v engine.Value, port int) (engine.Target, error) { return engine.ParseTarget(v, port, "") }
 	}
 	l.Target = f.Target(func(v engine.Value) (engine.Target, error) { return target(v, 8086) }, optional...)
 	if l.Host == "" {
-		l.TLSServerName = "" // AWS names both
+		l.TLSServerName = "" // the endpoint that AWS returns
 	}
 	return l, f.Err()
 }
@@ -78,8 +78,8 @@ func (s server) open(ctx context.Context, r *engine.Request, v engine.Value) (*s
 	return s.connect(ctx, l)
 }
 
-// openLogin opens a session that makes the change. A superuser's credential is sent only to the server that its own
-// secret names, or whose instance AWS created that secret for: a writer of the rotated secret could name any server.
+// openLogin opens the session that makes the change. It sends a superuser's credential only to the server that the
+// superuser secret names, or the instance that AWS created it for: a writer of the rotated secret could name any.
 func (s server) openLogin(ctx context.Context, r *engine.Request) (*session, error) {
 	if !r.Superuser {
 		return s.open(ctx, r, r.Login)

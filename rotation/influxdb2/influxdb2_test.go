@@ -125,7 +125,7 @@ func TestTokenIsCopied(t *testing.T) {
 	enginetest.WantCause(t, err, engine.InvalidSecret, "another")
 }
 
-// TestSetRevokesOnlyWhatCrashesLeft: it revokes what crashes left, and nothing else.
+// TestSetRevokesOnlyWhatCrashesLeft: Set revokes tokens that crashes left behind, and no others.
 func TestSetRevokesOnlyWhatCrashesLeft(t *testing.T) {
 	f := newFixture(t)
 	_, owner := f.user()
@@ -154,7 +154,7 @@ func TestSetRevokesOnlyWhatCrashesLeft(t *testing.T) {
 	}
 	check(current, false)
 	check(pending, true)
-	for range 2 { // a second time there is nothing left
+	for range 2 { // the second call finds no token
 		if err := f.tokens.Revoke(enginetest.Within(t), r); err != nil {
 			t.Fatal(err)
 		}
@@ -179,7 +179,7 @@ func TestTokenThatCannotFindItself(t *testing.T) {
 }
 
 // proxy returns a value that names a proxy in front of the server. serve answers requests for which it returns true;
-// change edits the server's answers.
+// change edits the server's responses.
 func (f *fixture) proxy(serve func(http.ResponseWriter, *http.Request) bool,
 	change func(*http.Response) error) engine.Value {
 	f.t.Helper()
@@ -220,7 +220,7 @@ func (f *fixture) mine(secret string) (ids []string) {
 	return ids
 }
 
-// TestFailedMintLeavesNoToken: whatever is wrong with the server's answer.
+// TestFailedMintLeavesNoToken: a token is revoked, whatever is wrong with the server's response.
 func TestFailedMintLeavesNoToken(t *testing.T) {
 	f := newFixture(t)
 	posts := func(r *http.Request) bool {
@@ -262,7 +262,7 @@ func TestFailedMintLeavesNoToken(t *testing.T) {
 	}
 }
 
-// TestListDecidesWhetherATokenIsRevoked: until then no more tokens are created.
+// TestListDecidesWhetherATokenIsRevoked: no token is created while the list still shows a revoked one.
 func TestListDecidesWhetherATokenIsRevoked(t *testing.T) {
 	f := newFixture(t)
 	for _, status := range []int{http.StatusNoContent, http.StatusAccepted, http.StatusNotFound,
@@ -300,7 +300,7 @@ func TestListDecidesWhetherATokenIsRevoked(t *testing.T) {
 	}
 }
 
-// TestNextRotationRevokesLeftoverTokens: it does so before it creates a token.
+// TestNextRotationRevokesLeftoverTokens: leftovers are revoked before a token is created.
 func TestNextRotationRevokesLeftoverTokens(t *testing.T) {
 	f := newFixture(t)
 	_, owner := f.user()
@@ -342,7 +342,7 @@ func TestMintKeepsTheTokenThatProvesTheSecret(t *testing.T) {
 	f.drop(owner)
 }
 
-// TestCheckFindsWhatMintNeeds: `rotatorctl check` rehearses by DryRun.
+// TestCheckFindsWhatMintNeeds: `rotatorctl check` reports missing rights because it calls DryRun.
 func TestCheckFindsWhatMintNeeds(t *testing.T) {
 	f := newFixture(t)
 	_, owner := f.user()
@@ -360,7 +360,7 @@ func TestCheckFindsWhatMintNeeds(t *testing.T) {
 	}
 }
 
-// TestNoSuperuserResetsAnAdministrator: neither to recover a user nor for a proved user.
+// TestNoSuperuserResetsAnAdministrator: neither in a recovery nor for a proved user.
 func TestNoSuperuserResetsAnAdministrator(t *testing.T) {
 	f := newFixture(t)
 	w := world.New(t, f.users, f.tokens)
@@ -397,7 +397,7 @@ func TestNoSuperuserResetsAnAdministrator(t *testing.T) {
 	}
 }
 
-// TestHostsTextIsCut: a host may answer anything, but log readers have limits.
+// TestHostsTextIsCut: a host may send any text, but errors stay short.
 func TestHostsTextIsCut(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusInternalServerError)
@@ -469,7 +469,7 @@ func TestServerThatShowsNoTokens(t *testing.T) {
 	}
 }
 
-// A server that stores hashes shows one text for all tokens. It may have only the operator's.
+// A server that stores hashes shows one text for all tokens, and the operator's may be the only one.
 func TestSuperuserCopiesNoTokenThatIsNotProved(t *testing.T) {
 	all := []authorization{{ID: "1", Token: "redacted", Description: "the operator's"}}
 	v := engine.StringValue(`{"token":"redacted","tokenId":"1"}`)
@@ -484,7 +484,7 @@ func TestSuperuserCopiesNoTokenThatIsNotProved(t *testing.T) {
 	}
 }
 
-// The server returns an empty list to an inactive token, not an error.
+// For an inactive token, the server returns an empty list instead of an error.
 func TestInactiveToken(t *testing.T) {
 	f := newFixture(t)
 	_, owner := f.user()
@@ -551,7 +551,7 @@ func TestSuperuserIsSentToNoOtherServer(t *testing.T) {
 	}
 }
 
-// TestInstancesOwnSecretAsSuperuser: as Timestream creates it, it names neither server nor engine.
+// TestInstancesOwnSecretAsSuperuser: the secret that Timestream creates names neither server nor engine.
 func TestInstancesOwnSecretAsSuperuser(t *testing.T) {
 	f := newFixture(t)
 	w := world.New(t, f.users, f.tokens)
@@ -576,8 +576,8 @@ func TestInstancesOwnSecretAsSuperuser(t *testing.T) {
 	}
 }
 
-// TestCredentialStaysWithItsInstance: a writer of the secret names another instance, or by another engine's name
-// another port, to have the earlier credential tried there.
+// TestCredentialStaysWithItsInstance: a writer of the secret names another instance, or an engine with another port, to
+// have the earlier credential tried there.
 func TestCredentialStaysWithItsInstance(t *testing.T) {
 	f := newFixture(t)
 	var asked atomic.Int32
@@ -684,14 +684,14 @@ func TestFormatOfTheSecret(t *testing.T) {
 	}
 }
 
-// TestUserOfATokenNeverLogsIn: its name may have any form.
+// TestUserOfATokenNeverLogsIn: so its name may have any format.
 func TestUserOfATokenNeverLogsIn(t *testing.T) {
 	if _, err := own(engine.StringValue(`{"host":"h","token":"t","username":"a:b"}`)); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestSessionsEnd: the server keeps a session that is not ended for an hour.
+// TestSessionsEnd: the server would keep an open session for an hour.
 func TestSessionsEnd(t *testing.T) {
 	f := newFixture(t)
 	ctx, cancel := context.WithCancel(enginetest.Within(t))

@@ -19,7 +19,7 @@ type session struct {
 	cookie string
 }
 
-// connect opens a session. It fails if the credential is refused, so no later call is the first to find out.
+// connect opens a session and checks the credential, so a refusal is found before any other call.
 func (s server) connect(ctx context.Context, l login) (*session, error) {
 	x := &session{login: l}
 	x.api = httpapi.New(s.tls, l.Target, x.authorize)
@@ -50,7 +50,7 @@ func (x *session) signIn(ctx context.Context) error {
 	return nil
 }
 
-// tokenWorks asks for the token's user. Few tokens may read it, but the server's refusal shows whether it knows the
+// tokenWorks requests the token's user. Few tokens may read it, but the refusal shows whether the server knows the
 // token. A list would prove nothing: the server returns empty lists to inactive tokens.
 func (x *session) tokenWorks(ctx context.Context) error {
 	a, err := x.api.Do(ctx, httpapi.Request{Method: http.MethodGet, Path: "/api/v2/me"})
@@ -75,7 +75,7 @@ func (x *session) authorize(r *http.Request) {
 	}
 }
 
-// close signs out, even after ctx is done: the server would keep the session for an hour.
+// close signs out, even after a timeout, because the server would keep the session for an hour.
 func (x *session) close() {
 	if x.cookie != "" {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -97,14 +97,14 @@ type fault struct{ Code, Message string }
 
 func read(a *httpapi.Answer) fault {
 	var f fault
-	_ = httpapi.Decode(a.Body, &f) // other answers have neither field
+	_ = httpapi.Decode(a.Body, &f) // other responses have neither field
 	f.Message = boundconn.Short(f.Message)
 	return f
 }
 
 const adviceServer = "check that the server is InfluxDB 2 and see its log"
 
-// failure gives an answer its cause. Status 401 is for a wrong or inactive credential and for a missing permission.
+// failure turns a response into an error. Status 401 means a wrong or inactive credential, or a missing permission.
 // Source: InfluxDB 2.7's http/errors.go and auth.go
 func (x *session) failure(what string, a *httpapi.Answer) error {
 	f := read(a)

@@ -12,8 +12,8 @@ import (
 	"example.com/rotator/rotation/internal/boundconn"
 )
 
-// locate sets the login's address to that of its instance, unless it has a host, and returns the ARN of the secret
-// that AWS created for the instance.
+// locate sets the address of a login without a host to its instance's, and returns the ARN of the secret that AWS
+// created for the instance.
 // Source: https://docs.aws.amazon.com/ts-influxdb/latest/ts-influxdb-api/API_GetDbInstance.html
 func (s server) locate(ctx context.Context, r *engine.Request, l *login) (secret string, err error) {
 	if l.Host != "" {
@@ -52,7 +52,7 @@ func notFound(instance string, err error) error {
 	return awsapi.Failed("the address of the instance "+instance+" cannot be found", err)
 }
 
-// needs adds the permission to find the secret's instance; note says what the server requires.
+// needs adds the permission to find the secret's instance. note describes what the server requires.
 // Source: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazontimestreaminfluxdb.html
 func (s server) needs(r *engine.Request, n *engine.Needs, note string) error {
 	l, err := own(r.Current)

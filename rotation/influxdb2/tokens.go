@@ -15,8 +15,8 @@ import (
 	"example.com/rotator/rotation/internal/mark"
 )
 
-// Tokens rotates API tokens. A new token has the permissions, user and organization of the current one, and both
-// work. A token that a crash left is found by the secret's mark in its description.
+// Tokens rotates API tokens. A new token has the permissions, user and organization of the current one, and both work.
+// The secret's mark in a token's description identifies tokens that a crash left behind.
 type Tokens struct{ server }
 
 // NewTokens returns the engine with the given policy for its connections.
@@ -31,7 +31,7 @@ func (*Tokens) Kind() engine.Kind {
 		PlaceFields: []string{"engine", instanceField, "org"}}
 }
 
-// permission is what a token may do, without the names of resources that the server adds to its answers.
+// permission is one right of a token, without the names of resources that the server adds to its responses.
 type permission struct {
 	Action   string   `json:"action"`
 	Resource resource `json:"resource"`
@@ -56,7 +56,7 @@ type authorization struct {
 	Permissions []permission `json:"permissions"`
 }
 
-// marked matches a mark at the end of a description, after what people wrote.
+// marked matches a mark at the end of a description, after any text that people wrote.
 var marked = lazyregexp.New(`rotator-[0-9a-f]{12}-\S+$`)
 
 func (a authorization) mark() string { return marked.FindString(a.Description) }
@@ -71,7 +71,7 @@ func (e *Tokens) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	return r.Current, err
 }
 
-// DryRun finds the token's permissions, as a rotation does.
+// DryRun looks up the token's permissions, as a rotation does.
 func (e *Tokens) DryRun(ctx context.Context, r *engine.Request) error {
 	x, all, err := e.list(ctx, r)
 	if err != nil {
@@ -82,8 +82,8 @@ func (e *Tokens) DryRun(ctx context.Context, r *engine.Request) error {
 	return err
 }
 
-// Mint creates a token with the current one's description and the secret's mark. It first revokes what earlier
-// rotations left, and revokes the new token unless the list shows it as requested.
+// Mint creates a token with the current one's description and the secret's mark. It first revokes leftovers of earlier
+// rotations, and it revokes the new token unless the list shows it as requested.
 func (e *Tokens) Mint(ctx context.Context, r *engine.Request) (engine.Value, error) {
 	x, all, err := e.list(ctx, r)
 	if err != nil {
@@ -112,7 +112,7 @@ func (e *Tokens) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 	return r.Current.With(tokenField, answer.Token).With(idField, answer.ID), nil
 }
 
-// make creates a token and checks that the server created what it was asked for.
+// make creates a token and checks that it matches the request.
 func (x *session) make(ctx context.Context, made authorization) (authorization, error) {
 	var answer authorization
 	if err := x.call(ctx, "creating a token", http.MethodPost, "authorizations", nil, made, &answer); err != nil {
@@ -133,7 +133,7 @@ func (x *session) make(ctx context.Context, made authorization) (authorization, 
 	return answer, err
 }
 
-// takeBack revokes a token that was, or may have been, created in vain. It finds the token by its mark.
+// takeBack revokes the token that a failed Mint may have created. It finds the token by its mark.
 func (x *session) takeBack(ctx context.Context, own string) error {
 	all, err := x.authorizations(ctx)
 	if err != nil {
@@ -142,8 +142,8 @@ func (x *session) takeBack(ctx context.Context, own string) error {
 	return x.end(ctx, all, func(a authorization) bool { return a.mark() == own })
 }
 
-// model returns the authorization to copy: that of the first active of the current, previous and acting tokens. A
-// superuser copies only a token that was created for this secret or that the server has accepted.
+// model returns the authorization to copy: the first active one of the current, previous and acting tokens. A superuser
+// copies only a token that was created for this secret or that the server has accepted.
 func model(r *engine.Request, all []authorization) (authorization, error) {
 	candidates := []engine.Value{r.Current, r.Previous}
 	if !r.Superuser {
@@ -171,9 +171,9 @@ func unseen(r *engine.Request, shown int) error {
 		"nothing shows that the token is among the %d that the server lists for this login", shown)
 }
 
-// find returns the authorization of a value's token. InfluxDB 2.9 and later stores hashes and lists no tokens, or the
-// same text for all; there the value's id identifies the token, but only one that was created for this secret: a
-// writer of the secret could set any id, to have an operator copy that token.
+// find returns the authorization of a value's token. InfluxDB 2.9 and later stores hashes, and lists no token text or
+// the same text for all. The value's id then identifies the token, but only if it has this secret's mark: a writer
+// could store any id to make an operator copy that token.
 func find(all []authorization, r *engine.Request, v engine.Value) (authorization, bool) {
 	token, _ := v.Text(tokenField)
 	id, _ := v.Text(idField)
@@ -192,7 +192,7 @@ func find(all []authorization, r *engine.Request, v engine.Value) (authorization
 	return authorization{}, false
 }
 
-// same reports whether two lists, of any length that a host chose, have the same permissions.
+// same reports whether two lists have the same permissions, in linear time because a host chooses their length.
 func same(a, b []permission) bool {
 	set := func(list []permission) map[permission]bool {
 		out := map[permission]bool{}
@@ -204,7 +204,7 @@ func same(a, b []permission) bool {
 	return maps.Equal(set(a), set(b))
 }
 
-// list opens a session that makes the change, and returns all tokens that it can see. The API has no pages.
+// list opens the session that makes the change, and returns all tokens that it can see. The API has no pages.
 func (e *Tokens) list(ctx context.Context, r *engine.Request) (*session, []authorization, error) {
 	x, err := e.openLogin(ctx, r)
 	if err != nil {
@@ -224,7 +224,7 @@ func (x *session) authorizations(ctx context.Context) ([]authorization, error) {
 	return list.Authorizations, err
 }
 
-// Set checks that the pending token exists and revokes all the secret's other tokens except the current one.
+// Set checks that the pending token exists. It revokes the secret's other tokens, except the current and acting ones.
 func (e *Tokens) Set(ctx context.Context, r *engine.Request) error {
 	return e.revokeBut(ctx, r, r.Pending, r.Current, r.Login)
 }
@@ -259,7 +259,7 @@ func ids(all []authorization, r *engine.Request, values ...engine.Value) (ids []
 	return ids
 }
 
-// end revokes some of the tokens. The list, not the answers, decides whether they have ended.
+// end revokes the doomed tokens and checks that the list no longer shows them. The responses prove nothing.
 func (x *session) end(ctx context.Context, all []authorization, doomed func(authorization) bool) error {
 	var ended []string
 	for _, a := range all {
@@ -293,7 +293,7 @@ func (e *Tokens) Revoke(ctx context.Context, r *engine.Request) error {
 	return x.end(ctx, all, func(a authorization) bool { return slices.Contains(pending, a.ID) })
 }
 
-// Verify asks the server whether it knows the token. A token that creates its successor must find itself.
+// Verify checks that the server knows the token. A token that creates its successor must also find itself in the list.
 func (e *Tokens) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	x, err := e.open(ctx, r, v)
 	if err != nil {

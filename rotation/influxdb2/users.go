@@ -21,7 +21,7 @@ func NewUsers(tls engine.TLSPolicy, settings awsapi.Settings) *Users {
 	return &Users{server{tls, settings}}
 }
 
-// Kind describes the engine. Its characters are allowed in URLs and satisfy the server's option strong-passwords.
+// Kind describes the engine. Its passwords need no escape in a URL and satisfy the server's option strong-passwords.
 func (*Users) Kind() engine.Kind {
 	return engine.Kind{
 		Names:        names,
@@ -43,7 +43,7 @@ func parseUser(v engine.Value) (login, error) {
 	return own(v)
 }
 
-// Next returns the current value with a new password, of a length that the server accepts.
+// Next returns the current value with a new password. It fails if the server would not accept the length.
 // Source: InfluxDB 2.7's kit/platform/errors
 func (e *Users) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	if _, err := parseUser(r.Current); err != nil {
@@ -56,7 +56,7 @@ func (e *Users) Next(_ context.Context, r *engine.Request) (engine.Value, error)
 	return engine.NextPassword(e.Kind(), r), nil
 }
 
-// DryRun makes every check of a change.
+// DryRun makes all checks of a change.
 func (e *Users) DryRun(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, true) }
 
 // Set makes the pending credential valid.
@@ -84,7 +84,7 @@ func (e *Users) change(ctx context.Context, r *engine.Request, rehearsal bool) e
 		map[string]string{"password": pending.Password}, nil)
 }
 
-// Verify logs in and checks who the server says that is.
+// Verify logs in and checks the name that the server returns.
 func (e *Users) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	x, err := e.open(ctx, r, v)
 	if err != nil {
@@ -95,7 +95,7 @@ func (e *Users) Verify(ctx context.Context, r *engine.Request, v engine.Value) e
 	return err
 }
 
-// Needs adds what finding the instance needs. A user may change its own password.
+// Needs adds the permission to find the instance. A user may change its own password.
 func (e *Users) Needs(_ context.Context, r *engine.Request, n *engine.Needs) error {
 	return e.needs(r, n, "none: a user may change its own password")
 }
@@ -112,7 +112,7 @@ func (x *session) me(ctx context.Context) (string, error) {
 	return u.ID, err
 }
 
-// user returns the id of a user whom the session may change: not itself, and not an administrator.
+// user returns a user's id. It refuses the superuser itself and every administrator.
 func (x *session) user(ctx context.Context, name string) (string, error) {
 	if name == x.User {
 		return "", engine.Errorf(engine.TakeoverRefused, pair.AdviceOwn, "the user %q is the superuser itself", name)
@@ -133,8 +133,8 @@ func (x *session) user(ctx context.Context, name string) (string, error) {
 	return id, err
 }
 
-// administrator returns the power that makes a user an administrator, or "": it owns an organization, or a token that
-// may write all users. Signing in as a user shows its tokens.
+// administrator returns why a user is an administrator, or "". An administrator owns an organization or a token that
+// may write all users. Tokens count because signing in as a user reveals them.
 // Source: InfluxDB 2.7's permission.go (OwnerPermissions, OperPermissions),
 // https://docs.influxdata.com/influxdb/v2/admin/organizations/create-org/ (20 organizations at most are recommended)
 func (x *session) administrator(ctx context.Context, id string) (power string, err error) {
