@@ -1,10 +1,10 @@
-// Package directory rotates the passwords of users in directories of AWS Directory Service, by the contract of AWS's
+// Package directory rotates the passwords of users in directories of AWS Directory Service, with the contract of AWS's
 // template: the secret names a directory instead of a host, AWS's API resets the password, and a Kerberos login to one
-// of the directory's domain controllers proves it.
+// of the directory's domain controllers verifies it.
 //
-// The API acts with the function's role, which may reset any user, and it enables disabled users. So a user is reset
-// only right after the secret's own password has opened its account. Changing a secret then gains nothing that its
-// password alone would not give.
+// The API uses the function's role, which may reset any user, and a reset also enables a disabled user. So a user is
+// reset only right after the secret's own password has opened the account. A writer of the secret therefore gains
+// nothing beyond what its password already allows.
 package directory
 
 import (
@@ -56,7 +56,7 @@ func New(settings awsapi.Settings, fields Fields) *Engine {
 	return &Engine{settings, fields, func(ip string) engine.Target { return engine.Target{Host: ip, Port: 88} }}
 }
 
-// Kind describes the engine. Its secrets have no field engine, and are recognized by the directory's field.
+// Kind describes the engine. Its secrets have no field engine; the directory's field identifies them.
 func (e *Engine) Kind() engine.Kind {
 	return engine.Kind{
 		Names:        []string{"aws-directory"},
@@ -68,7 +68,7 @@ func (e *Engine) Kind() engine.Kind {
 	}
 }
 
-// account is a login as a secret holds it.
+// account is a login in a secret.
 type account struct{ directory, user, password string }
 
 // The formats of a directory's ID and a user's name. The name has no characters that the API refuses, and no @,
@@ -115,7 +115,7 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	return err
 }
 
-// Set has the API reset the password, once the secret's own password has opened the account.
+// Set resets the password through the API after the secret's own password has opened the account.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	pending, err := e.parse(r.Pending)
 	if err != nil {
@@ -129,7 +129,7 @@ func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 		return engine.Errorf(engine.TakeoverRefused, "keep the secret's directory and user as they are",
 			"the login is not that of the user whose password is to be reset")
 	case login.password == pending.password:
-		return nil // an earlier call has made the change
+		return nil // an earlier call made the change
 	}
 	if _, err = login.api.ResetUserPassword(ctx, &directoryservice.ResetUserPasswordInput{
 		DirectoryId: &pending.directory, UserName: &pending.user, NewPassword: &pending.password,
@@ -139,7 +139,7 @@ func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	return nil
 }
 
-// session is an account that was opened by its password, and the API.
+// session is an account whose password was accepted, with a client of the API.
 type session struct {
 	account
 	api *directoryservice.Client
@@ -177,7 +177,7 @@ func (e *Engine) login(ctx context.Context, r *engine.Request, v engine.Value) (
 // answerLimit is how long a domain controller may take if there is another one to try.
 const answerLimit = 5 * time.Second
 
-// find describes a directory, in which the API must be able to reset passwords.
+// find describes a directory. It fails if the API cannot reset passwords there.
 // Source: https://docs.aws.amazon.com/directoryservice/latest/devguide/API_DirectoryDescription.html
 func find(ctx context.Context, api *directoryservice.Client, id string) (none types.DirectoryDescription, err error) {
 	out, err := api.DescribeDirectories(ctx, &directoryservice.DescribeDirectoriesInput{DirectoryIds: []string{id}})

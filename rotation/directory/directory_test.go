@@ -36,7 +36,7 @@ func (f *fixture) request(directory, user, current string) *engine.Request {
 	return &engine.Request{Secret: secret, Current: v, Login: v, Pending: f.value(directory, user, second)}
 }
 
-// do rehearses and makes a change, both even if the first fails.
+// do rehearses a change, then makes it even if the rehearsal fails.
 func (f *fixture) do(t *testing.T, r *engine.Request) error {
 	t.Helper()
 	e := f.engine()
@@ -44,7 +44,7 @@ func (f *fixture) do(t *testing.T, r *engine.Request) error {
 	return errors.Join(e.Set(enginetest.Within(t), r), err)
 }
 
-// wantReset fails the test unless the API was called for a reset if want is true, and not called otherwise.
+// wantReset checks whether the API was called to reset a password.
 func (f *fixture) wantReset(t *testing.T, want bool) {
 	t.Helper()
 	if slices.Contains(f.fake.Calls(), "ResetUserPassword") != want {
@@ -55,7 +55,7 @@ func (f *fixture) wantReset(t *testing.T, want bool) {
 func TestRepeatedChange(t *testing.T) {
 	f := newFixture(t)
 	name, _, directory := f.user(t)
-	r := f.request(directory, strings.ToUpper(name), first) // names have no case
+	r := f.request(directory, strings.ToUpper(name), first) // names are not case-sensitive
 	for range 2 {
 		if err := errors.Join(f.do(t, r), f.engine().Verify(enginetest.Within(t), r, r.Pending)); err != nil {
 			t.Fatal(err)
@@ -69,7 +69,7 @@ func TestRepeatedChange(t *testing.T) {
 	enginetest.WantCause(t, f.engine().Verify(enginetest.Within(t), r, r.Current), engine.LoginRefused, "is refused")
 }
 
-// TestOnlyAProvedUserIsReset: no user is reset whose account the secret's own password does not open.
+// TestOnlyAProvedUserIsReset: a user is reset only if the secret's own password opens the account.
 func TestOnlyAProvedUserIsReset(t *testing.T) {
 	for what, c := range map[string]struct {
 		// prepare returns the user that the secret names, with the password first.
@@ -138,7 +138,7 @@ func TestDirectories(t *testing.T) {
 	enginetest.WantCause(t, try(awsfake.Directory{Name: domain}), engine.TargetFailed, "Creating")
 	enginetest.WantCause(t, try(awsfake.Directory{Name: "other.example.com", Addresses: []string{f.Host}}),
 		engine.LoginRefused, "does not exist")
-	// Nobody listens at the first address.
+	// Nothing listens at the first address.
 	if err := try(awsfake.Directory{Name: domain, Type: "SimpleAD",
 		Addresses: []string{"127.0.0.2", f.Host}}); err != nil {
 		t.Error(err)
@@ -199,15 +199,15 @@ func TestNeeds(t *testing.T) {
 	if err := f.do(t, f.request(directory, name, first)); err != nil {
 		t.Errorf("by %s: %v", whole, err)
 	}
-	// Not in another directory.
+	// The permissions do not cover another directory.
 	other := f.directory(88)
 	r := f.request(other, name, second)
 	r.Pending = f.value(other, name, first)
 	enginetest.WantCause(t, f.engine().Set(enginetest.Within(t), r), engine.PrivilegeMissing, other)
 }
 
-// TestCheck: what an operator sees for a secret that can be rotated, for a wrong password, and for a directory in which
-// AWS resets no passwords.
+// TestCheck: what an operator sees for a secret that can be rotated, a wrong password, and a directory in which AWS
+// cannot reset passwords.
 func TestCheck(t *testing.T) {
 	f := newFixture(t)
 	w := world.New(t, f.engine())
@@ -279,7 +279,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestStrangeDomainControllers: an answer that proves nothing is not a login.
+// TestStrangeDomainControllers: a response that proves nothing is not a login.
 func TestStrangeDomainControllers(t *testing.T) {
 	type reply struct {
 		Realm  string        `asn1:"utf8,explicit,tag:3"`
@@ -319,7 +319,7 @@ func framed(message []byte) []byte {
 	return append(binary.BigEndian.AppendUint32(nil, uint32(len(message))), message...)
 }
 
-// hints are those of a domain controller that asks for keys of n rounds.
+// hints returns the hints of a domain controller that asks for n rounds.
 func hints(n uint32) []byte {
 	type entry struct {
 		Cipher int    `asn1:"explicit,tag:0"`
@@ -330,7 +330,7 @@ func hints(n uint32) []byte {
 	return encode([]paData{{136, nil}, {cipherHints, encode(entries, "")}}, "")
 }
 
-// TestKeyTakesLimitedTime: the domain controller chooses the number of rounds, and nothing interrupts them.
+// TestKeyTakesLimitedTime: the domain controller chooses the number of rounds, which nothing can interrupt.
 func TestKeyTakesLimitedTime(t *testing.T) {
 	for n, ok := range map[uint32]bool{rounds: true, roundsLimit + 1: false, 0: false} {
 		if _, _, err := (kerberos{password: "x"}).key(hints(n)); (err == nil) != ok {
@@ -339,7 +339,7 @@ func TestKeyTakesLimitedTime(t *testing.T) {
 	}
 }
 
-// FuzzAnswer: any answer of a domain controller is either a message or an error.
+// FuzzAnswer: any response of a domain controller is either a message or an error.
 func FuzzAnswer(f *testing.F) {
 	f.Add(hints(1))
 	f.Add(encode(encryptedData{18, make([]byte, 60)}, "application,explicit,tag:30"))

@@ -95,7 +95,7 @@ func (f *fixture) New(_ context.Context, _ string, port int) (value, superuser e
 	return f.value(f.directory(port), name, password), superuser, err
 }
 
-// Open logs in by LDAP.
+// Open logs in over LDAP.
 func (f *fixture) Open(_ context.Context, v engine.Value) error {
 	user, _ := v.Text("awsSeamlessDomainUsername")
 	password, _ := v.Text("awsSeamlessDomainPassword")
@@ -115,7 +115,7 @@ func (f *fixture) Restore(_ context.Context, v engine.Value) error {
 	return nil
 }
 
-// Acts are what users of the domain can do.
+// Acts returns what users of the domain can do.
 func (f *fixture) Acts(_ context.Context, v engine.Value) ([]enginetest.Act, error) {
 	name, _ := v.Text("awsSeamlessDomainUsername")
 	user := name + "@" + strings.ToLower(testserver.ADRealm)

@@ -16,15 +16,15 @@ import (
 	"example.com/rotator/rotation/internal/boundconn"
 )
 
-// kerberos is a login by Kerberos: it requests one ticket and discards it, so it needs only this part of the protocol.
-// The usual library, github.com/jcmturner/gokrb5, has had no release since 2023. Its client ignores contexts and
-// allocates as many bytes as a server says.
+// kerberos is a Kerberos login. It requests one ticket and discards it, so it needs only a small part of the protocol.
+// The common library, github.com/jcmturner/gokrb5, has had no release since 2023. Its client ignores contexts and
+// allocates as many bytes as a server announces.
 // Source: https://www.rfc-editor.org/rfc/rfc4120#section-3.1
 type kerberos struct{ realm, user, password string }
 
 const (
-	messageLimit = 64 << 10 // bytes of an answer; a ticket with 1,000 groups has 12 KiB
-	roundsLimit  = 1 << 16  // of PBKDF2; the standard's and Windows' are 4,096
+	messageLimit = 64 << 10 // bytes of a response; a ticket with 1,000 groups has 12 KiB
+	roundsLimit  = 1 << 16  // of PBKDF2; the standard and Windows use 4,096
 	rounds       = 4096     // the default
 
 	// Types of messages, names and authentication data, and uses of keys.
@@ -34,7 +34,7 @@ const (
 	usageTime, usageReply       = 1, 3
 )
 
-// canonicalize is the option, bit 15, to name the account that the name resolves to in the answer.
+// canonicalize is option bit 15: the response names the account that the name resolves to.
 var canonicalize = []byte{0, 1, 0, 0}
 
 // encryptedData is a sealed message.
@@ -92,7 +92,7 @@ func encode(v any, params string) []byte {
 	return out
 }
 
-// login logs in to a domain controller. The error has the cause LoginRefused only if the answer can mean nothing else.
+// login logs in to a domain controller. The cause is LoginRefused only if the response can mean nothing else.
 func (k kerberos) login(ctx context.Context, controller engine.Target) error {
 	now := time.Now().UTC()
 	realm := asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 2, IsCompound: true, Bytes: encode(text(k.realm), "")}
@@ -101,7 +101,7 @@ func (k kerberos) login(ctx context.Context, controller engine.Target) error {
 		Client:  name(person, k.user), Realm: realm, Server: name(service, "krbtgt", k.realm),
 		Till: now.Add(5 * time.Minute).Truncate(time.Second), Nonce: int(rand.Int32()), Ciphers: []int{18, 17},
 	}}
-	// The first answer says how the password becomes the key.
+	// The first response says how to derive the key from the password.
 	answer, err := send(ctx, controller, r)
 	if err != nil {
 		return err
@@ -142,7 +142,7 @@ func (k kerberos) login(ctx context.Context, controller engine.Target) error {
 	case reply.tag == asError:
 		return k.refused(reply.number(6))
 	}
-	// Only a server that knows the key can give this answer.
+	// Only a server that knows the key can send this response.
 	sealed, err := read(reply.fields[6])
 	if err != nil {
 		return failed(err)
@@ -167,7 +167,7 @@ func (k kerberos) login(ctx context.Context, controller engine.Target) error {
 	return nil
 }
 
-// key derives the password's key from the hints of a domain controller.
+// key derives the password's key as a domain controller's hints specify.
 // Source: https://www.rfc-editor.org/rfc/rfc4120#section-5.2.7.5
 func (k kerberos) key(hints []byte) (cipher int, secret key, err error) {
 	for _, hint := range list(hints) {
@@ -254,7 +254,7 @@ func (m message) bytes(tag int) []byte {
 	return v.Bytes
 }
 
-// Errors that domain controllers answer with.
+// Error codes that domain controllers return.
 // Source: https://www.rfc-editor.org/rfc/rfc4120#section-7.5.9
 const (
 	errNameExpired     = 1
@@ -277,7 +277,7 @@ func (k kerberos) refused(code int) error {
 	case errPreauthFailed:
 		cause, advice = engine.LoginRefused, "check the user's password in the directory"
 	case errRevoked, errNameExpired:
-		// A reset would enable it.
+		// A reset would enable the account.
 		what, advice = "is disabled, locked or expired", "enable or unlock the account"
 	case errKeyExpired:
 		what = "has a password that has expired or must be changed"
@@ -292,7 +292,7 @@ func (k kerberos) refused(code int) error {
 	return engine.Errorf(cause, advice, "the account %q %s: Kerberos error %d", k.user, what, code)
 }
 
-// send sends a request and returns the answer.
+// send sends a request and returns the response.
 // Source: https://www.rfc-editor.org/rfc/rfc4120#section-7.2.2
 func send(ctx context.Context, to engine.Target, r request) ([]byte, error) {
 	answer, err := exchange(ctx, to.Address(), encode(r, fmt.Sprintf("application,explicit,tag:%d", asRequest)))

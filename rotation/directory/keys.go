@@ -31,7 +31,7 @@ func passwordKey(password, salt string, rounds, size int) (key, error) {
 	return key(k).derive([]byte("kerberos")), nil
 }
 
-// derive returns the key that is derived from a key and a constant.
+// derive derives a key from k and a constant.
 // Source: https://www.rfc-editor.org/rfc/rfc3961#section-5.1
 func (k key) derive(constant []byte) key {
 	block, err := aes.NewCipher(k)
@@ -45,10 +45,10 @@ func (k key) derive(constant []byte) key {
 	return out
 }
 
-// fold is n-fold: it stretches or shrinks a string to a number of bytes.
+// fold is the RFC's n-fold: it stretches or shrinks in to size bytes.
 // Source: https://www.rfc-editor.org/rfc/rfc3961#section-5.1
 func fold(in []byte, size int) []byte {
-	// Copies, each rotated 13 bits further, up to a multiple of both lengths.
+	// Append copies, each rotated 13 more bits, up to a multiple of both lengths.
 	var all []byte
 	bits := 8 * len(in)
 	for turn := 0; turn == 0 || len(all)%size != 0; turn += 13 {
@@ -59,7 +59,7 @@ func fold(in []byte, size int) []byte {
 		}
 		all = append(all, turned...)
 	}
-	// The ones' complement sum of the parts is the remainder of the whole by 2^n-1.
+	// The ones' complement sum of the parts is the whole modulo 2^n-1.
 	sum := new(big.Int).Lsh(big.NewInt(1), uint(8*size))
 	sum.Mod(new(big.Int).SetBytes(all), sum.Sub(sum, big.NewInt(1)))
 	return sum.FillBytes(make([]byte, size))
@@ -110,10 +110,10 @@ func (k key) open(usage uint32, sealed []byte) ([]byte, error) {
 	return plain[aes.BlockSize:], nil
 }
 
-// zero is the initial vector of all messages: each begins with a random block.
+// zero is the initialization vector of all messages, because each begins with a random block.
 var zero [aes.BlockSize]byte
 
-// steal encrypts more than one block by CBC with ciphertext stealing: the last two blocks are swapped, and the padding
+// steal encrypts more than one block with CBC and ciphertext stealing: the last two blocks are swapped, and the padding
 // of the last one is cut off.
 // Source: https://www.rfc-editor.org/rfc/rfc3962#section-5
 func steal(block cipher.Block, plain []byte) []byte {
@@ -128,7 +128,7 @@ func steal(block cipher.Block, plain []byte) []byte {
 func unsteal(block cipher.Block, sealed []byte) []byte {
 	last := (len(sealed)-1)/aes.BlockSize*aes.BlockSize - aes.BlockSize
 	final, short := sealed[last:last+aes.BlockSize], sealed[last+aes.BlockSize:]
-	// The last block has what was cut off the one before.
+	// The last block contains the bytes that were cut off the previous one.
 	var whole [aes.BlockSize]byte
 	block.Decrypt(whole[:], final)
 	copy(whole[:], short)

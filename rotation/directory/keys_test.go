@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestFold has the vectors of the standard.
+// TestFold uses the standard's test vectors.
 // Source: https://www.rfc-editor.org/rfc/rfc3961#appendix-A.1
 func TestFold(t *testing.T) {
 	for in, want := range map[string]string{
@@ -21,7 +21,7 @@ func TestFold(t *testing.T) {
 	}
 }
 
-// TestKeyOfAPassword has the vectors of the standard.
+// TestKeyOfAPassword uses the standard's test vectors.
 // Source: https://www.rfc-editor.org/rfc/rfc3962#appendix-B
 func TestKeyOfAPassword(t *testing.T) {
 	for _, c := range []struct {
@@ -40,7 +40,7 @@ func TestKeyOfAPassword(t *testing.T) {
 	}
 }
 
-// TestCiphertextStealing has the vectors of the standard.
+// TestCiphertextStealing uses the standard's test vectors.
 // Source: https://www.rfc-editor.org/rfc/rfc3962#appendix-B
 func TestCiphertextStealing(t *testing.T) {
 	block, err := aes.NewCipher([]byte("chicken teriyaki"))
