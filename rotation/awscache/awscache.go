@@ -1,12 +1,12 @@
 // Package awscache rotates users of ElastiCache (Valkey and Redis with role-based access control) and of MemoryDB
 // through the AWS API. A user has up to two passwords. The API replaces both in one call, and the change takes a while.
 //
-// The function's role can change any user equally well. So the operator must state which user belongs to the secret:
-// in the function's variables or by a tag on the user. Another tag names the user's cache. A writer of the secret may
-// run a server that accepts any password, so a login proves something only at the endpoint that the operator named.
+// The function's role can change any user. So the operator must state which user belongs to the secret, in the
+// function's variables or in a tag on the user. Another tag names the user's cache. A writer of the secret may run a
+// server that accepts any password, so a login is proof only at the endpoint that the operator named.
 //
-// The API sets any password that it is sent. So a password stays valid next to the new one only if that endpoint
-// accepted it. Without a host nothing can be tried; finishSecret then makes the new password the only one.
+// The API sets any password that it receives. So an old password stays valid next to the new one only if that endpoint
+// accepted it. Without a host no login can be tried, and finishSecret makes the new password the only one.
 package awscache
 
 import (
@@ -26,9 +26,9 @@ import (
 	"example.com/rotator/rotation/internal/resp"
 )
 
-// Options are the operator's settings, by the names of AWS's template.
+// Options are the operator's settings, with the names of AWS's template.
 type Options struct {
-	// SecretARN and UserName, if set, are the only secret that the function rotates and the id, not name, of its user.
+	// SecretARN, if set, is the only secret that the function rotates. UserName is the id, not the name, of its user.
 	SecretARN, UserName string
 	// MaxWait bounds the wait for a user to become active, and Interval the pause between two polls.
 	MaxWait, Interval time.Duration
@@ -102,7 +102,7 @@ func region(id string) string {
 	return a.Region
 }
 
-// rule checks what both services require of a password. The API would reject it only after it is stored.
+// rule checks a password against the rules of both services. The API would reject it only after it is stored.
 // Source: https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/Clusters.RBAC.html
 func rule(password string) error {
 	wrong := func(c rune) bool { return c < '!' || c > '~' || strings.ContainsRune(`,"/@`, c) }
@@ -113,7 +113,7 @@ func rule(password string) error {
 		`the new password would be rejected: it must have 16 to 128 visible ASCII characters without , " / @`)
 }
 
-// Next returns the value that follows the current one.
+// Next returns the current value with a new password.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	if _, err := e.parse(r, r.Current); err != nil {
 		return engine.Value{}, err
@@ -123,7 +123,7 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	return next, rule(password)
 }
 
-// DryRun checks all but the role's right to change the user, which only a change could prove.
+// DryRun checks everything except the role's right to change the user, which only a change could prove.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	_, t, err := e.user(ctx, r, r.Login)
 	if err == nil && t.Host == "" {
@@ -132,7 +132,7 @@ func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	return err
 }
 
-// user waits until the user is active and checks that it belongs to the secret and, if v has a host, that v opens it.
+// user waits until the user is active, then checks that it belongs to the secret and, if v has a host, tries to log in.
 func (e *Engine) user(ctx context.Context, r *engine.Request, v engine.Value) (*account, engine.Target, error) {
 	t, err := e.parse(r, v)
 	if err != nil {
@@ -160,12 +160,12 @@ func (e *Engine) user(ctx context.Context, r *engine.Request, v engine.Value) (*
 
 // The keys of the operator's tags on a user.
 const (
-	secretTag   = "rotator:secret"   // the ARN of its secret
-	endpointTag = "rotator:endpoint" // host:port of its cache
+	secretTag   = "rotator:secret"   // the secret's ARN
+	endpointTag = "rotator:endpoint" // host:port of the cache
 )
 
-// belongs returns an error unless the operator has stated that the user belongs to the secret and that its cache is
-// where the secret says. parse has already compared SECRET_ARN and USER_NAME, which state the former.
+// belongs returns an error unless the operator has stated that the user belongs to the secret, and that the user's
+// cache is at the secret's host and port. parse has already compared SECRET_ARN and USER_NAME, which state the former.
 func (e *Engine) belongs(ctx context.Context, r *engine.Request, a *account, t engine.Target) error {
 	pinned := e.options.SecretARN != ""
 	if pinned && t.Host == "" {
@@ -206,8 +206,8 @@ func (e *Engine) log(ctx context.Context, t engine.Target) error {
 }
 
 // Set replaces the user's passwords with the pending one and the one that the cache has just accepted, which clients
-// use. A password that the cache refuses was revoked and is not restored. One that cannot be tried is not kept
-// either: a writer of the secret may have invented it.
+// use. A password that the cache refuses was revoked and is not restored. A password that cannot be tried is not kept
+// either, because a writer of the secret may have invented it.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	return e.change(ctx, r, true)
 }
@@ -238,7 +238,7 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, keep bool) error
 		made := login
 		made.Password = pending.Password
 		if err := e.log(ctx, made); !errors.Is(err, engine.LoginRefused) {
-			return err // nil: an earlier call made the change, and what it kept stays
+			return err // nil: an earlier call made the change, and the password that it kept stays
 		}
 	}
 	if keep && proved {
@@ -327,7 +327,7 @@ func (a *account) pause(ctx context.Context) error {
 
 func failed(what string, err error) error {
 	if strings.HasPrefix(awsapi.Code(err), "InvalidParameterValue") {
-		// A call sends only the user's id and the passwords.
+		// The call's only parameters are the user's id and the passwords.
 		return engine.Errorf(engine.PolicyRejected,
 			"adjust PASSWORD_LENGTH and EXCLUDE_CHARACTERS to the service's rules", "%s: %w", what, err)
 	}

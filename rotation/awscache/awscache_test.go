@@ -103,7 +103,7 @@ func TestSetReplacesBothPasswordsAndWaits(t *testing.T) {
 	})
 }
 
-// Set waits for changes that others are making.
+// Set waits for concurrent changes to end.
 func TestConcurrentSets(t *testing.T) {
 	each(t, func(t *testing.T, c *cache) {
 		v, e := c.user(t), c.engine()
@@ -158,8 +158,8 @@ func (c *cache) change(t *testing.T, r *engine.Request) error {
 		Retire(enginetest.Within(t), r))
 }
 
-// The function's role may change any user. So naming a user in a secret must not be enough to get it, whatever cache
-// the secret names as proof.
+// The function's role may change any user. So naming a user in a secret must not be enough to take it over, whatever
+// cache the secret names as proof.
 func TestOnlyTheSecretsUserChanges(t *testing.T) {
 	each(t, func(t *testing.T, c *cache) {
 		v := c.user(t)
@@ -201,13 +201,13 @@ func TestOnlyTheSecretsUserChanges(t *testing.T) {
 	})
 }
 
-// A principal that may write a secret, but not read it or change users, gets no working password of the user: no
-// password in the secret becomes valid that was not.
+// A principal that may write a secret, but not read it or change users, gets no working password of the user: a stored
+// password that was not valid does not become valid.
 func TestWriterOfTheSecretGetsNoWorkingPassword(t *testing.T) {
 	const known = "Known-To-The-Writer-0123456789"
 	for name, c2 := range map[string]struct {
 		write func(t *testing.T, v engine.Value) engine.Value
-		edit  bool // the writer puts the value once more while finishSecret changes the user
+		edit  bool // the writer stores the value again while finishSecret changes the user
 		want  engine.Cause
 	}{
 		"without a host": {
@@ -262,7 +262,7 @@ func TestWriterOfTheSecretGetsNoWorkingPassword(t *testing.T) {
 	}
 }
 
-// own returns the value with a host of the writer's that accepts any password.
+// own returns the value with the writer's host, which accepts any password.
 func own(t *testing.T, v engine.Value) engine.Value {
 	return v.With("host", "127.0.0.1").WithJSON("port", []byte(strconv.Itoa(yes(t)))).WithJSON("ssl", []byte("false"))
 }
@@ -287,7 +287,7 @@ func TestAnotherUserWithTheSameNameIsNotChanged(t *testing.T) {
 	if u := c.fake.User("elasticache", "other"); !slices.Equal(u.Passwords, []string{"Others-Passw0rd-0123456789"}) {
 		t.Error("the other user was changed")
 	}
-	// A user whose name is not its id is named by its id.
+	// A user whose name differs from its id is identified by its id.
 	c.options.UserName = "other"
 	if err := c.engine().Set(enginetest.Within(t), request(bare(v).With("user_arn", other), second)); err != nil {
 		t.Error(err)
@@ -369,7 +369,7 @@ func TestOperatorsVariablesNameTheUser(t *testing.T) {
 }
 
 // A password that was revoked, such as one that leaked, must not be restored by the rotation that repairs the secret.
-// What clients use instead keeps working.
+// The password that clients use instead keeps working.
 func TestSetDoesNotRestoreARevokedPassword(t *testing.T) {
 	each(t, func(t *testing.T, c *cache) {
 		v, e := c.user(t), c.engine()
@@ -404,7 +404,7 @@ func TestSetDoesNotRestoreARevokedPassword(t *testing.T) {
 	})
 }
 
-// Without a host any password would do, so nothing may depend on it.
+// Without a host no password is checked, so nothing may depend on one.
 func TestWithoutAHostNothingIsProved(t *testing.T) {
 	each(t, func(t *testing.T, c *cache) {
 		v, e := bare(c.user(t)), c.engine()
@@ -449,7 +449,7 @@ func TestRotationWithoutAHost(t *testing.T) {
 	})
 }
 
-// world is a secret in a simulated Secrets Manager with the engine behind its function.
+// world is a secret in a simulated Secrets Manager, whose function uses the engine.
 type world struct {
 	t       *testing.T
 	sim     *sim.Sim
@@ -695,8 +695,8 @@ func TestHungCacheIsReportedInTime(t *testing.T) {
 	})
 }
 
-// TestNeedsAreSufficientAndMinimal: a rotation passes with a policy of exactly what Needs returns, and fails if any
-// action is missing or the policy is for another user.
+// TestNeedsAreEnoughAndNothingInThemTooMuch: a rotation passes with a policy of exactly what Needs returns, and fails
+// if any action is missing or the policy is for another user.
 func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 	each(t, func(t *testing.T, c *cache) {
 		needs := func(v engine.Value) []engine.Permission {

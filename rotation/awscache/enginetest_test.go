@@ -21,7 +21,7 @@ import (
 	"example.com/rotator/rotation/internal/awsapi"
 )
 
-// cache is a real Redis whose users a fake of AWS's API changes, with a delay.
+// cache is a real Redis. A fake of AWS's API changes its users, with a delay.
 type cache struct {
 	service string
 	server  *testserver.RedisServer
@@ -31,13 +31,13 @@ type cache struct {
 	options awscache.Options
 }
 
-// delay is how long a change takes, and interval how often the engine looks.
+// delay is how long a change takes, and interval is the engine's pause between polls.
 const (
 	delay    = 30 * time.Millisecond
 	interval = 5 * time.Millisecond
 )
 
-// services are the engines of both services.
+// services maps both services to their engines.
 var services = map[string]func(engine.TLSPolicy, awsapi.Settings, awscache.Options) engine.DryRunner{
 	"elasticache": func(tls engine.TLSPolicy, s awsapi.Settings, o awscache.Options) engine.DryRunner {
 		return awscache.NewElastiCache(tls, s, o)

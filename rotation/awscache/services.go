@@ -21,7 +21,7 @@ type service struct {
 	kind engine.Kind
 	// user returns the id and ARN of the user that a secret's value names.
 	user func(secret string, f *form.Form) (id, arn string)
-	// describe, list and change are the actions, and tag is the command that tags a user.
+	// describe, list and change are IAM actions, and tag is the command that tags a user.
 	describe, list, change, tag string
 	dial                        func(cfg aws.Config, v engine.Value) api
 }
@@ -50,8 +50,8 @@ func NewElastiCache(tls engine.TLSPolicy, settings awsapi.Settings, o Options) *
 		kind: engine.Kind{
 			Names:       []string{"elasticache"},
 			MarkField:   "user_arn",
-			PlaceFields: []string{"user_arn"}, // it has the region and the id
-			// AWS's template excludes less than ElastiCache rejects: a comma would fail the rotation.
+			PlaceFields: []string{"user_arn"}, // it contains the region and the id
+			// AWS's template does not exclude the comma, which ElastiCache rejects.
 			Passwords: engine.PasswordPolicy{Length: 20, ExcludeCharacters: `/@"'\,`, RequireEachIncludedType: true},
 		},
 		user: func(_ string, f *form.Form) (id, arn string) {
