@@ -22,11 +22,11 @@ import (
 	"example.com/rotator/rotation/iam"
 )
 
-// permissions are what a user needs for its keys to create their successors.
+// permissions are the actions that a user's keys need to create their successors.
 var permissions = []string{"iam:ListAccessKeys", "iam:ListUserTags", "iam:TagUser", "iam:CreateAccessKey",
 	"iam:UpdateAccessKey", "iam:DeleteAccessKey"}
 
-// harness is a fake IAM with a fast clock: its delays of seconds, and the engine's minute, pass during a test.
+// harness is a fake IAM with a fast clock, on which delays of seconds, and the engine's minute, pass during a test.
 type harness struct {
 	fake     *awsfake.IAM
 	server   *httptest.Server
@@ -36,7 +36,7 @@ type harness struct {
 }
 
 func newHarness(t testing.TB, byRole bool) *harness {
-	// An attempt, limited to 15 s, has 0.3 s here: far more than it takes.
+	// On this clock, an attempt's 15 s last 0.3 s, which is far longer than an attempt takes.
 	begin, speed := time.Now(), time.Duration(50)
 	if strings.HasSuffix(t.Name(), "/Late") {
 		// That test delays a call by a second, which must be less than a minute on this clock: a real call ends

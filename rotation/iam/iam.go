@@ -1,7 +1,7 @@
 // Package iam rotates the access keys of IAM users.
 //
-// A user may have two keys, so a rotation needs the slot of the old one: the key before the current one works until
-// the next rotation deletes it. Only a tag on the user identifies a key that a crash left.
+// A user can have only two keys, so a rotation needs the previous key's slot: that key works until the next rotation
+// deletes it. Only a tag on the user identifies a key that a crash left behind.
 package iam
 
 import (
@@ -23,8 +23,8 @@ type Engine struct {
 	byRole   bool
 }
 
-// New returns the engine. A key creates its successor with its user's permissions; byRole, which no secret or tag can
-// set, lets the settings' credentials do that. The secret's own key must still be accepted first.
+// New returns the engine. A key creates its successor with its user's permissions. With byRole, which no secret or tag
+// can set, the settings' credentials do that, but the secret's own key must still be accepted first.
 func New(settings awsapi.Settings, byRole bool) *Engine { return &Engine{settings, byRole} }
 
 // The secret's fields. With "Version": 1 the value also serves as the output of a credential_process.
@@ -68,16 +68,16 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	return r.Current, err
 }
 
-// DryRun reads what a rotation reads, and checks that every other key may be deleted.
+// DryRun makes the read calls of a rotation, and checks that every other key may be deleted.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	_, _, err := e.look(ctx, r)
 	if errors.Is(err, engine.Unsettled) {
-		return nil // a later rotation passes
+		return nil // a later rotation will succeed
 	}
 	return err
 }
 
-// look opens a session and returns the user's other keys for Mint to delete, unless one may not belong to the secret.
+// look opens a session and returns the user's other keys for Mint to delete. It fails unless all belong to the secret.
 func (e *Engine) look(ctx context.Context, r *engine.Request) (s *session, others []string, err error) {
 	if _, err := parse(r.Current); err != nil {
 		return nil, nil, err
@@ -100,7 +100,7 @@ func (e *Engine) look(ctx context.Context, r *engine.Request) (s *session, other
 	return s, others, nil
 }
 
-// Mint creates a key, after deleting the previous one or one that a crash left.
+// Mint creates a key, after deleting the previous key or one that a crash left behind.
 func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, error) {
 	s, others, err := e.look(ctx, r)
 	if err != nil {
@@ -111,14 +111,14 @@ func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 			return engine.Value{}, err
 		}
 	}
-	// Noted before the key is created, the intent tells a later call whose key it is.
+	// The intent is noted before the key is created, so a later call can identify the key's owner.
 	if err := s.note(ctx, intent{s.login.id, s.now}.text(r.Secret)); err != nil {
 		return engine.Value{}, err
 	}
 	id, secret, err := s.create(ctx)
 	if err != nil {
 		if turnedAway(err) && !errors.Is(err, engine.Unsettled) {
-			// The note must not explain a key that is created by hand later, but a concurrent call's may still need it.
+			// This note must not explain a key created by hand later. A concurrent call may need the old note.
 			_ = s.note(ctx, s.noted)
 		}
 		return engine.Value{}, err
@@ -136,7 +136,7 @@ func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 }
 
 // ours returns an error unless a key other than the session's belongs to this secret. A writer of the secret can name
-// any key, so the intent must explain the key, or its login be accepted. A new key is left alone, because a concurrent
+// any key, so the intent must explain the key, or STS must accept it. A new key is left alone, because a concurrent
 // call may be about to store it.
 func (s *session) ours(ctx context.Context, id string) error {
 	k := s.keys[id]
@@ -177,7 +177,7 @@ func (s *session) proves(ctx context.Context, v engine.Value, id string) (bool, 
 	return err == nil && by.user == s.user, err
 }
 
-// Set checks that the pending key is active. It reactivates no key: that key may have leaked, or be a different one.
+// Set checks that the pending key is active. It never reactivates a key, which may have leaked or be a different one.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	pending, err := parse(r.Pending)
 	if err != nil {
@@ -200,8 +200,8 @@ func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	return err
 }
 
-// Verify asks STS whose the key is and, unless the role acts, reads from IAM what the next rotation needs. A new key
-// is refused for some seconds, so a pending one is tried until ctx is nearly done.
+// Verify asks STS for the key's user and, unless the role acts, reads from IAM what the next rotation needs. IAM
+// refuses a new key for some seconds, so a pending key is retried until ctx is nearly done.
 // Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	for begin := time.Now(); ; {
@@ -220,7 +220,7 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 }
 
 const (
-	moment = 250 * time.Millisecond // the pause between two tries
+	moment = 250 * time.Millisecond // the pause between two attempts
 	delay  = 5 * time.Second        // the usual time until IAM accepts a new key
 )
 
@@ -245,7 +245,7 @@ func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 	return s.deactivate(ctx, old)
 }
 
-// Revoke deletes the key that Mint created and saw listed.
+// Revoke deletes the key that Mint created, and waits until IAM no longer lists it.
 func (e *Engine) Revoke(ctx context.Context, r *engine.Request) error {
 	s, err := e.mayEnd(ctx, r, r.Pending)
 	if err != nil {

@@ -90,7 +90,7 @@ func TestNextLeavesKeysOfUnknownOriginAlone(t *testing.T) {
 	}
 }
 
-// tried leaves the intent of an attempt for a secret.
+// tried notes the intent of an earlier attempt for a secret.
 func tried(secret string) func(*testing.T, *account) {
 	return func(t *testing.T, w *account) {
 		r := w.request()
@@ -133,7 +133,7 @@ func TestAnotherSecretsIntentExplainsNothing(t *testing.T) {
 	if _, err := subject.Mint(context5(t), r); err != nil {
 		t.Fatal(err)
 	}
-	// Its call crashed here. Only that secret may clean up.
+	// The other secret's call crashed here, and only that secret may clean up.
 	clock = clock.Add(2 * time.Minute)
 	r.Secret = secretARN
 	if _, err := subject.Mint(context5(t), r); engine.CauseOf(err) != engine.TakeoverRefused {
@@ -243,7 +243,7 @@ func TestNextWithAnOlderKey(t *testing.T) {
 	}
 }
 
-// TestInactiveKeyInAWSCURRENTIsReplaced: the function created the key, and an administrator deactivated it.
+// TestInactiveKeyInAWSCURRENTIsReplaced: an administrator deactivated the key that the function created.
 func TestInactiveKeyInAWSCURRENTIsReplaced(t *testing.T) {
 	clock := time.Now()
 	fake := awsfake.NewIAM(awsfake.IAMOptions{Now: func() time.Time { return clock }})
@@ -391,7 +391,7 @@ func TestKeyIDAloneEndsNoKey(t *testing.T) {
 	}
 }
 
-// TestCheckFindsAKeyOfUnknownOrigin: check and createSecret refuse it alike.
+// TestCheckFindsAKeyOfUnknownOrigin: both check and createSecret refuse it.
 func TestCheckFindsAKeyOfUnknownOrigin(t *testing.T) {
 	w := newWorld(t, permissions...)
 	secrets := world.New(t, w.engine)
@@ -507,7 +507,7 @@ func TestEachMissingPermissionIsNamed(t *testing.T) {
 		r := w.request()
 		r.Previous = secretOf("ci", old)
 		next, err := w.engine.Mint(context5(t), r)
-		if err == nil { // UpdateAccessKey is for Retire
+		if err == nil { // only Retire calls UpdateAccessKey
 			r.Pending, r.Login = next, next
 			err = w.engine.Retire(context5(t), r)
 		}
@@ -559,7 +559,7 @@ func TestEveryFaultOfAValueIsReported(t *testing.T) {
 	}
 }
 
-// The order of createSecret's calls decides what a crash leaves.
+// The order of createSecret's calls determines what a crash leaves behind.
 func TestCallsOfNext(t *testing.T) {
 	w := newWorld(t, permissions...)
 	old := w.fake.AddKey("ci", time.Hour)

@@ -78,7 +78,7 @@ func (e *Engine) open(ctx context.Context, r *engine.Request, v engine.Value) (*
 	if !e.byRole {
 		return s, nil
 	}
-	// A user with the same name in the role's account is not the key's: anyone can create a user with any name.
+	// A user with the same name in the role's account is a different user: anyone can create a user with any name.
 	role, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
 		return nil, awsapi.Failed("STS does not accept the function's credentials", err)
@@ -105,7 +105,7 @@ func refused(id string, err error) error {
 	return awsapi.Failed(what, err)
 }
 
-// look reads the intent, then the keys, in the order of Mint. Both fit on a page: IAM allows 50 tags and two keys.
+// look reads the intent, then the keys, in Mint's order. Both lists fit on a page: IAM allows 50 tags and two keys.
 func (s *session) look(ctx context.Context) error {
 	tags, err := s.client.ListUserTags(ctx, &iam.ListUserTagsInput{UserName: &s.login.user})
 	if err != nil {
@@ -136,7 +136,7 @@ func (s *session) list(ctx context.Context) error {
 	return nil
 }
 
-// await lists the keys until one is there, or gone: a list may lag. It returns Unsettled if ctx is nearly done first.
+// await polls the list until a key is there, or gone, as a list may lag. It returns Unsettled if ctx is nearly done.
 func (s *session) await(ctx context.Context, id string, there bool) (key, error) {
 	for wait := moment / 8; ; wait = min(2*wait, moment) {
 		if err := s.list(ctx); err != nil {
@@ -162,7 +162,7 @@ func (s *session) note(ctx context.Context, text string) error {
 	return s.failed("TagUser", err)
 }
 
-// create creates a key. Only a throttled call is repeated: each call that arrives creates a key.
+// create creates a key. Only a throttled call is retried, because any other call may have created a key.
 func (s *session) create(ctx context.Context) (id, secret string, err error) {
 	out, err := s.client.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: &s.login.user}, func(o *iam.Options) {
 		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
@@ -170,7 +170,7 @@ func (s *session) create(ctx context.Context) (id, secret string, err error) {
 		})
 	})
 	if _, full := errors.AsType[*types.LimitExceededException](err); full {
-		// The list read just before had one key.
+		// The list had only one key just before.
 		return "", "", unsettled("the user %q just received a second access key: %w", s.login.user, err)
 	}
 	if err != nil {
@@ -179,7 +179,7 @@ func (s *session) create(ctx context.Context) (id, secret string, err error) {
 	return aws.ToString(out.AccessKey.AccessKeyId), aws.ToString(out.AccessKey.SecretAccessKey), nil
 }
 
-// turnedAway reports whether IAM certainly changed nothing: after a 5xx, or without an answer, that is unknown.
+// turnedAway reports whether IAM definitely changed nothing. After a 5xx, or without a response, that is unknown.
 func turnedAway(err error) bool {
 	e, ok := errors.AsType[*smithyhttp.ResponseError](err)
 	return ok && e.HTTPStatusCode() >= 400 && e.HTTPStatusCode() < 500
@@ -203,7 +203,7 @@ func (s *session) ended(operation string, err error) error {
 	return s.failed(operation, err)
 }
 
-// failed classifies an error of IAM, never as LoginRefused: STS has accepted the key, and IAM may just not know it yet.
+// failed classifies an error of IAM, never as LoginRefused: STS has accepted the key, and IAM may lag behind.
 func (s *session) failed(operation string, err error) error {
 	what := "IAM's " + operation + " for the user " + strconv.Quote(s.login.user) + " failed"
 	switch {
@@ -218,13 +218,13 @@ func (s *session) failed(operation string, err error) error {
 // intentTag is the key of the user's tag that records what the last rotation was about to do.
 const intentTag = "rotator:intent"
 
-// intent records that a call, logged in with the key login, was about to create a key at IAM's time at.
+// intent records that a call, logged in with the key login, was about to create a key. at is the time on IAM's clock.
 type intent struct {
 	login string
 	at    time.Time
 }
 
-// digest identifies a secret in the tag: an ARN may be too long, or have characters that a tag cannot have.
+// digest identifies a secret in the tag, because an ARN may be too long or have characters that a tag cannot have.
 func digest(secret string) string {
 	sum := sha256.Sum256([]byte(secret))
 	return hex.EncodeToString(sum[:8])
@@ -234,7 +234,8 @@ func (i intent) text(secret string) string {
 	return fmt.Sprintf("%s %d %s", digest(secret), i.at.Unix(), i.login)
 }
 
-// readIntent parses a tag's value. Another secret's or a malformed one is the zero intent, which explains nothing.
+// readIntent parses a tag's value. For another secret's or a malformed value it returns the zero intent, which explains
+// no key.
 func readIntent(secret, text string) intent {
 	words := strings.Fields(text)
 	if len(words) < 3 || words[0] != digest(secret) {
@@ -247,11 +248,11 @@ func readIntent(secret, text string) intent {
 	return intent{words[2], time.Unix(at, 0)}
 }
 
-// attempt is the longest time that the machine gives one call of the engine.
+// attempt is the machine's time limit for one call of the engine.
 const attempt = 15 * time.Second
 
-// explains reports whether a key is the one that the call logged in with, or was created while the call can have been
-// running. A concurrent call may write its note after the key was created, so the time counts both ways.
+// explains reports whether a key is the one that the call logged in with, or was created while the call may have been
+// running. A concurrent call may write its note after the key was created, so the difference may have either sign.
 func (i intent) explains(id string, created time.Time) bool {
 	return i.login != "" && (id == i.login || created.Sub(i.at).Abs() <= attempt)
 }
