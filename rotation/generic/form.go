@@ -8,7 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// encodings returns a value's length in bytes in each encoding it may be in. A placeholder, short or words, has none.
+// encodings returns the number of bytes that a value encodes, for each likely encoding. A placeholder (short, or words)
+// has none.
 func encodings(value string, binary bool) map[string]int {
 	found := map[string]int{}
 	const hexLetters, small, capital = "abcdefABCDEF", "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

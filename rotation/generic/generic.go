@@ -1,5 +1,5 @@
 // Package generic generates random values that no target has to accept: keys for HMAC and signing, passwords that
-// others fetch, key pairs. Consumers must also accept the previous value, AWSPREVIOUS, as long as it may be in use.
+// consumers fetch, and key pairs. Consumers must also accept AWSPREVIOUS as long as it may be in use.
 package generic
 
 import (
@@ -16,7 +16,7 @@ type Engine struct{}
 // New returns the engine.
 func New() *Engine { return &Engine{} }
 
-// The secret's owner may set the options by tags: they affect only the secret itself.
+// The secret's owner may set these options in tags, because they affect only the secret itself.
 const (
 	kindOption     = "generic-kind"
 	fieldOption    = "generic-field"
@@ -24,8 +24,8 @@ const (
 	encodingOption = "generic-encoding"
 )
 
-// Kind describes the engine. Without options it does what AWS's RotationTemplate does: the whole value
-// is a password of 32 characters, with at least one of each type.
+// Kind describes the engine. Without options it works like AWS's RotationTemplate: the whole value is a password of 32
+// characters, with at least one of each type.
 // Source: https://github.com/aws-samples/aws-secrets-manager-rotation-lambdas (SecretsManagerRotationTemplate)
 func (*Engine) Kind() engine.Kind {
 	return engine.Kind{
@@ -90,7 +90,7 @@ func (p part) get(v engine.Value) (secret, public string) {
 	return secret, public
 }
 
-// read returns the maker and the parts that the options name. The value has all of them.
+// read returns the maker and the parts that the options name. It fails if the value lacks one.
 func read(r *engine.Request, v engine.Value) (maker, []part, error) {
 	const advice = "name the fields that change in the tag rotator:" + fieldOption
 	m, err := makerFor(r)
@@ -137,8 +137,8 @@ func read(r *engine.Request, v engine.Value) (maker, []part, error) {
 	return m, parts, nil
 }
 
-// keeps refuses to change a value's format, which readers expect, even by an option: anyone who may tag the secret can
-// set it.
+// keeps refuses to change the format that a value's readers expect. No option overrides this, because anyone who may
+// tag the secret can set options.
 func keeps(r *engine.Request, m maker, parts []part) error {
 	const advice = "set " + kindOption + ", " + encodingOption + " and " + bytesOption +
 		" to match the current value; to change the format, first store a placeholder such as \"x\""

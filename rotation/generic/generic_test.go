@@ -45,7 +45,7 @@ func rotate(t *testing.T, first engine.Value, env map[string]string, edit func(e
 		Log:     slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
-		return first, err // an option that can be judged without a secret
+		return first, err // an option that is rejected without a secret
 	}
 	var failure error
 	simulator.RegisterFunction(functionARN,
@@ -171,7 +171,7 @@ func TestEachFieldGetsItsOwnSecretAndTheRestStays(t *testing.T) {
 	}
 }
 
-// Only the option tells the machine which fields change.
+// The machine learns only from the option which fields change.
 func TestEditOfAnotherFieldIsDetected(t *testing.T) {
 	first := engine.StringValue(`{"engine":"generic","issuer":"a","key":"k"}`)
 	_, err := rotate(t, first, options("ROTATOR_GENERIC_FIELD", "key"), func(v engine.Value) engine.Value {
@@ -208,7 +208,7 @@ func TestOpenSSLAndOpenSSHReadKeyPairs(t *testing.T) {
 			}
 		}
 	}
-	// Without a place for it the public key is not stored.
+	// Without a field for it, the public key is not stored.
 	v, err := rotate(t, engine.StringValue("old"), options("ROTATOR_GENERIC_KIND", "ecdsa-p256"), nil)
 	if err != nil || tool(t, string(v.Reveal()), "openssl", "pkey", "-pubout", "-in") == "" {
 		t.Errorf("a bare private key: %v", err)

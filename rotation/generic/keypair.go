@@ -20,13 +20,13 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// keyPair generates key pairs: as PKCS #8 (RFC 5958) and SubjectPublicKeyInfo (RFC 5280) in PEM, or as OpenSSH does.
+// keyPair generates key pairs: PKCS #8 (RFC 5958) and SubjectPublicKeyInfo (RFC 5280) in PEM, or OpenSSH's formats.
 type keyPair struct {
 	algorithm string
 	openssh   bool
 }
 
-// algorithms generate keys, by the names that nameOf returns.
+// algorithms maps the names that nameOf returns to key generators.
 var algorithms = map[string]func() (crypto.Signer, error){
 	"ed25519":    func() (crypto.Signer, error) { _, k, err := ed25519.GenerateKey(nil); return k, err },
 	"rsa-2048":   func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 2048) },
@@ -95,7 +95,7 @@ func (p keyPair) public(key crypto.Signer) (string, error) {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), err
 }
 
-// check reads both keys. The parsers' errors might quote a key and are not passed on.
+// check parses both keys. It hides the parsers' errors, which might quote a key.
 func (p keyPair) check(secret, public string) error {
 	block, rest := pem.Decode([]byte(secret))
 	if block == nil || strings.TrimSpace(string(rest)) != "" {

@@ -46,7 +46,7 @@ var codings = []coding{
 		func(s string) ([]byte, error) { return []byte(s), nil }},
 }
 
-// The fewest bytes cannot be guessed; the most fit into a secret in every encoding.
+// The minimum cannot be guessed; the maximum fits into a secret in every encoding.
 const fewest, most = 16, 4096
 
 func newBytes(length, encoding string, binary bool) (maker, error) {
@@ -76,7 +76,7 @@ func (b random) make(*engine.Request) (secret, public string, err error) {
 	return b.coding.write(raw), "", nil
 }
 
-// check reads the bytes. Their number may differ: the option can be raised during a rotation.
+// check decodes the bytes. It accepts any number, because the option can be raised during a rotation.
 func (b random) check(secret, _ string) error {
 	if _, err := b.coding.read(secret); err != nil {
 		return errors.New("is not " + b.coding.name) // the decoder's error quotes the value
