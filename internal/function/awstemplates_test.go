@@ -37,7 +37,7 @@ type dropIn struct {
 	user     string
 }
 
-// at returns the template's secret, and stores that of a superuser in the same format.
+// at returns the template's secret, and stores a superuser's secret in the same format.
 func (d *dropIn) at(s testserver.Server, dbname string) string {
 	values := []string{"host", s.Host, "port", strconv.Itoa(s.Port), "dbname", dbname}
 	single := strings.Replace(d.template, "MultiUser", "SingleUser", 1)
@@ -59,7 +59,7 @@ func (d *dropIn) secretOf(name, value string) string {
 	return *out.ARN
 }
 
-// credentialsOf gives the function credentials that a fake accepts, and has it call the fake.
+// credentialsOf gives the function credentials that a fake accepts, and makes it call the fake.
 func (d *dropIn) credentialsOf(c aws.Credentials, service string, f *httptest.Server) {
 	d.t.Cleanup(f.Close)
 	d.t.Setenv("AWS_ACCESS_KEY_ID", c.AccessKeyID)
@@ -68,8 +68,8 @@ func (d *dropIn) credentialsOf(c aws.Credentials, service string, f *httptest.Se
 	d.t.Setenv("AWS_ENDPOINT_URL_"+service, f.URL)
 }
 
-// dropIns create the user of a template's secret at the most similar server, and return the secret. Templates with only
-// the fake servers of their engine's suite are rotated there: see elsewhere.
+// dropIns create the user of a template's secret on the most similar server, and return the secret. Templates for which
+// only an engine's suite has a (fake) server are rotated there: see elsewhere.
 var dropIns = map[string]func(t *testing.T, d *dropIn) string{
 	"RDSPostgreSQLRotation": func(t *testing.T, d *dropIn) string {
 		pg := testserver.SharedPostgres(t, testserver.PostgresOptions{})
@@ -156,10 +156,10 @@ func (d *dropIn) mysql(s *testserver.MySQLServer) string {
 	return d.at(s.Server, "")
 }
 
-// elsewhere are the templates whose secrets an engine's TestSecretOfAWSTemplate rotates.
+// elsewhere lists the templates whose secrets an engine's TestSecretOfAWSTemplate rotates.
 var elsewhere = []string{"RDSOracleRotation", "RDSSQLServerRotation", "RedshiftRotation"}
 
-// environment is that of the function's process: the template's variables and AWS's.
+// environment returns the variables of the function's process: the template's and AWS's.
 func (d *dropIn) environment() []string {
 	var all []string
 	for name, value := range d.env {
@@ -173,7 +173,7 @@ func (d *dropIn) environment() []string {
 	return all
 }
 
-// newDropIn is a world for a template, with the variables that it needs and those that AWS's documentation says to set.
+// newDropIn returns a world for a template, with the variables that it and AWS's documentation require.
 func newDropIn(t *testing.T, template string) *dropIn {
 	user := strings.ReplaceAll(testserver.Unique("app"), "_", "")
 	d := &dropIn{newWorld(t), template, strings.HasSuffix(template, "MultiUser"), user}
@@ -182,7 +182,7 @@ func newDropIn(t *testing.T, template string) *dropIn {
 	return d
 }
 
-// rotated returns a value that the binary has rotated twice, after which it is the first user's again.
+// rotated returns a value after the binary has rotated it twice, which makes it the first user's again.
 func (d *dropIn) rotated(t *testing.T, binary, before string) string {
 	t.Helper()
 	arn := d.secretOf("secret", before)
@@ -213,7 +213,7 @@ func (d *dropIn) rotated(t *testing.T, binary, before string) string {
 	return *out.SecretString
 }
 
-// changed fails the test unless only one field has changed. A password must be a new one that follows the policy.
+// changed fails the test unless only one field has changed. A password must be new and follow the policy.
 func changed(t *testing.T, before, after, field string) {
 	t.Helper()
 	old, now := engine.StringValue(before), engine.StringValue(after)
@@ -228,7 +228,7 @@ func changed(t *testing.T, before, after, field string) {
 }
 
 // TestSecretsOfAWSTemplates: the function's binary rotates every template's secret with that template's events and
-// variables, and changes only what a rotation changes.
+// variables, and changes only the fields that a rotation may change.
 func TestSecretsOfAWSTemplates(t *testing.T) {
 	binary := built.Function(t)
 	for template := range awstemplate.Forms {

@@ -55,12 +55,12 @@ func BenchmarkStart(b *testing.B) {
 			b.Fatal(err)
 		}
 		defer f.Close()
-		if _, _, err := f.Invoke(b.Context(), []byte("0")); err != nil { // not an event: either answers immediately
+		if _, _, err := f.Invoke(b.Context(), []byte("0")); err != nil { // not an event: both return immediately
 			b.Fatal(err)
 		}
 		return took
 	}
-	_, _ = start(binary), start(bare) // which read the files from the disk
+	_, _ = start(binary), start(bare) // the first runs read the files from disk
 	var ours, others []time.Duration
 	for b.Loop() {
 		ours, others = append(ours, start(binary)), append(others, start(bare))
@@ -68,7 +68,7 @@ func BenchmarkStart(b *testing.B) {
 	slices.Sort(ours)
 	slices.Sort(others)
 	median := len(ours) / 2
-	b.ReportMetric(0, "ns/op") // of both
+	b.ReportMetric(0, "ns/op") // hide the average of both
 	b.ReportMetric(ms(ours[0]), "fastest-ms")
 	b.ReportMetric(ms(ours[median]), "median-ms")
 	b.ReportMetric(ms(others[0]), "bare-fastest-ms")
@@ -151,7 +151,7 @@ func (m *measured) value(user, password string) map[string]any {
 // secret creates a secret and returns its ARN.
 func (m *measured) secret(value map[string]any) string {
 	m.Helper()
-	text, _ := json.Marshal(value) // texts and numbers
+	text, _ := json.Marshal(value) // texts and numbers never fail
 	out, err := m.client.CreateSecret(m.Context(), &secretsmanager.CreateSecretInput{
 		Name: aws.String(testserver.Unique("bench-")), SecretString: aws.String(string(text))})
 	if err != nil {
@@ -276,9 +276,9 @@ func BenchmarkGap(b *testing.B) {
 }
 
 // watch logs in with AWSCURRENT until the rotation has ended and a login is accepted. It returns the longest time
-// without one.
+// without an accepted login.
 func (m *measured) watch(arn string, rotated <-chan struct{}) (longest time.Duration) {
-	since := time.Time{} // the first of a row of refusals
+	since := time.Time{} // the start of the current run of refusals
 	for {
 		select {
 		case <-rotated:

@@ -21,7 +21,7 @@ import (
 // clients creates the AWS clients for a secret: in its region, and with the role in its account if one is configured.
 // Between invocations it keeps credentials, but nothing about a rotation.
 type clients struct {
-	role       string // an ARN that may hold {account} and {partition}, or ""
+	role       string // an ARN that may contain {account} and {partition}, or ""
 	externalID string
 	endpoint   string // of Secrets Manager, or ""
 
@@ -62,8 +62,8 @@ func newClients(getenv func(string) string) (*clients, error) {
 	return c, nil
 }
 
-// admits refuses an event that could only fail later: with a role, or if function and secret are in different
-// accounts, Secrets Manager recognizes the versions of its rotation by the rotation token. function is the function's
+// admits refuses an event that would fail later without a rotation token. With a role, or if function and secret are in
+// different accounts, Secrets Manager identifies the versions of a rotation by that token. function is the function's
 // ARN, or "" if unknown.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot_rotation.html
 func (c *clients) admits(e rotation.Event, function string) error {
@@ -87,8 +87,8 @@ func (c *clients) admits(e rotation.Event, function string) error {
 		"the event has no RotationToken, without which a rotation %s fails", why)
 }
 
-// regionForm is the name of a region. partitions maps the beginnings of names to partitions; all other regions are in
-// aws. suffixes are the DNS suffixes of partitions; that of all others is amazonaws.com.
+// regionForm matches the name of a region. partitions maps prefixes of names to partitions; all other regions are in
+// aws. suffixes maps partitions to DNS suffixes; all others have amazonaws.com.
 // Source: https://github.com/aws/aws-sdk-go-v2/blob/main/internal/endpoints/awsrulesfn/partitions.json
 var (
 	regionForm = lazyregexp.New(`^(us-gov|(?:us|eu)-iso[a-z]?|eusc-[a-z]{2}|[a-z]{2})-[a-z]+-[0-9]{1,2}$`)
@@ -98,7 +98,7 @@ var (
 		"aws-iso-b": "sc2s.sgov.gov", "aws-iso-e": "cloud.adc-e.uk", "aws-iso-f": "csp.hci.ic.gov"}
 )
 
-// Partition returns the partition of a region, or "" if the name is not that of a region.
+// Partition returns the partition of a region, or "" if region is not the name of a region.
 func Partition(region string) string {
 	m := regionForm.FindStringSubmatch(region)
 	if m == nil {
@@ -150,8 +150,8 @@ func (c *clients) secretsManager(ctx context.Context, secret string) (rotation.S
 		return nil, err
 	}
 	return secretsmanager.NewFromConfig(cfg, func(o *secretsmanager.Options) {
-		// AWS's own endpoints serve one region each.
-		own, _ := c.load() // settings has returned any error
+		// Each of AWS's own endpoints serves one region.
+		own, _ := c.load() // settings already returned any error
 		if c.endpoint != "" && (cfg.Region == own.Region || !strings.Contains(c.endpoint, ".amazonaws.")) {
 			o.BaseEndpoint = &c.endpoint
 		}

@@ -57,7 +57,7 @@ func TestPartitionOfARegion(t *testing.T) {
 	}
 }
 
-// TestRoleIsRequestedInTheRegionOfTheSecret, whichever secret came first.
+// TestRoleIsRequestedInTheRegionOfTheSecret: the order of the secrets does not matter.
 func TestRoleIsRequestedInTheRegionOfTheSecret(t *testing.T) {
 	var regions []string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -59,8 +59,8 @@ func (s statement) actions() []string {
 	return all
 }
 
-// trusts evaluates a statement about who may assume the role. An operator or key that the test does not know is an
-// error, so no condition is ignored.
+// trusts evaluates a statement about who may assume the role. An unknown operator or key is an error, so none is
+// ignored.
 func (s statement) trusts(context map[string]string) (bool, error) {
 	if s.Effect != "Allow" {
 		return false, fmt.Errorf("effect %s is not evaluated", s.Effect)
@@ -132,8 +132,8 @@ type crossing struct {
 	arn    string
 	user   string
 	first  string // password
-	// role is the template's. The simulator has its permissions. police enforces its trust policy, which the
-	// simulator does not support.
+	// role is the template's. The simulator enforces its permissions, and police its trust policy, which the simulator
+	// does not support.
 	role crossRole
 	// organization is the function's.
 	organization string
@@ -231,7 +231,7 @@ func (c *crossing) police(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// rotate has Secrets Manager in the secret's account rotate it by the function, and returns the result.
+// rotate makes Secrets Manager in the secret's account rotate it with the function, and returns the result.
 func (c *crossing) rotate() error {
 	c.t.Helper()
 	c.grant()
@@ -318,13 +318,13 @@ func (c *crossing) kept(err error) {
 	}
 }
 
-// noRole has the function use its own credentials.
+// noRole makes the function use its own credentials.
 func (c *crossing) noRole() {
 	delete(c.env, "ROTATION_ROLE_ARN")
 	delete(c.env, "ROTATION_ROLE_EXTERNAL_ID")
 }
 
-// policy lets the function's account in without a role in the secret's account.
+// policy gives the function's account access without a role in the secret's account.
 func (c *crossing) policy() {
 	c.t.Helper()
 	text := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow",` +
@@ -345,9 +345,8 @@ func (c *crossing) key() {
 	}
 }
 
-// TestRotationAcrossAccounts: a function in one account rotates a secret in another by the role of
-// deploy/cross-account-role.yaml, through all four steps. The secret may then have the default key, and needs no
-// policy.
+// TestRotationAcrossAccounts: a function in one account rotates a secret in another with the role of
+// deploy/cross-account-role.yaml, in all four steps. The secret may then have the default key, and needs no policy.
 func TestRotationAcrossAccounts(t *testing.T) {
 	c := newCrossing(t)
 	c.rotated(c.rotate())
@@ -404,7 +403,7 @@ func TestAlternatingUsersAcrossAccounts(t *testing.T) {
 	}
 }
 
-// TestDatabasesOfAnotherAccountAreAskedForByTheRole: only its own account knows a managed superuser's host.
+// TestDatabasesOfAnotherAccountAreAskedForByTheRole: a managed superuser's host is known only in its account.
 func TestDatabasesOfAnotherAccountAreAskedForByTheRole(t *testing.T) {
 	c := newCrossing(t)
 	h := NewHandler(func(name string) string { return c.env[name] }, slog.New(slog.DiscardHandler), io.Discard, "test")
@@ -421,8 +420,8 @@ func TestDatabasesOfAnotherAccountAreAskedForByTheRole(t *testing.T) {
 	}
 }
 
-// TestRotationAcrossAccountsByThePolicyAlone: without a role, the secret itself must let the function's account in and
-// have a customer managed key.
+// TestRotationAcrossAccountsByThePolicyAlone: without a role, the secret's own policy must give the function's account
+// access, and its key must be customer managed.
 func TestRotationAcrossAccountsByThePolicyAlone(t *testing.T) {
 	c := newCrossing(t)
 	c.noRole()
@@ -513,10 +512,10 @@ func TestPromotionThatTheRoleMayNotMake(t *testing.T) {
 }
 
 // TestPutWithoutARotationTokenIsNoRotation: Secrets Manager stores the value and ends the rotation with its own error
-// before the database is touched. The handler sends the token, and the test drops it on the way.
+// before the database is touched. The handler sends the token, and the test removes it on the way.
 func TestPutWithoutARotationTokenIsNoRotation(t *testing.T) {
 	c := newCrossing(t)
-	// A session's signature would not survive the change, so the policy lets the function in.
+	// A session's signature would not survive the change, so the policy gives the function access.
 	c.noRole()
 	c.policy()
 	c.key()
@@ -643,7 +642,7 @@ func TestSecretDoesNotChooseTheAccount(t *testing.T) {
 }
 
 // TestSecretDoesNotBorrowASuperuserByName: without a role, a bare name is looked up in the function's account, whose
-// superusers are not for the secret's account.
+// superusers the secret's account must not use.
 func TestSecretDoesNotBorrowASuperuserByName(t *testing.T) {
 	w := newWorld(t)
 	ours := w.secret(`{"engine": "postgres", "host": "127.0.0.1", "port": 1, "username": "master", "password": ` +

@@ -20,7 +20,7 @@ import (
 	"example.com/rotator/rotation/sqlserver"
 )
 
-// engines is the one list of what the function can rotate. The error has the cause InvalidConfiguration.
+// engines returns all engines that the function serves. The error has the cause InvalidConfiguration.
 func engines(tls engine.TLSPolicy, c *clients, getenv func(string) string) ([]engine.Engine, error) {
 	nodes, err := redis.ParseNodes(getenv("REDIS_TRUSTED_NODES"))
 	if err != nil {

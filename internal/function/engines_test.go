@@ -49,7 +49,7 @@ func TestRefusedEnginesSayWhy(t *testing.T) {
 	}
 }
 
-// recipeX is an environment with a recipe for an HTTP API named x.
+// recipeX returns the variables of an environment with a recipe for an HTTP API named x.
 func recipeX(name string) string {
 	return map[string]string{"HTTP_RECIPES": `{"x":{"hosts":["h"],"fields":{"id":"/id"},"id":"id",` +
 		`"issue":{"method":"POST","url":"https://h/","form":{"name":"{{rotation.name}}"}},` +

@@ -21,8 +21,8 @@ import (
 )
 
 // environment is the SDK's configuration from the AWS_* variables alone, in which Lambda passes credentials and region.
-// The SDK's loader would add profiles, SSO and instance roles, which no function has, and a fifteenth to the
-// function's size.
+// The SDK's loader also supports profiles, SSO and instance roles, which a function does not have, and would add a
+// fifteenth to the function's size.
 // Source: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime
 // Source: https://docs.aws.amazon.com/sdkref/latest/guide/environment-variables.html
 type environment struct {
@@ -88,7 +88,7 @@ func loadEnvironment() (aws.Config, error) {
 	return cfg, nil
 }
 
-// GetServiceBaseEndpoint returns the endpoint of one service. The SDK's clients call it, as they do all other methods.
+// GetServiceBaseEndpoint returns the endpoint of one service. The SDK's clients call it and the other methods.
 func (environment) GetServiceBaseEndpoint(_ context.Context, service string) (string, bool, error) {
 	url := os.Getenv("AWS_ENDPOINT_URL_" + strings.ReplaceAll(strings.ToUpper(service), " ", "_"))
 	return url, url != "", nil

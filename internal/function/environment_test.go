@@ -35,7 +35,7 @@ func (c *caught) Do(r *http.Request) (*http.Response, error) {
 	return nil, errors.New("connection refused")
 }
 
-// requests are those of one call to each of three services.
+// requests returns the requests of one call to each of three services.
 func requests(t *testing.T, cfg aws.Config) caught {
 	t.Helper()
 	var c caught
@@ -47,7 +47,7 @@ func requests(t *testing.T, cfg aws.Config) caught {
 	return c
 }
 
-// TestEnvironmentIsTheSDKs: a request goes where the SDK's loader would send it, as often, and with the same
+// TestEnvironmentIsTheSDKs: the SDK's own loader would send the same requests to the same hosts, with the same
 // credentials.
 func TestEnvironmentIsTheSDKs(t *testing.T) {
 	t.Setenv("AWS_CONFIG_FILE", "/dev/null")
@@ -93,7 +93,7 @@ func TestEnvironmentIsTheSDKs(t *testing.T) {
 	}
 }
 
-// TestBadEnvironmentNamesTheVariable and shows no credential.
+// TestBadEnvironmentNamesTheVariable: the error names the variable and shows no credential.
 func TestBadEnvironmentNamesTheVariable(t *testing.T) {
 	lambda := map[string]string{"AWS_REGION": "us-east-2", "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
 		"AWS_SECRET_ACCESS_KEY": "hidden-credential"}

@@ -14,7 +14,7 @@ import (
 )
 
 // TestEventsOfTheFolder: the files in events work as docs/sam.md uses them: as the four steps of a rotation of demo/app
-// that began with their token, and as the first step for a secret in another account, by a role there.
+// that began with their token, and as the first step for a secret in another account, with a role there.
 func TestEventsOfTheFolder(t *testing.T) {
 	names, err := filepath.Glob("../../events/*Secret*.json")
 	if err != nil || len(names) != 5 {

@@ -1,5 +1,5 @@
-// Package function is the rotation function without its main: the Lambda handler and the wiring of the core to AWS and
-// to the engines. The operator's tool uses the same wiring to see what the function would see.
+// Package function contains the Lambda handler, and connects the core to AWS and to the engines. The operator's tool
+// uses the same connections to see what the function would see.
 package function
 
 import (
@@ -48,12 +48,12 @@ func Getenv(name string) string {
 	return v
 }
 
-// NewHandler reads the configuration from the environment. It makes no call, which keeps a cold start to milliseconds.
-// If the configuration is invalid, the handler fails every event with that cause, in one line of the log, instead of
-// crashing. It serves own and this module's engines; if both have a name, own wins.
+// NewHandler reads the configuration from the environment. It makes no network call, which keeps a cold start to
+// milliseconds. If the configuration is invalid, the handler fails every event with that cause, in one line of the log,
+// instead of crashing. It serves own and this module's engines; if a name is in both, own wins.
 //
-// Metrics are written to out in CloudWatch's embedded format, unless METRICS=off. build is the version of this
-// program; the first event logs it, because a line before that would delay the start.
+// Metrics are written to out in CloudWatch's embedded format, unless METRICS=off. build is the version of this program;
+// the first event logs it, because a line before that would delay the start.
 func NewHandler(
 	getenv func(string) string, log *slog.Logger, out io.Writer, build string, own ...engine.Constructor,
 ) *Handler {
@@ -64,7 +64,7 @@ func NewHandler(
 		on, fault = rotation.ParseBool("METRICS", settings("METRICS"), true)
 	}
 	if on {
-		// Lambda, sam local and the simulator set the name. Others may not.
+		// Lambda, sam local and the simulator set the name. Other environments may not.
 		h.observe = metrics{out, cmp.Or(getenv("AWS_LAMBDA_FUNCTION_NAME"), "unknown"),
 			cmp.Or(getenv("AWS_LAMBDA_LOG_LEVEL"), "INFO")}.write
 	}
@@ -124,7 +124,7 @@ func wire(
 	return r, clients, err
 }
 
-// Invoke takes one step. An error carries the name of its cause, which Lambda shows as errorType.
+// Invoke runs one step of a rotation. An error carries the name of its cause, which Lambda shows as errorType.
 func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	log, function := h.invocation(ctx), ""
 	if lc, ok := lambdacontext.FromContext(ctx); ok {
@@ -149,7 +149,7 @@ func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	return []byte("null"), nil
 }
 
-// decode reads an event. An error shows nothing of the payload.
+// decode reads an event. Its error does not quote the payload.
 func decode(payload []byte, event *rotation.Event) error {
 	err := json.Unmarshal(payload, event)
 	if e, ok := errors.AsType[*engine.Error](err); ok {
@@ -167,7 +167,7 @@ func (h *Handler) failure(err error) error {
 	return messages.InvokeResponse_Error{Message: err.Error(), Type: string(engine.CauseOf(err))}
 }
 
-// tlsPolicy reads what only the function's operator may decide about connections.
+// tlsPolicy reads the settings of connections that only the function's operator may choose.
 func tlsPolicy(getenv func(string) string) (engine.TLSPolicy, error) {
 	var p engine.TLSPolicy
 	var err error

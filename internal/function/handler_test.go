@@ -29,17 +29,17 @@ const (
 	rotationToken = "e8b1f3f2-2a0c-4c9e-8c55-4a6f7d3c1b90"
 )
 
-// world is the handler with the simulated Secrets Manager behind it. Its function does nothing, so a rotation stays
-// where a test left it.
+// world is the handler with the simulated Secrets Manager behind it. Its function does nothing, so a rotation advances
+// only when a test runs a step.
 type world struct {
 	t      *testing.T
 	sim    *sim.Sim
 	client *secretsmanager.Client
 	env    map[string]string
 	log    bytes.Buffer
-	// metrics is what CloudWatch would read.
+	// metrics is the output that CloudWatch would read.
 	metrics bytes.Buffer
-	// wire, if set, may answer a request instead of the simulator.
+	// wire, if set, may handle a request instead of the simulator.
 	wire func(http.ResponseWriter, *http.Request) bool
 }
 
@@ -260,7 +260,7 @@ func TestRoleNeedsARotationToken(t *testing.T) {
 }
 
 // TestRoleIsTheOperatorsAlone: the role's name comes from the configuration and the account in the secret's ARN. No
-// other role is requested, whatever the secret says.
+// other role is requested, whatever the secret contains.
 func TestRoleIsTheOperatorsAlone(t *testing.T) {
 	w := newWorld(t)
 	w.env["ROTATION_ROLE_ARN"] = "arn:{partition}:iam::{account}:role/rotation"

@@ -36,7 +36,7 @@ func NewLog(getenv func(string) string, out io.Writer) *slog.Logger {
 	}))
 }
 
-// RuntimeLog returns the writer for the standard log, to which aws-lambda-go prints every error that it hands to
+// RuntimeLog returns the writer for the standard log, to which aws-lambda-go prints every error that it returns to
 // Lambda. The writer drops the handler's errors, which are already logged.
 func (h *Handler) RuntimeLog() io.Writer { return runtimeLog{h} }
 
@@ -73,7 +73,7 @@ func (h *Handler) invocation(ctx context.Context) *slog.Logger {
 	return log
 }
 
-// logKey is the key of the log that logCall writes to.
+// logKey is the context key of the log that logCall writes to.
 type logKey struct{}
 
 // withLog returns the context for the event's calls to AWS.
@@ -82,7 +82,7 @@ func withLog(ctx context.Context, log *slog.Logger, e rotation.Event) context.Co
 	return context.WithValue(ctx, logKey{}, log)
 }
 
-// logCall has an SDK client log each call, including all of its attempts.
+// logCall makes an SDK client log each call, once for all of its attempts.
 func logCall(stack *middleware.Stack) error {
 	return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("LogCall", timeCall), middleware.After)
 }

@@ -91,8 +91,7 @@ func TestFieldsOfTheLog(t *testing.T) {
 	}
 }
 
-// TestLevelOfTheLog: Lambda treats a line without a level or a timestamp as INFO, so the metrics state a level that
-// passes.
+// TestLevelOfTheLog: Lambda treats a line without a level or a timestamp as INFO, so the metrics set one.
 // Source: https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
 func TestLevelOfTheLog(t *testing.T) {
 	order := []string{"TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"}
@@ -137,7 +136,7 @@ func TestLevelOfTheLog(t *testing.T) {
 	}
 }
 
-// TestDebugShowsCallsAndLogins with their durations, but without values.
+// TestDebugShowsCallsAndLogins: the level DEBUG shows them with their durations, but without values.
 func TestDebugShowsCallsAndLogins(t *testing.T) {
 	w, _, arn, _ := redisWorld(t, time.Hour)
 	w.begin(arn)
@@ -176,7 +175,7 @@ func TestDebugShowsCallsAndLogins(t *testing.T) {
 	}
 }
 
-// TestOneLineForAFailure: aws-lambda-go prints what the handler returns, which is already in the log.
+// TestOneLineForAFailure: aws-lambda-go prints the error that the handler returns, which is already in the log.
 func TestOneLineForAFailure(t *testing.T) {
 	w := newWorld(t)
 	h, ctx := w.onLambda("")

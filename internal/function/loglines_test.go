@@ -18,7 +18,7 @@ var levelsOfLines = []string{"DEBUG", "INFO", "WARN", "ERROR"}
 
 var verb = regexp.MustCompile(`%[+#]?[a-z]`)
 
-// shown is an argument of a log call as the page shows it, with … for what the line fills in.
+// shown returns an argument of a log call as the page shows it, with … for each variable part.
 func shown(e ast.Expr, constants map[string]string) string {
 	switch e := e.(type) {
 	case *ast.BasicLit:
@@ -39,8 +39,8 @@ func shown(e ast.Expr, constants map[string]string) string {
 	return "…"
 }
 
-// logged returns every line that the files of a folder can log, as level and text. An engine's reports through its
-// request have the level of the method's name.
+// logged returns every line that the files of a folder can log, as level and text. For an engine's reports through its
+// request, the method's name is the level.
 func logged(t *testing.T, folder string) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(folder, "*.go"))
@@ -97,8 +97,8 @@ func logged(t *testing.T, folder string) []string {
 	return out
 }
 
-// TestPageHasEveryLogLine: docs/metrics.md lists exactly what the machine, the function and the engines can log, under
-// the level, one message a line.
+// TestPageHasEveryLogLine: docs/metrics.md lists exactly what the machine, the function and the engines can log, by
+// level, with one message per line.
 func TestPageHasEveryLogLine(t *testing.T) {
 	want := make(map[string]bool)
 	folders := []string{"."}

@@ -14,19 +14,18 @@ import (
 // Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 type metrics struct {
 	out io.Writer
-	// function is the function's name. It separates the metrics of the account's rotation functions.
+	// function is the function's name. It separates the metrics of an account's rotation functions.
 	function string
-	// level is the function's log level. Lambda treats a line without a level as INFO and would drop it at a higher
-	// one.
+	// level is the function's log level. Lambda treats a line without one as INFO, and drops it at a higher level.
 	level string
 }
 
 // namespace is the metrics' namespace in CloudWatch.
 const namespace = "Rotator"
 
-// write writes the outcome of a step. Failures have their cause as a dimension, everything else the engine. The secret
-// and its version are properties, not dimensions: a fleet would otherwise create a metric for every secret. An event
-// that reached no step has only a cause.
+// write writes the outcome of a step. Failures have the cause as a dimension, and most others the engine. The secret
+// and its version are properties, not dimensions, because CloudWatch would otherwise create a metric for every secret.
+// An event that reached no step has only a cause.
 func (m metrics) write(o rotation.Observation) {
 	now := time.Now()
 	// Lambda reads a level only in a line that has a timestamp.

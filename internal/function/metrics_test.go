@@ -98,7 +98,7 @@ func formatSchema(t *testing.T) *jsonschema.Schema {
 	return schema
 }
 
-// samples are the values that the function wrote since the last call, by metric.
+// samples returns the values that the function wrote since the last call, by metric.
 func (w *world) samples() map[string][]sample {
 	w.t.Helper()
 	schema := formatSchema(w.t)
@@ -124,8 +124,7 @@ type past struct {
 
 func (c *past) Now() time.Time { return c.Clock.Now().Add(-c.ago) }
 
-// rotate has the simulator rotate the secret by the handler. It returns how long each invocation took, and the
-// rotation's error.
+// rotate makes the simulator rotate the secret with the handler. It returns each invocation's duration, and the error.
 func (w *world) rotate(arn, token string) (map[string]time.Duration, error) {
 	w.t.Helper()
 	took := make(map[string]time.Duration)
@@ -172,7 +171,7 @@ func redisWorld(t *testing.T, age time.Duration) (w *world, server *testserver.R
 	}
 }
 
-// bySteps are the values of a metric with engine and step as dimensions, one for every step.
+// bySteps returns the values of a metric with the dimensions engine and step, one for every step.
 func bySteps(t *testing.T, all []sample, engine string) map[string]float64 {
 	t.Helper()
 	out := make(map[string]float64)
@@ -231,7 +230,7 @@ func TestMetricsOfARotation(t *testing.T) {
 	if n := one("Rotations", "Count"); n != 1 {
 		t.Errorf("%v rotations", n)
 	}
-	// The wire has milliseconds, so either end is off by up to one.
+	// The metrics are in milliseconds, so either end is off by up to one.
 	between := took["setSecret"] + took["testSecret"]
 	if ms := one("Window", "Milliseconds"); ms < float64(between.Milliseconds()-1) ||
 		ms > float64(elapsed.Milliseconds()+1) {
@@ -257,7 +256,7 @@ func TestMetricsOfRefusedLogins(t *testing.T) {
 	if _, err := w.rotate(arn, token); err != nil {
 		t.Fatal(err)
 	}
-	byHand("first") // which is AWSPREVIOUS by now
+	byHand("first") // it is AWSPREVIOUS by now
 	w.samples()
 	if _, err := w.rotate(arn, "99999999-e29b-41d4-a716-446655440000"); err != nil {
 		t.Fatal(err)
@@ -278,7 +277,7 @@ func TestMetricsOfRefusedLogins(t *testing.T) {
 	}
 }
 
-// TestMetricsOfFailures: a failed rotation counts only under its cause, and shows how old the credential has become.
+// TestMetricsOfFailures: a failed rotation counts only under its cause, and reports the credential's age.
 func TestMetricsOfFailures(t *testing.T) {
 	const age = 40 * 24 * time.Hour
 	w, server, arn, byHand := redisWorld(t, age)
@@ -315,7 +314,7 @@ func TestMetricsOfFailures(t *testing.T) {
 	want("Unreachable", w.invoke(event("createSecret", arn)))
 }
 
-// TestFailureBeforeAnyStepIsCounted, so an alarm on failures by cause sees it.
+// TestFailureBeforeAnyStepIsCounted: an alarm on failures by cause must see it.
 func TestFailureBeforeAnyStepIsCounted(t *testing.T) {
 	for cause, setting := range map[string]string{"InvalidConfiguration": "perhaps", "InvalidEvent": "false"} {
 		w := newWorld(t)

@@ -7,5 +7,5 @@ import (
 	"example.com/rotator/rotation/oracle"
 )
 
-// oracleEngine is only in builds with the tag with_oracle: its driver adds 14 MB, which nearly doubles the function.
+// oracleEngine needs the build tag with_oracle: its driver adds 14 MB, which nearly doubles the function's size.
 func oracleEngine(tls engine.TLSPolicy) engine.Engine { return oracle.New(tls) }

@@ -9,7 +9,7 @@ import (
 
 const abilitiesOfOracle = "rehearses, retires, has needs"
 
-// TestWithOracleItAsksTheDatabase: the list has the real engine, not the one that refuses.
+// TestWithOracleItAsksTheDatabase: engines contains the real engine, not the one that refuses.
 func TestWithOracleItAsksTheDatabase(t *testing.T) {
 	w := newWorld(t)
 	arn := w.secret(strings.NewReplacer("postgres", "oracle-ee", `"port"`, `"dbname":"ORCL","port"`).Replace(value))

@@ -24,8 +24,8 @@ type pageStatement struct {
 	Condition        map[string]map[string]string `json:",omitempty"`
 }
 
-// pagePolicies reads the policies in a section of docs/cross-account.md, and replaces the page's names by those of the
-// tests. A bare statement is a policy with only that statement.
+// pagePolicies reads the policies in a section of docs/cross-account.md, and replaces the page's names with those of
+// the tests. A bare statement is a policy with only that statement.
 func pagePolicies(t *testing.T, heading string) [][]pageStatement {
 	t.Helper()
 	page, err := os.ReadFile("../../docs/cross-account.md")
@@ -78,7 +78,7 @@ func (c *crossing) actAs(role string) {
 	c.t.Setenv("AWS_SESSION_TOKEN", *out.Credentials.SessionToken)
 }
 
-// withoutARole sets up what the page says: identity, resource and key policy.
+// withoutARole sets up the page's identity, resource and key policies.
 func withoutARole(t *testing.T, policies [][]pageStatement, organization string) *crossing {
 	t.Helper()
 	c := newCrossing(t)

@@ -6,14 +6,14 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// refused recognizes the secrets of an engine that the function does not contain, as opposed to secrets with a
-// mistyped engine. Every call returns the reason.
+// refused serves the secrets of an engine that the function does not contain. Every call returns the reason, which is
+// more helpful than the error for an unknown engine.
 type refused struct {
 	names       []string
 	why, advice string
 }
 
-// db2 has RDS's names for Db2. No maintained driver is written purely in Go.
+// db2 refuses RDS's names for Db2, for which there is no maintained driver in pure Go.
 var db2 = refused{
 	names: []string{"db2", "db2*"},
 	why:   "Db2 is not supported: its driver needs IBM's client library, which this function does not contain",
@@ -22,7 +22,7 @@ var db2 = refused{
 }
 
 func (e refused) Kind() engine.Kind {
-	// Secrets that name a superuser or the strategy get the same answer.
+	// Secrets that name a superuser or the strategy get the same error.
 	return engine.Kind{Names: e.names, UserField: "username", SecretFields: []string{"password"}, CloneSuffix: "_clone"}
 }
 

@@ -15,8 +15,7 @@ import (
 // settingsVariable holds any number of settings as one JSON object. A template then needs no parameter for each.
 const settingsVariable = "ROTATOR_SETTINGS"
 
-// settingNames are all settings, each of which is also a separate variable. The first ones are those of AWS's
-// templates.
+// settingNames lists all settings, each of which is also a separate variable. The first group is from AWS's templates.
 var settingNames = []string{
 	"EXCLUDE_CHARACTERS", "EXCLUDE_LOWERCASE", "EXCLUDE_NUMBERS", "EXCLUDE_PUNCTUATION", "EXCLUDE_UPPERCASE",
 	"PASSWORD_LENGTH", "REQUIRE_EACH_INCLUDED_TYPE", "USERNAME_CHARACTER_LIMIT", "SECRETS_MANAGER_ENDPOINT",
@@ -53,7 +52,7 @@ func Settings(getenv func(string) string) (func(string) string, error) {
 	}, nil
 }
 
-// parseSettings parses ROTATOR_SETTINGS. An error shows no value, because one can be an external ID.
+// parseSettings parses ROTATOR_SETTINGS. Errors show no value, because it may be an external ID.
 func parseSettings(text string) (map[string]string, error) {
 	settings := make(map[string]string)
 	if strings.TrimSpace(text) == "" {
@@ -105,8 +104,8 @@ func parseSettings(text string) (map[string]string, error) {
 	return settings, nil
 }
 
-// unknownSetting returns an error for a name that is not a setting. It may be meant as one: the name of a tag, or of a
-// parameter or variable in another spelling.
+// unknownSetting returns an error for a name that is not a setting. The advice corrects another spelling of a setting,
+// such as the name of a tag or parameter.
 func unknownSetting(name string) error {
 	plain := func(name string) string {
 		letters := strings.NewReplacer("_", "", "-", "", ":", "").Replace(strings.ToUpper(name))

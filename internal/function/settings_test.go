@@ -12,7 +12,7 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// TestSettingsAreVariables: what ROTATOR_SETTINGS holds is read as if each name were a variable.
+// TestSettingsAreVariables: each name in ROTATOR_SETTINGS is read like a variable.
 func TestSettingsAreVariables(t *testing.T) {
 	env := map[string]string{
 		"ROTATOR_SETTINGS": `{"RETIRE": "now", "PASSWORD_LENGTH": 40, "EXCLUDE_NUMBERS": true, "STRATEGY": "",
@@ -45,8 +45,8 @@ func TestNoCharacterIsExcluded(t *testing.T) {
 	}
 }
 
-// TestSettingsThatAreRefused: the error names the setting and says what to write instead, and shows no value that
-// could be secret.
+// TestSettingsThatAreRefused: the error names the setting, suggests a valid one, and shows no value that could be
+// secret.
 func TestSettingsThatAreRefused(t *testing.T) {
 	for name, c := range map[string]struct{ env, want string }{ // variables and texts, separated by semicolons
 		"no JSON":          {`ROTATOR_SETTINGS=RETIRE=now`, `ROTATOR_SETTINGS;{"RETIRE": "now"}`},

@@ -31,8 +31,8 @@ const (
 	keyOfSuperusers = "arn:aws:kms:us-east-1:123456789012:key/of-the-superusers"
 )
 
-// deployed is the function with the role that template.yaml gives it, and what the role's policy is about: secrets with
-// customer managed keys, of a user and of the superuser that alternates it, at a real PostgreSQL.
+// deployed is the function with the role that template.yaml gives it, and the resources in the role's policy: secrets
+// with customer managed keys, of a user of a real PostgreSQL and of the superuser that alternates it.
 type deployed struct {
 	*world
 	role, function string
@@ -56,7 +56,7 @@ func newDeployed(t *testing.T) *deployed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// As Lambda gives them to the function.
+	// Lambda passes credentials to the function this way.
 	t.Setenv("AWS_ACCESS_KEY_ID", *out.Credentials.AccessKeyId)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", *out.Credentials.SecretAccessKey)
 	t.Setenv("AWS_SESSION_TOKEN", *out.Credentials.SessionToken)
@@ -158,7 +158,7 @@ func (d *deployed) end(arn string) error {
 	return d.failed
 }
 
-// rotate rotates a new user's secret by a function with these permissions, and returns the function's error.
+// rotate rotates a new user's secret with a function that has these permissions, and returns the function's error.
 func (d *deployed) rotate(statements []statement) error {
 	d.t.Helper()
 	d.grant(statements)
@@ -173,7 +173,7 @@ func (d *deployed) rotate(statements []statement) error {
 }
 
 // TestRoleOfTheTemplate: a rotation succeeds with the role of template.yaml. It fails without any one action, with
-// another resource in a statement or another value in a condition, except for what only other secrets need.
+// another resource in a statement or another value in a condition, except for permissions that only other secrets need.
 func TestRoleOfTheTemplate(t *testing.T) {
 	d := newDeployed(t)
 	if err := d.rotate(d.policy()); err != nil {
@@ -224,8 +224,8 @@ func TestRoleOfTheTemplate(t *testing.T) {
 }
 
 // TestTimeoutIsEnoughForTheEngines: a step of the template's function has enough time for the slowest change that the
-// engine waits for, after two refused credentials, plus the reserve for the labels. For any other engine, its page says
-// to set Timeout to 900.
+// engine waits for, after two refused credentials, plus the reserve for the labels. For any other engine, its page
+// recommends a Timeout of 900.
 func TestTimeoutIsEnoughForTheEngines(t *testing.T) {
 	const patience, kept, longest = 15 * time.Second, 3 * time.Second, 900 * time.Second
 	list, err := engines(engine.TLSPolicy{}, &clients{}, func(string) string { return "" })
@@ -256,7 +256,7 @@ func TestTimeoutIsEnoughForTheEngines(t *testing.T) {
 }
 
 // TestExampleSecret: deploy/example-secret.yaml creates a secret that the function rotates, with one user and with two,
-// under a schedule that Secrets Manager accepts.
+// on a schedule that Secrets Manager accepts.
 func TestExampleSecret(t *testing.T) {
 	d := newDeployed(t)
 	parameters := map[string]string{"FunctionArn": d.function, "Host": "db.example.com",

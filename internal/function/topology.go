@@ -24,8 +24,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// topology asks RDS and Redshift which hosts are one database. It signs the few calls itself: the services' clients
-// would make the function a third larger.
+// topology asks RDS and Redshift which hosts are the same database. It signs the few calls without the services'
+// clients, which would make the function a third larger.
 type topology struct {
 	// config returns the SDK's settings for the account of a secret.
 	config func(ctx context.Context, secretARN string) (aws.Config, error)
@@ -46,7 +46,7 @@ const (
 	tagNamespace = "aws:redshift-serverless:namespacearn"
 )
 
-// managed are the tags, and the actions that find the database in their value.
+// managed lists the tags, each with the actions that find the database in its value.
 var managed = []struct {
 	tag     string
 	actions []string
@@ -99,13 +99,13 @@ func (t topology) Managed(ctx context.Context, superuserARN string, tags map[str
 		"the superuser secret %s has no host, and no service manages it", superuserARN)
 }
 
-// name is a host name that RDS gives an instance or an endpoint of a cluster.
+// name is a host name that RDS assigns to an instance or to a cluster's endpoint.
 type name struct {
 	host, id, region string
 	cluster          bool
 }
 
-// nameForm is identifier, account and region. China and GovCloud swap region and service, except in older names.
+// nameForm matches identifier, account and region. China and GovCloud swap region and service, except in older names.
 // Source: https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/Aurora.Overview.Endpoints.html,
 // https://github.com/aws/aws-advanced-jdbc-wrapper (RdsUtils)
 var nameForm = lazyregexp.New(
@@ -121,8 +121,8 @@ func parseName(host string) (name, bool) {
 	return name{host: host, id: m[1], region: m[3] + m[4], cluster: m[2] != ""}, true
 }
 
-// Replica reports whether two hosts are one database: both names belong to the same cluster, or host is a read replica
-// of the instance primary. The target itself decides whether primary is writable.
+// Replica reports whether two hosts are the same database: both names belong to the same cluster, or host is a read
+// replica of the instance primary. It does not check that primary is writable, which only the target knows.
 func (t topology) Replica(ctx context.Context, superuserARN, host, primary string) (bool, error) {
 	h, known := parseName(host)
 	p, also := parseName(primary)
@@ -161,7 +161,7 @@ type databases struct {
 	cfg aws.Config
 }
 
-// described is the part that is used of an answer of RDS or Redshift.
+// described holds the fields that are used from a response of RDS or Redshift.
 // Sources: https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DBInstance.html,
 // https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DBCluster.html,
 // https://docs.aws.amazon.com/redshift/latest/APIReference/API_DescribeClusters.html
@@ -186,7 +186,7 @@ type dbCluster struct {
 	Port   int      `xml:"Port"`
 }
 
-// queries are the calls that describe one database, and the error code that means that it does not exist.
+// queries maps actions that describe one database to their parameters. absent is the code if there is no such database.
 var queries = map[string]struct{ version, parameter, absent string }{
 	describeInstances:           {"2014-10-31", "DBInstanceIdentifier", "DBInstanceNotFound"},
 	describeClusters:            {"2014-10-31", "DBClusterIdentifier", "DBClusterNotFoundFault"},
@@ -224,7 +224,7 @@ func (d databases) endpoint(ctx context.Context, a arn.ARN, action string) (stri
 // workgroup finds the endpoint of a namespace's workgroup.
 // Source: https://docs.aws.amazon.com/redshift-serverless/latest/APIReference/API_ListWorkgroups.html
 func (d databases) workgroup(ctx context.Context, a arn.ARN, _ string) (string, int, error) {
-	// The ARN has the namespace's ID, but a workgroup has only its name.
+	// The ARN has the namespace's ID, but a workgroup has only the namespace's name.
 	name := ""
 	if err := d.pages(ctx, a.Region, "ListNamespaces", func(p page) bool {
 		for _, n := range p.Namespaces {
@@ -249,7 +249,7 @@ func (d databases) workgroup(ctx context.Context, a arn.ARN, _ string) (string, 
 	return host, port, err
 }
 
-// page is the part of a Redshift Serverless page that is used. The last page has no token.
+// page holds the fields that are used from a page of Redshift Serverless. The last page has no token.
 type page struct {
 	Namespaces []struct{ NamespaceArn, NamespaceName string }
 	Workgroups []struct {
@@ -262,8 +262,8 @@ type page struct {
 	NextToken string
 }
 
-// pages reads the pages of a list of Redshift Serverless until enough returns true. A repeated token is an error, since
-// it would never end.
+// pages reads the pages of a list of Redshift Serverless until enough returns true. A repeated token is an error,
+// because the pages would never end.
 func (d databases) pages(ctx context.Context, region, operation string, enough func(page) bool) error {
 	in, seen := map[string]string{}, map[string]bool{}
 	for {
@@ -277,7 +277,7 @@ func (d databases) pages(ctx context.Context, region, operation string, enough f
 			return engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "%s of Redshift Serverless answers %d",
 				operation, code)
 		}
-		var p page // a new one, because decoding keeps the fields that an answer lacks
+		var p page // a new one, because decoding keeps fields that are not in the response
 		if err := json.Unmarshal(body, &p); err != nil {
 			return engine.Errorf(engine.SecretsManagerFailed, adviceTopology,
 				"cannot read the answer of Redshift Serverless: %w", err)
@@ -293,7 +293,7 @@ func (d databases) pages(ctx context.Context, region, operation string, enough f
 	}
 }
 
-// describe makes a call by the query protocol. A database that does not exist yields an empty answer.
+// describe makes a call with the query protocol. For a database that does not exist, the result is empty.
 func (d databases) describe(ctx context.Context, action, region, id string) (out described, err error) {
 	q := queries[action]
 	service, action, _ := strings.Cut(action, ":")
@@ -314,7 +314,7 @@ func (d databases) describe(ctx context.Context, action, region, id string) (out
 		Code    string `xml:"Error>Code"`
 		Message string `xml:"Error>Message"`
 	}
-	_ = xml.Unmarshal(body, &failure) // an answer that is not XML has no code
+	_ = xml.Unmarshal(body, &failure) // a response that is not XML has no code
 	if failure.Code == q.absent {
 		return out, nil
 	}
@@ -322,7 +322,7 @@ func (d databases) describe(ctx context.Context, action, region, id string) (out
 		service, code, failure.Code, failure.Message)
 }
 
-// send signs a request and returns the answer's body and status.
+// send signs a request and returns the response's body and status.
 func (d databases) send(
 	ctx context.Context, service, region, kind, target string, body []byte,
 ) ([]byte, int, error) {
@@ -330,7 +330,7 @@ func (d databases) send(
 		return engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "cannot call %s: %w", service, err)
 	}
 	endpoint := "https://" + service + "." + region + "." + cmp.Or(suffixes[Partition(region)], "amazonaws.com")
-	// Tests set an endpoint, as do users of a VPC endpoint without private DNS.
+	// Only tests set an endpoint: see clients.databases.
 	if d.cfg.BaseEndpoint != nil {
 		endpoint = *d.cfg.BaseEndpoint
 	}
@@ -363,7 +363,7 @@ func (d databases) send(
 	return out, resp.StatusCode, nil
 }
 
-// Needs returns the actions that Managed and Replica call, and on what. Redshift's actions take no ARN.
+// Needs returns the permissions for the actions that Managed and Replica call. Redshift's actions do not support ARNs.
 // Source: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonrds.html,
 // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonredshift.html
 func (topology) Needs(superuserARN, primary string, tags map[string]string, host string) []engine.Permission {

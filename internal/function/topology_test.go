@@ -21,13 +21,13 @@ import (
 
 const superuserARN = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:superuser-AbCdEf"
 
-// services answers as the API references of RDS and Redshift say. It was not compared with AWS.
+// services is a fake that follows the API references of RDS and Redshift. It was not compared with AWS.
 func services(t *testing.T) topology {
 	t.Helper()
 	return servicesByPolicy(t, `{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}`)
 }
 
-// domain is how RDS's host names in a region end.
+// domain returns the end of RDS's host names in a region.
 func domain(region string) string {
 	switch {
 	case strings.HasPrefix(region, "cn-"):
@@ -38,7 +38,7 @@ func domain(region string) string {
 	return "." + region + ".rds.amazonaws.com"
 }
 
-// servicesByPolicy are services that allow what an identity policy allows.
+// servicesByPolicy returns services that enforce an identity policy.
 func servicesByPolicy(t *testing.T, document string) topology {
 	t.Helper()
 	policy, err := iampolicy.Parse(document)
@@ -159,7 +159,7 @@ func TestManagedSuperusersAreFoundByTheirTags(t *testing.T) {
 }
 
 // TestHostsOfOneDatabase: both hosts belong to one cluster, or the secret's host is a read replica of the superuser's.
-// In Aurora every instance can be the writer; the server itself says whether it is.
+// In Aurora every instance can be the writer; only the server itself knows whether it is.
 func TestHostsOfOneDatabase(t *testing.T) {
 	top := services(t)
 	for _, region := range []string{"eu-west-1", "us-gov-west-1", "cn-north-1"} {
@@ -209,14 +209,14 @@ func TestHostsOfOneDatabase(t *testing.T) {
 			t.Errorf("%v: %v, %v", hosts, got, err)
 		}
 	}
-	// Older names in China have the order of other partitions.
+	// Older names in China have the same order as in other partitions.
 	old := func(id string) string { return id + ".cn-north-1.rds.amazonaws.com.cn" }
 	if _, known := parseName(old("replica.abc")); !known {
 		t.Error("older names in China are not known")
 	}
 }
 
-// TestNeedsOfTheTopologyAreEnoughAndNothingInThemTooMuch: a policy with the stated needs answers every question, and a
+// TestNeedsOfTheTopologyAreEnoughAndNothingInThemTooMuch: a policy with the stated needs permits every call, and a
 // policy that lacks any one action or resource does not.
 func TestNeedsOfTheTopologyAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 	const rds = ".eu-west-1.rds.amazonaws.com"
@@ -274,8 +274,8 @@ func TestNeedsOfTheTopologyAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 	}
 }
 
-// TestPagesOfRedshiftServerlessEnd: the last page has no nextToken, because AWS omits what is null, and no answer may
-// keep the function asking forever.
+// TestPagesOfRedshiftServerlessEnd: the last page has no nextToken, because AWS omits null fields. No response may make
+// the function ask forever.
 func TestPagesOfRedshiftServerlessEnd(t *testing.T) {
 	const namespace = "arn:aws:redshift-serverless:eu-west-1:111122223333:namespace/n-1"
 	first := `{"namespaces":[{"namespaceArn":"arn:other","namespaceName":"o"}],"nextToken":"page-2"}`
@@ -345,7 +345,7 @@ func TestFailedCallOfAServiceIsReported(t *testing.T) {
 	}
 }
 
-// asked records where a request goes, and answers nothing.
+// asked records a request's host and returns no response.
 type asked struct{ host string }
 
 func (a *asked) Do(r *http.Request) (*http.Response, error) {
