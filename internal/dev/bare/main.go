@@ -1,6 +1,6 @@
 // Command bare is close to the smallest function that could rotate a password: it reads a secret and logs in to
-// PostgreSQL with it. It creates its client before the first event, as AWS recommends. `make bench` compares
-// the rotation function's start with that of this one.
+// PostgreSQL with it. It creates its client before the first event, as AWS recommends. `make bench` compares its start
+// time with the rotation function's.
 // Source: https://docs.aws.amazon.com/lambda/latest/dg/golang-handler.html
 package main
 

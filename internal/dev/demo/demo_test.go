@@ -18,7 +18,7 @@ import (
 )
 
 // TestDemo runs the demo: the legend precedes the rotations, each rotation shows its steps and explains what its client
-// saw, and the end says what was proved and what to do next.
+// saw, and the end lists what was proved and what to do next.
 func TestDemo(t *testing.T) {
 	var out bytes.Buffer
 	if err := run(t.Context(), &screen{w: &out}, built.Function(t)); err != nil {
@@ -92,7 +92,7 @@ func TestRefusalsAreExplained(t *testing.T) {
 	}
 }
 
-// TestTheVerdictReadsTheLog: it fails if the log has a password, or does not show the rotations.
+// TestTheVerdictReadsTheLog: the verdict fails if the log contains a password or does not show the rotations.
 func TestTheVerdictReadsTheLog(t *testing.T) {
 	for log, want := range map[string]string{
 		"promoted to AWSCURRENT with hunter2": "a password is in the function's log",
@@ -124,7 +124,7 @@ func TestOutputBeforeTheCompiler(t *testing.T) {
 	defer cancel()
 	demo := exec.CommandContext(ctx, "make", "demo", "GO="+compiler)
 	demo.Dir, demo.WaitDelay = root, 15*time.Second
-	// Not as a part of a make that may be running the tests.
+	// Do not pass on the settings of a make that runs the tests.
 	demo.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
 		return strings.HasPrefix(v, "MAKE") || strings.HasPrefix(v, "MFLAGS=")
 	})

@@ -1,6 +1,6 @@
 // Command demo shows a rotation on this machine: a real PostgreSQL, the simulated Secrets Manager, and the function's
 // real binary, once for a single user and once for alternating users. It exits with 0 only if it has proved everything
-// that it says at the end.
+// that it prints at the end.
 package main
 
 import (
@@ -81,17 +81,17 @@ func run(ctx context.Context, out *screen, binary string) error {
 	if err := s.alternatingUsers(ctx); err != nil {
 		return err
 	}
-	function.Close() // which completes its log
+	function.Close() // this completes its log
 	return s.verdict(log.String())
 }
 
-// stage is what both acts need.
+// stage holds what both acts need.
 type stage struct {
 	out    *screen
 	pg     *testserver.PostgresServer
 	sim    *sim.Sim
 	client *secretsmanager.Client
-	// passwords are the old and new ones of the rotated secrets.
+	// passwords holds the old and new passwords of the rotated secrets.
 	passwords []string
 }
 
@@ -212,7 +212,7 @@ func (s *stage) current(ctx context.Context, name string) (l login, version stri
 }
 
 // rotate rotates a secret while a client uses it, explains what the client saw, logs in with the new value, and returns
-// it. gap says that changing the password ends the old one.
+// it. gap is true if changing the password ends the old one.
 func (s *stage) rotate(ctx context.Context, name string, gap bool) (login, error) {
 	before, version, err := s.current(ctx, name)
 	if err != nil {

@@ -15,8 +15,7 @@ import (
 	"example.com/rotator/internal/testing/testserver"
 )
 
-// startPostgres starts the machine's PostgreSQL. If the machine has none, it fetches the binaries of embedded-postgres and
-// starts those.
+// startPostgres starts the machine's PostgreSQL. If there is none, it fetches embedded-postgres and starts that.
 func startPostgres(ctx context.Context, out *screen) (*testserver.PostgresServer, error) {
 	pg, err := testserver.StartPostgres(ctx, testserver.PostgresOptions{})
 	if !errors.Is(err, testserver.ErrMissing) {
@@ -32,7 +31,7 @@ func startPostgres(ctx context.Context, out *screen) (*testserver.PostgresServer
 	if perr != nil {
 		return nil, perr
 	}
-	// Its start unpacks the programs; the server is then started like any other.
+	// Starting it unpacks the programs; the server is then started like any other.
 	e := embedded.NewDatabase(embedded.DefaultConfig().
 		BinariesPath(cache).RuntimePath(cache + "-run").Port(uint32(port)).Logger(io.Discard))
 	if eerr := e.Start(); eerr != nil {

@@ -17,7 +17,7 @@ type screen struct {
 	mu    sync.Mutex
 	w     io.Writer
 	color bool
-	// does says what each step of the current act does, and labels is where the labels were last.
+	// does describes each step of the current act, and labels holds the last printed labels.
 	does   map[string]string
 	labels string
 }
@@ -52,7 +52,7 @@ func (s *screen) legend() {
 	s.say("client                an application that reads AWSCURRENT and logs in, over and over")
 }
 
-// act begins a rotation. does says what its steps do.
+// act begins a rotation. does describes its steps.
 func (s *screen) act(title string, does map[string]string) {
 	s.title(title)
 	s.mu.Lock()
@@ -83,5 +83,5 @@ func (s *screen) step(p sim.Progress) {
 	}
 }
 
-// short is the start of a version's ID.
+// short returns the start of a version's ID.
 func short(version string) string { return version[:8] }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// witness is a client that does what applications do: it reads AWSCURRENT and logs in, over and over.
+// witness is a client that acts like an application: it reads AWSCURRENT and logs in, over and over.
 type witness struct {
 	logins  int
 	refused []string // the versions that were refused, one for each login
@@ -25,7 +25,7 @@ func (s *stage) watch(ctx context.Context, name string) *witness {
 }
 
 func (w *witness) run(ctx context.Context, s *stage, name string) error {
-	var since time.Time // the first of a row of refusals
+	var since time.Time // the start of the current run of refusals
 	for ctx.Err() == nil && (!w.ending.Load() || !since.IsZero()) {
 		l, version, err := s.current(ctx, name)
 		if err == nil {
@@ -58,8 +58,7 @@ func (w *witness) end() error {
 }
 
 // explain shows what the client saw and why logins were refused. old is the version that was AWSCURRENT before the
-// rotation. It may be refused only if changing the password ends the old one, which gap says. Any other refusal is an
-// error.
+// rotation. It may be refused only if gap is true: the new password then ends the old one. Other refusals are errors.
 func (w *witness) explain(out *screen, old string, gap bool) error {
 	out.say("client: %d logins accepted, %d refused", w.logins, len(w.refused))
 	for _, version := range w.refused {

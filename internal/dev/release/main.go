@@ -51,10 +51,10 @@ type artifact struct {
 	platform     string // after the version
 	pkg          string
 	goos, goarch string
-	zipped       bool // as bootstrap in a zip, which is how Lambda takes it
+	zipped       bool // as bootstrap in a zip, for Lambda
 }
 
-// artifacts are the contents of a release. The zips' names have x86_64, which is Lambda's name for amd64.
+// artifacts are the contents of a release. The zips' names have x86_64, Lambda's name for amd64.
 var artifacts = []artifact{
 	{name: "rotator", platform: "lambda-arm64", pkg: "./cmd/rotator", goos: "linux", goarch: "arm64", zipped: true},
 	{name: "rotator", platform: "lambda-x86_64", pkg: "./cmd/rotator", goos: "linux", goarch: "amd64", zipped: true},
@@ -69,7 +69,7 @@ type release struct {
 	dir, out, version, commit, tags string
 }
 
-// versions are safe in a file name and in the linker's flags.
+// versions matches versions that are safe in file names and linker flags.
 var versions = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z.+-]*$`)
 
 // make builds the artifacts and writes them, their bills of materials and SHA256SUMS. It refuses a folder that is not
@@ -170,7 +170,7 @@ func checksums(dir string) error {
 	return os.WriteFile(filepath.Join(dir, "SHA256SUMS"), []byte(strings.Join(lines, "")), 0o644)
 }
 
-// zipTime is the oldest time that a zip can hold. It is the same for every build.
+// zipTime is the earliest time that a zip can hold. Every build uses it.
 var zipTime = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // zipped returns a zip with the single file bootstrap, which Lambda's runtime provided.al2023 executes. Everyone may

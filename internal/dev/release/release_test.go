@@ -19,7 +19,7 @@ import (
 	"testing"
 )
 
-// these are the function for this machine's processor and a tool that this machine can run.
+// these returns the function for this machine's processor and a tool that this machine can run.
 func these(t *testing.T) []artifact {
 	t.Helper()
 	var out []artifact
@@ -34,7 +34,7 @@ func these(t *testing.T) []artifact {
 	return out
 }
 
-// source copies what a build needs to a folder that is not a git checkout. The copies have other times.
+// source copies what a build needs to a folder that is not a git checkout. The copies have different times.
 func source(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -78,7 +78,7 @@ func command(t *testing.T) string {
 	return path
 }
 
-// run builds a release from a source folder with changes to the environment, and returns its folder.
+// run builds a release from a source folder, with env added to the environment, and returns its folder.
 func run(t *testing.T, command, dir string, env ...string) string {
 	t.Helper()
 	var only []string
@@ -158,7 +158,7 @@ func TestTwoBuildsOneHash(t *testing.T) {
 	}
 }
 
-// bootstrap returns the only file of a zip that Lambda can run.
+// bootstrap checks that a zip has exactly one file, which Lambda can run, and returns its content.
 func bootstrap(t *testing.T, path string) []byte {
 	t.Helper()
 	z, err := zip.OpenReader(path)

@@ -12,12 +12,12 @@ import (
 	cdx "github.com/CycloneDX/cyclonedx-go"
 )
 
-// billOfMaterials returns a CycloneDX document of what is linked into a binary, according to the binary itself (what
-// `go version -m` prints). It omits the serial number and the time, which are optional
+// billOfMaterials returns a CycloneDX document of the modules linked into a binary, as recorded in the binary itself
+// (see `go version -m`). It omits the serial number and the time, which are optional
 // (https://cyclonedx.org/docs/1.6/json/), so equal binaries have equal documents.
 //
-// A binary lists its modules, but not which of them needs which, so all are dependencies of the program. Go's standard
-// library is one of them, under its name in Go's vulnerability database.
+// A binary lists its modules but not the dependencies between them, so all are dependencies of the program. They
+// include Go's standard library, under its name in Go's vulnerability database.
 func billOfMaterials(name, version, path string, binary []byte) ([]byte, error) {
 	info, err := buildinfo.Read(bytes.NewReader(binary))
 	if err != nil {
