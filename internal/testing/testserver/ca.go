@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// CA is a throw-away certificate authority. A client that trusts one refuses servers with a certificate from another.
+// CA is a throw-away certificate authority. A client that trusts one refuses servers with another's certificate.
 type CA struct {
 	// PEM is the CA's certificate.
 	PEM  []byte
@@ -51,8 +51,8 @@ func NewCA() (*CA, error) {
 	return ca, nil
 }
 
-// Issue issues a server certificate for the given names and addresses, by default localhost and
-// 127.0.0.1. Use another name to get a server that verification must refuse.
+// Issue issues a server certificate for the given names and addresses, by default localhost and 127.0.0.1. Use another
+// name to get a server that verification must refuse.
 func (ca *CA) Issue(hosts ...string) (*Certificate, error) {
 	if len(hosts) == 0 {
 		hosts = []string{"localhost", "127.0.0.1"}
@@ -100,8 +100,8 @@ func (ca *CA) sign(template *x509.Certificate, public *ecdsa.PublicKey) ([]byte,
 	return x509.CreateCertificate(rand.Reader, template, ca.cert, public, ca.key)
 }
 
-// ClientTLS returns a client configuration that trusts only this CA and expects the server name
-// serverName ("localhost" for every server in this package).
+// ClientTLS returns a client configuration that trusts only this CA and expects serverName ("localhost" for every
+// server in this package).
 func (ca *CA) ClientTLS(serverName string) *tls.Config {
 	pool := x509.NewCertPool()
 	pool.AddCert(ca.cert)

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// Blackhole starts a hung server until the test's end: it accepts connections on 127.0.0.1 and
-// never answers. It returns the port.
+// Blackhole starts a server on 127.0.0.1 that accepts connections and never answers, until the test's end. It returns
+// the port.
 func Blackhole(t testing.TB) int {
 	t.Helper()
 	return Hostile(t, nil, func(net.Conn) { <-t.Context().Done() })
@@ -23,14 +23,14 @@ type Chunk struct {
 	Connection int
 	// FromServer is the direction.
 	FromServer bool
-	// Bytes is what one read returned, encrypted if the connection is. It is valid only during the call.
+	// Bytes is the result of one read, encrypted if the connection is. It is valid only during the call.
 	Bytes []byte
 }
 
-// FaultProxy forwards TCP connections to a server on 127.0.0.1 and breaks them on request. The
-// server's certificate for localhost is also valid for the proxy.
+// FaultProxy forwards TCP connections to a server on 127.0.0.1 and breaks them on request. The server's certificate for
+// localhost is also valid for the proxy.
 type FaultProxy struct {
-	// Port is its port on 127.0.0.1.
+	// Port is the proxy's port on 127.0.0.1.
 	Port int
 
 	target   string
@@ -77,12 +77,12 @@ func (p *FaultProxy) Cut() {
 	}
 }
 
-// Filter installs a filter that is called before each chunk is forwarded. If it returns false, the
-// connection is reset. A filter can wait to slow a direction down, or forward a statement and then
-// refuse the first chunk from the server to lose its answer. nil forwards everything.
+// Filter installs a filter that is called before each chunk is forwarded. If it returns false, the connection is reset.
+// A filter can wait to slow a direction down, or forward a statement and then refuse the server's first chunk to lose
+// the response. nil forwards everything.
 func (p *FaultProxy) Filter(filter func(Chunk) bool) { p.filter.Store(&filter) }
 
-// Answer lets a function answer clients instead of the server, until it returns.
+// Answer installs a function that answers new clients instead of the server. Their connection ends when it returns.
 func (p *FaultProxy) Answer(answer func(net.Conn)) { p.answer.Store(&answer) }
 
 func (p *FaultProxy) serve(client net.Conn, number int) {
@@ -111,7 +111,7 @@ func (p *FaultProxy) serve(client net.Conn, number int) {
 	server.Close()
 }
 
-// forward copies one direction until its end, and forwards the end.
+// forward copies one direction until it ends, and also forwards the end.
 func (p *FaultProxy) forward(to, from net.Conn, number int, fromServer bool) {
 	buffer := make([]byte, 32<<10)
 	for {

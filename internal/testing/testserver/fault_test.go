@@ -70,7 +70,7 @@ func TestProxyForwardsCountsAndCuts(t *testing.T) {
 		t.Errorf("after a cut: %v, want a reset", err)
 	}
 
-	// The answer to a statement is lost, the statement is not.
+	// The response to a statement is lost, but the statement is not.
 	conn := connect()
 	if _, err := conn.Exec(ctx, "SELECT 1"); err != nil {
 		t.Errorf("forwarding: %v", err)

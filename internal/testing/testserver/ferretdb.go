@@ -16,14 +16,14 @@ import (
 type FerretDBOptions struct {
 	// NoTLS listens without TLS instead.
 	NoTLS bool
-	// CA issues the certificate; nil makes a new CA.
+	// CA issues the certificate; nil creates a CA.
 	CA *CA
 	// Cert is the server's certificate; nil is one for localhost and 127.0.0.1.
 	Cert *Certificate
 }
 
-// FerretDBServer is a running FerretDB 1 on SQLite. It has MongoDB's protocol, SCRAM logins and user commands, but no
-// roles: createUser and updateUser accept only an empty list. Its administrator is in the database "admin".
+// FerretDBServer is a running FerretDB 1 on SQLite. It supports MongoDB's protocol, SCRAM logins and user commands, but
+// not roles: createUser and updateUser accept only an empty list. Its administrator is in the database "admin".
 type FerretDBServer struct {
 	Server
 }
@@ -57,7 +57,7 @@ func StartFerretDB(ctx context.Context, o FerretDBOptions) (*FerretDBServer, err
 		ready: func(ctx context.Context) error {
 			options := s.Options(s.User, s.Password, "admin")
 			if o.Cert != nil {
-				// The test itself refuses a certificate for another name.
+				// The certificate may be for another name, which the test checks.
 				options.TLSConfig.InsecureSkipVerify = true
 			}
 			client, err := mongo.Connect(options)
@@ -75,8 +75,7 @@ var FerretDB = during(StartFerretDB)
 // URL returns the server's address, without credentials.
 func (s *FerretDBServer) URL() string { return "mongodb://" + s.Addr() + "/" }
 
-// Options returns a client's options for a user of a database, with TLS verified against the
-// server's CA if the server has TLS.
+// Options returns a client's options for a user of a database. TLS, if any, is verified against the server's CA.
 func (s *FerretDBServer) Options(user, password, database string) *options.ClientOptions {
 	return options.Client().ApplyURI(s.URL()).SetServerSelectionTimeout(5 * time.Second).SetTLSConfig(s.clientTLS()).
 		SetAuth(options.Credential{Username: user, Password: password, AuthSource: database})

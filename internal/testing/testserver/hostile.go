@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Hostile starts a server, with TLS unless config is nil, that calls answer for each connection,
-// like a host that a secret's writer chose. It returns the port.
+// Hostile starts a server, with TLS unless config is nil, that calls answer for each connection, like a host that a
+// secret's writer chose. It returns the port.
 func Hostile(t testing.TB, config *tls.Config, answer func(net.Conn)) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -22,7 +22,7 @@ func (s *web) URL() string {
 	return "https://" + s.Addr()
 }
 
-// ask sends a request, to which authorize adds headers, and returns the status and the body of the response.
+// ask sends a request with the headers that authorize adds, and returns the response's status and body.
 func (s *web) ask(ctx context.Context, method, path string, body []byte, authorize func(*http.Request)) (
 	int, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)

@@ -44,8 +44,7 @@ store-enabled = false
 `, s.Dir, port)}
 		},
 		command: func(int) []string { return []string{influxd, "-config", s.path("influxdb.conf")} },
-		// Without an administrator the server lets anyone create the first one. Later, the same
-		// statement by that administrator also succeeds.
+		// Anyone may create the first administrator. Later, the same statement by that administrator also succeeds.
 		ready: func(ctx context.Context) error {
 			statement := fmt.Sprintf("CREATE USER %s WITH PASSWORD '%s' WITH ALL PRIVILEGES", s.User, s.Password)
 			status, _, err := s.query(ctx, s.User, s.Password, statement)

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// InfluxDB2Server is the part of InfluxDB 2.7 for users, sessions and tokens: its own packages without the time series
-// (see the folder influxdb2). It serves HTTPS. Its administrator and Token have all rights.
+// InfluxDB2Server is the part of InfluxDB 2.7 for users, sessions and tokens: InfluxDB's own packages without the time
+// series (see the folder influxdb2). It serves HTTPS. Its administrator and Token have all rights.
 type InfluxDB2Server struct {
 	web
 	Token string
@@ -26,7 +26,7 @@ func startInfluxDB2(ctx context.Context, _ struct{}) (*InfluxDB2Server, error) {
 		return nil, err
 	}
 	s := &InfluxDB2Server{web: web{*server}, Token: Unique("operator-")}
-	s.Password = Unique("Operator-") // with every kind of character that it requires
+	s.Password = Unique("Operator-") // with every kind of character that the server requires
 	return s, s.start(ctx, launch{
 		command: func(port int) []string {
 			return []string{path, "-listen", fmt.Sprintf("127.0.0.1:%d", port), "-cert", s.path("server.crt"),
@@ -51,8 +51,8 @@ func SharedInfluxDB2(t testing.TB) *InfluxDB2Server {
 
 var sharedInfluxDB2 = shared(startInfluxDB2)
 
-// Call calls the API with a token, such as POST "/api/v2/users", sends body as JSON, and returns
-// the status and the body of the response.
+// Call calls the API with a token, such as POST "/api/v2/users", with body as JSON. It returns the status and the body
+// of the response.
 func (s *InfluxDB2Server) Call(ctx context.Context, token, method, path string, body any) (int, []byte, error) {
 	content, err := json.Marshal(body)
 	if err != nil {

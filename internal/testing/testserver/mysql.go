@@ -25,13 +25,13 @@ type MySQLOptions struct {
 // MySQLServer is a running MariaDB or MySQL. Its administrator is admin@'%' with all privileges and GRANT OPTION.
 type MySQLServer struct {
 	Server
-	// GeneralLog holds every statement that the server received, and SlowLog every one that it ran.
-	// Tests search them for passwords.
+	// GeneralLog contains every statement that the server received, and SlowLog every statement that it ran. Tests
+	// search them for passwords.
 	GeneralLog, SlowLog string
 }
 
-// StartMariaDB starts the machine's MariaDB with the plugin auth_ed25519. Measured on two cores:
-// 1.1 s, mostly mariadb-install-db.
+// StartMariaDB starts the machine's MariaDB with the plugin auth_ed25519. Measured on two cores: 1.1 s, mostly
+// mariadb-install-db.
 func StartMariaDB(ctx context.Context, o MySQLOptions) (*MySQLServer, error) {
 	server, err := program("mariadbd")
 	if err != nil {
@@ -53,8 +53,8 @@ func StartMariaDB(ctx context.Context, o MySQLOptions) (*MySQLServer, error) {
 	})
 }
 
-// StartMySQL starts the MySQL that `make deps-mysql` fetches, the newest in Debian unstable.
-// Measured on two cores: 3 s idle, 6 s loaded, mostly --initialize; Stop takes 1.6 s.
+// StartMySQL starts the MySQL that `make deps-mysql` fetches: the newest in Debian unstable. Measured on two cores: 3 s
+// idle, 6 s loaded, mostly --initialize; Stop takes 1.6 s.
 func StartMySQL(ctx context.Context, o MySQLOptions) (*MySQLServer, error) {
 	path, err := cached("sid-1/usr/sbin/mysqld", "deps-mysql")
 	if err != nil {

@@ -4,5 +4,5 @@ package testserver
 
 import "testing"
 
-// The tag keeps `make test` from needing what `make deps-mysql` fetches.
+// The build tag lets `make test` run without the server that `make deps-mysql` fetches.
 func TestMySQL(t *testing.T) { testMySQL(t, StartMySQL) }

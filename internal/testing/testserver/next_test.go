@@ -4,5 +4,5 @@ package testserver
 
 import "testing"
 
-// The tag keeps `make test` from needing what `make deps-next` fetches.
+// The build tag lets `make test` run without the server that `make deps-next` fetches.
 func TestValkey(t *testing.T) { testRedis(t, StartValkey) }

@@ -134,7 +134,7 @@ func (s *OpenLDAPServer) bind() (*ldap.Conn, error) {
 	return bind(s.URL(), s.clientTLS(), s.User, s.Password)
 }
 
-// bind connects and binds. The error is the server's.
+// bind connects and binds. It returns the server's error unchanged.
 func bind(url string, config *tls.Config, user, password string) (*ldap.Conn, error) {
 	conn, err := ldap.DialURL(url, ldap.DialWithTLSConfig(config))
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 type PgBouncerOptions struct {
 	Server *PostgresServer
 	Mode   string
-	// Users are the lines of the user file, such as `"app" "password"`. Other users are looked up
-	// at the server at each login (auth_query).
+	// Users are the lines of the user file, such as `"app" "password"`. Other users are looked up at the server at each
+	// login (auth_query).
 	Users string
 }
 
@@ -66,8 +66,8 @@ auth_query = SELECT name, verifier FROM public.%[8]s($1)
 	})
 }
 
-// lookup creates a role that may only read one user's verifier at a time. An unknown user yields no
-// row, because a row with NULL is an error to the pooler.
+// lookup creates a role that may only read one user's verifier at a time. For an unknown user it gets no row, because a
+// row with NULL is an error to the pooler.
 // Source: https://www.pgbouncer.org/config.html#auth_query
 func (s *PostgresServer) lookup(ctx context.Context, role, password string) error {
 	conn, err := pgx.Connect(ctx, s.URL("postgres"))

@@ -16,19 +16,19 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// PostgresOptions configures PostgreSQL. The zero value is the newest that is installed, which
-// accepts only TLS connections with SCRAM.
+// PostgresOptions configures PostgreSQL. The zero value starts the newest installed version, which accepts only TLS
+// connections with SCRAM.
 type PostgresOptions struct {
-	// Major is a major version such as 18; 0 is the newest that is installed.
+	// Major is a major version such as 18; 0 means the newest installed version.
 	Major int
 	// NoTLS starts a server without TLS, for tests of "ssl": false.
 	NoTLS bool
-	// HBA replaces the lines of pg_hba.conf. By default they admit all users with scram-sha-256
-	// over TLS (or without it under NoTLS) and refuse the rest.
+	// HBA replaces the lines of pg_hba.conf. By default they admit all users with scram-sha-256 over TLS (or without it
+	// under NoTLS), and no others.
 	HBA string
 	// Config is appended to postgresql.conf, such as "log_statement = 'all'".
 	Config string
-	// CA issues the certificate; nil makes a new CA.
+	// CA issues the certificate; nil creates a CA.
 	CA *CA
 	// Cert is the server's certificate; nil is one for localhost and 127.0.0.1.
 	Cert *Certificate
@@ -40,8 +40,8 @@ type PostgresServer struct {
 	Major int
 }
 
-// StartPostgres creates and starts a new cluster. Measured on two idle cores: 1.0 s for 15 from
-// Debian and for 18 from npm, mostly initdb; Stop takes 0.05 s.
+// StartPostgres creates and starts a new cluster. Measured on two idle cores: 1.0 s for 15 from Debian and for 18 from
+// npm, mostly initdb; Stop takes 0.05 s.
 func StartPostgres(ctx context.Context, o PostgresOptions) (*PostgresServer, error) {
 	bin, major, err := postgresBin(o.Major)
 	if err != nil {
@@ -83,7 +83,7 @@ max_connections = 60
 		// https://www.postgresql.org/docs/current/server-shutdown.html
 		signal: "INT",
 		ready: func(ctx context.Context) error {
-			// The last line is "ready" once the server accepts connections, as pg_ctl checks.
+			// The last line is "ready" once the server accepts connections; pg_ctl checks it also.
 			pid, err := os.ReadFile(s.path("data/postmaster.pid"))
 			if err == nil && !strings.HasSuffix(strings.TrimSpace(string(pid)), "ready") {
 				err = fmt.Errorf("postmaster.pid is %q", pid)
@@ -137,8 +137,8 @@ func (s *PostgresServer) Connect(t testing.TB, database string) *pgx.Conn {
 	return conn
 }
 
-// Database creates a database with a unique name and returns the name. It is dropped at the test's
-// end, even if clients are still connected.
+// Database creates a database with a unique name and returns the name. It is dropped at the test's end, even if clients
+// are still connected.
 func (s *PostgresServer) Database(t testing.TB) string {
 	t.Helper()
 	name := Unique("db_")
@@ -154,9 +154,9 @@ func (s *PostgresServer) Database(t testing.TB) string {
 	return name
 }
 
-// postgresBin finds the directory with initdb and postgres of a major version, or of the newest if
-// major is 0: among Debian's and Ubuntu's, then in PATH and, for a given major, among those from
-// scripts/deps.sh. It also returns the major version.
+// postgresBin finds the directory with initdb and postgres of a major version, or of the newest if major is 0. It
+// searches Debian's and Ubuntu's directories, PATH and, for a given major, those from scripts/deps.sh. It also returns
+// the major version.
 func postgresBin(major int) (string, int, error) {
 	files, _ := filepath.Glob(release() + "/usr/lib/postgresql/*/bin/initdb")
 	if path, err := exec.LookPath("initdb"); err == nil && !next {

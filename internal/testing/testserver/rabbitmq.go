@@ -50,8 +50,7 @@ func StartRabbitMQ(ctx context.Context, o RabbitMQOptions) (*RabbitMQServer, err
 		"RABBITMQ_LOGS=-",
 		"RABBITMQ_ENABLED_PLUGINS_FILE=" + s.path("plugins"),
 		"RABBITMQ_PID_FILE=" + s.path("pid"),
-		// The script becomes the node instead of waiting for it, which makes signals reach the
-		// node. It does not read input.
+		// The script execs the node instead of waiting for it, so signals reach the node. The node does not read input.
 		"RABBITMQ_ALLOW_INPUT=true",
 		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-noinput",
 		"ERL_EPMD_ADDRESS=127.0.0.1",
@@ -59,15 +58,15 @@ func StartRabbitMQ(ctx context.Context, o RabbitMQOptions) (*RabbitMQServer, err
 	var distribution, mapper int // ports
 	return s, s.start(ctx, launch{
 		files: func(port int) map[string]string {
-			// If a port is missing, the server does not start.
+			// Without a port, the server does not start.
 			for _, other := range []*int{&s.AMQPPort, &distribution, &mapper} {
 				*other, _ = FreePort()
 			}
 			return map[string]string{"plugins": "[rabbitmq_management].\n", "rabbitmq.conf": s.config(port)}
 		},
 		command: func(int) []string {
-			// Erlang would start its port mapper as a daemon that outlives the node. It uses a running
-			// one instead, which is the guard's child.
+			// Erlang would start its port mapper as a daemon that outlives the node. It uses a running one instead: the
+			// guard's child.
 			return []string{"sh", "-c",
 				`PATH=$1:$PATH; export RABBITMQ_DIST_PORT=$2 ERL_EPMD_PORT=$3; epmd & mapper=$!
 				until epmd -names >/dev/null; do kill -0 $mapper || exit 1; sleep 0.05; done; exec "$0"`,
@@ -117,8 +116,8 @@ var RabbitMQ = during(StartRabbitMQ)
 // SharedRabbitMQ returns this test binary's RabbitMQ with these options. Tests share its users: use Unique for names.
 var SharedRabbitMQ = shared(StartRabbitMQ)
 
-// Call calls the management API as the administrator, such as PUT "/api/users/app", sends body as
-// JSON, and returns the status and the body of the response.
+// Call calls the management API as the administrator, such as PUT "/api/users/app", with body as JSON. It returns the
+// status and the body of the response.
 func (s *RabbitMQServer) Call(t testing.TB, method, path string, body any) (int, string) {
 	t.Helper()
 	status, answer, err := s.call(context.Background(), method, path, body)

@@ -13,21 +13,21 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// RedisOptions configures Redis or Valkey. The zero value accepts only TLS, keeps its users in an
-// ACL file and disables the default user.
+// RedisOptions configures Redis or Valkey. The zero value accepts only TLS, keeps its users in an ACL file and disables
+// the default user.
 type RedisOptions struct {
 	// NoTLS listens without TLS instead.
 	NoTLS bool
 	// NoACLFile keeps the users in the configuration file, where CONFIG REWRITE saves them and ACL SAVE is an error.
 	NoACLFile bool
-	// Users are additional lines such as "user app on >old ~app:* +@all". A line for "default"
-	// replaces ours, which disables it.
+	// Users are additional lines such as "user app on >old ~app:* +@all". A line for "default" replaces ours, which
+	// disables it.
 	Users string
-	// Password is the administrator's; empty generates one.
+	// Password is the administrator's; if empty, it is generated.
 	Password string
 	// Config is appended to the configuration file.
 	Config string
-	// CA issues the certificate; nil makes a new CA.
+	// CA issues the certificate; nil creates a CA.
 	CA *CA
 	// Cert is the server's certificate; nil is one for localhost and 127.0.0.1.
 	Cert *Certificate
@@ -97,7 +97,7 @@ func startRedis(ctx context.Context, name string, o RedisOptions, path string) (
 		ready: func(ctx context.Context) error {
 			options := s.Options(s.User, s.Password)
 			if o.Cert != nil {
-				// The test itself refuses a certificate for another name.
+				// The certificate may be for another name, which the test checks.
 				options.TLSConfig.InsecureSkipVerify = true
 			}
 			client := redis.NewClient(options)
@@ -148,7 +148,7 @@ func RedisCluster(t testing.TB, nodes int, o RedisOptions) []*RedisServer {
 		must(clients[0].Do(ctx, "CLUSTER", "MEET", "127.0.0.1", s.Port, bus).Err())
 	}
 	for _, client := range clients {
-		for { // until they find each other, or the context ends
+		for { // until all nodes are known, or the context ends
 			info, err := client.ClusterInfo(ctx).Result()
 			must(err)
 			if strings.Contains(info, "cluster_state:ok") &&
@@ -161,8 +161,7 @@ func RedisCluster(t testing.TB, nodes int, o RedisOptions) []*RedisServer {
 	return cluster
 }
 
-// Options returns a client's options for a user, with TLS verified against the server's CA if the
-// server has TLS. The client does not retry.
+// Options returns a client's options for a user, without retries. TLS, if any, is verified against the server's CA.
 func (s *RedisServer) Options(user, password string) *redis.Options {
 	return &redis.Options{Addr: s.Addr(), Username: user, Password: password, MaxRetries: -1, TLSConfig: s.clientTLS()}
 }

@@ -28,14 +28,14 @@ import (
 //go:embed guard.sh
 var guardScript string
 
-// startLimit limits the start of one server to more than ten times what the slowest (RabbitMQ,
-// under eight seconds) takes on two idle cores.
+// startLimit limits the start of one server. It is over ten times what the slowest, RabbitMQ, takes on two idle cores
+// (under eight seconds).
 const startLimit = 90 * time.Second
 
 // ErrMissing means that the server's programs are not installed.
 var ErrMissing = errors.New("not installed")
 
-// Server holds what every server in this package has. Its fields are constant.
+// Server holds what all servers in this package have in common. Its fields do not change.
 type Server struct {
 	// Host is "localhost", which is in the certificate in addition to 127.0.0.1, or the server's loopback address.
 	Host string
@@ -43,7 +43,7 @@ type Server struct {
 	Port int
 	// User and Password are the administrator's.
 	User, Password string
-	// NoTLS means that it accepts only connections without TLS.
+	// NoTLS means that the server accepts only connections without TLS.
 	NoTLS bool
 	// CA issued the server's certificate; CAFile is the path of its PEM file.
 	CA     *CA
@@ -56,7 +56,7 @@ type Server struct {
 	name       string
 	launch     launch
 	process    *process
-	credential *syscall.Credential // of the user that it runs as; nil is ours
+	credential *syscall.Credential // of the user that it runs as; nil means this user
 }
 
 // Addr returns host:port.
@@ -93,9 +93,8 @@ func (s *Server) Halt() error {
 	return os.Remove(s.path("keep"))
 }
 
-// prepare creates the server's directory, with an empty folder data and the certificates of the CA
-// and the server (ca.crt, server.crt, server.key), owned by the user that the server will run as. If
-// ca or cert is nil, it creates a new one.
+// prepare creates the server's directory, with an empty folder data and the certificates of the CA and the server
+// (ca.crt, server.crt, server.key), owned by the user that the server will run as. It creates ca or cert if nil.
 func prepare(name string, noTLS bool, ca *CA, cert *Certificate) (_ *Server, err error) {
 	defer func() {
 		if err != nil {
@@ -123,7 +122,7 @@ func prepare(name string, noTLS bool, ca *CA, cert *Certificate) (_ *Server, err
 		Dir: dir, LogFile: filepath.Join(dir, "server.log"), name: name,
 	}
 	if os.Geteuid() == 0 {
-		// PostgreSQL refuses to run as root, and no server but Samba needs it. This is nobody on Linux.
+		// PostgreSQL refuses to run as root, and only Samba needs root. This is the user nobody on Linux.
 		s.credential = &syscall.Credential{Uid: 65534, Gid: 65534}
 	}
 	err = errors.Join(
@@ -151,8 +150,7 @@ func (s *Server) write(name, content string) error {
 	return s.own(s.path(name))
 }
 
-// run runs a program as the server's user and waits for it, for preparations such as initdb. Only
-// the error contains its output.
+// run runs a program as the server's user, for preparations such as initdb, and waits for it. Errors show the output.
 func (s *Server) run(ctx context.Context, env []string, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = s.Dir
@@ -164,19 +162,18 @@ func (s *Server) run(ctx context.Context, env []string, name string, args ...str
 	return nil
 }
 
-// launch says how to start a server on a port and how to detect that it is ready.
+// launch defines how to start a server on a port and how to detect that it is ready.
 type launch struct {
 	// port is the server's port if it is fixed.
 	port int
 	// setup, if not nil, fills the server's directory.
 	setup func(ctx context.Context) error
-	// files, if not nil, returns the content of files in the server's directory. A server that is
-	// resumed finds them as it left them.
+	// files, if not nil, returns the content of files in the server's directory. A resumed server keeps its files.
 	files func(port int) map[string]string
 	// command returns the program and its arguments for the port.
 	command func(port int) []string
 	env     []string
-	// signal asks the program to end quickly; TERM where empty.
+	// signal asks the program to end quickly; the default is TERM.
 	signal string
 	// ready returns nil when the server answers its administrator.
 	ready func(ctx context.Context) error
@@ -236,7 +233,7 @@ func (s *Server) Resume(ctx context.Context) error {
 	s.process = p
 	for {
 		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
-		// First a bare connection: some drivers wait half a second before they retry.
+		// Try a bare connection first, because some drivers wait half a second before they retry.
 		conn, err := (&net.Dialer{}).DialContext(attempt, "tcp", s.Addr())
 		if err == nil {
 			conn.Close()
@@ -261,7 +258,7 @@ type process struct {
 	cmd    *exec.Cmd
 	hold   *os.File      // our end of the guard's file descriptor 3
 	exited chan struct{} // closed when the program has ended
-	status string        // how, once exited is closed
+	status string        // how it ended, once exited is closed
 	once   sync.Once
 }
 
@@ -296,7 +293,7 @@ func (s *Server) spawn(command []string) (*process, error) {
 	return p, nil
 }
 
-// stop closes the pipe, which makes the guard end the program, and waits for it.
+// stop closes the pipe, which makes the guard end the program, and waits for the guard.
 func (p *process) stop() {
 	p.once.Do(func() {
 		p.hold.Close()
@@ -306,8 +303,8 @@ func (p *process) stop() {
 	})
 }
 
-// FreePort returns an unused TCP port on 127.0.0.1. It is below the ports that systems give to outgoing
-// connections, of which the tests open thousands: one of those would take it before its server starts.
+// FreePort returns an unused TCP port on 127.0.0.1. It is below the range for outgoing connections: the tests open
+// thousands of these, and one might otherwise take the port before its server starts.
 func FreePort() (int, error) {
 	for range 100 {
 		port := 10000 + mathrand.IntN(20000)
@@ -333,15 +330,15 @@ func (s *Server) own(path string) error {
 	return os.Chown(path, int(s.credential.Uid), int(s.credential.Gid))
 }
 
-// environment returns a server's environment: our PATH, a separate home, and neither our locale nor
-// the settings of our own clients.
+// environment returns a server's environment: this process's PATH and a separate home, but not this process's locale or
+// the settings of its clients.
 func environment(dir string, extra []string) []string {
 	return append([]string{"PATH=" + os.Getenv("PATH") + ":/usr/sbin:/sbin", "HOME=" + dir, "LC_ALL=C",
 		"TMPDIR=" + dir}, extra...)
 }
 
-// program finds an executable in PATH or in /usr/sbin, where Debian installs servers. With the
-// build tag next, it finds only that release's.
+// program finds an executable in PATH or in /usr/sbin, where Debian installs servers. With the build tag next, it
+// searches only that release.
 func program(name string) (string, error) {
 	files, target := []string{name, "/usr/sbin/" + name}, "deps"
 	if next {
@@ -359,8 +356,8 @@ func missing(name, target string) error {
 	return fmt.Errorf("%s: %w: run `make %s`", name, ErrMissing, target)
 }
 
-// cached finds a program that scripts/deps.sh installed in a cache: root's cache is for everybody,
-// a developer's is in the home directory.
+// cached finds a program that scripts/deps.sh installed in a cache: root's cache is for everybody; a developer's is in
+// the home directory.
 func cached(program, target string) (string, error) {
 	dirs := []string{"/var/cache/rotator-testserver"}
 	if os.Geteuid() != 0 {
@@ -391,8 +388,8 @@ func Python() (string, error) {
 // trixie is the tree of Debian 13's packages in the cache, created by `make deps-next`.
 const trixie = "trixie-1"
 
-// release is the root directory of the servers that tests start: the machine's or, with the build
-// tag next, the tree of Debian 13.
+// release returns the root directory of the servers that tests start: the machine's or, with the build tag next, the
+// tree of Debian 13.
 func release() string {
 	if !next {
 		return ""
@@ -429,8 +426,8 @@ func during[O any, S stopper](start func(context.Context, O) (S, error)) func(te
 	}
 }
 
-// shared returns a function that starts one server with the same options for all tests of a binary.
-// The guard stops it when the process ends.
+// shared returns a function that starts one server with the same options for all tests of a binary. The guard stops it
+// when the process ends.
 func shared[O comparable, S stopper](start func(context.Context, O) (S, error)) func(testing.TB, O) S {
 	var servers sync.Map
 	return func(t testing.TB, options O) S {

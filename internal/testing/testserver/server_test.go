@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// TestMain lets the test binary also be the process that is killed while it has a server: see
+// TestMain lets the test binary also be the process that is killed while it runs a server: see
 // TestServerDiesWithAKilledProcess.
 func TestMain(m *testing.M) {
 	if os.Getenv("TESTSERVER_VICTIM") != "" {
@@ -60,7 +60,7 @@ func TestServerDiesWithAKilledProcess(t *testing.T) {
 	})
 }
 
-// checkStop stops a server and fails if a process or its directory is left.
+// checkStop stops a server and fails if a process or the directory remains.
 func checkStop(t *testing.T, s interface{ Stop() error }, dir string) {
 	t.Helper()
 	if len(processesOf(t, dir)) == 0 {

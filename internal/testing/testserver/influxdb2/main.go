@@ -1,9 +1,9 @@
 //go:build ignore
 
-// Command influxdb2 serves InfluxDB 2's users, sessions and tokens: the server's own packages over its in-memory store,
-// wired as its launcher does. It leaves out the time series and the query language, which is written in Rust: only the
-// two of its functions that are called at start have a body. scripts/deps.sh builds it inside InfluxDB's module, whose
-// requirements are not the project's.
+// Command influxdb2 serves InfluxDB 2's users, sessions and tokens: the server's own packages with its in-memory store,
+// connected as in its launcher. It omits the time series and the query language, which is written in Rust: this program
+// has stubs for the two functions that are called at start. scripts/deps.sh builds it inside InfluxDB's module, because
+// the project does not have that module's requirements.
 package main
 
 // #include <influxdata/flux.h>
