@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// Caches is a fake of how ElastiCache and MemoryDB handle users: describe them, list their tags
-// and, after a while as "modifying", change their passwords. It checks signatures and enforces the
-// services' password rules. It is safe for concurrent use.
+// Caches is a fake of how ElastiCache and MemoryDB handle users. It describes them, lists their tags and changes their
+// passwords after some time in the status "modifying". It checks signatures and enforces the services' password rules.
+// It is safe for concurrent use.
 // Sources: https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_ModifyUser.html,
 // https://docs.aws.amazon.com/memorydb/latest/APIReference/API_UpdateUser.html,
 // https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_ListTagsForResource.html,
@@ -31,13 +31,13 @@ type Caches struct {
 type CachesOptions struct {
 	// Delay is how long a change takes.
 	Delay time.Duration
-	// Apply applies a change to the cache itself. An error shows up in the status.
+	// Apply applies a change to the cache itself. If it fails, the user's status shows the error.
 	Apply func(user string, passwords []string) error
 }
 
 // CacheUser is a user of a fake.
 type CacheUser struct {
-	// ID is the user's id, and Name the name to log in with. They are the same in MemoryDB.
+	// ID is the user's id, and Name is the name for logins. They are the same in MemoryDB.
 	ID, Name string
 	// Status is active, modifying or deleting, and Type is password, no-password or iam.
 	Status, Type string
@@ -102,7 +102,7 @@ func cacheARN(service, id string) string {
 	return "arn:aws:" + service + ":" + region + ":" + account + ":" + resource
 }
 
-// Handler answers calls to both services. The signature says which one.
+// Handler serves calls to both services. The signature names the service.
 func (f *Caches) Handler() http.Handler {
 	memoryDB := jsonHandler(&f.service, "memorydb", "AmazonMemoryDB.", f.memoryDB)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -214,7 +214,7 @@ func (f *Caches) memoryDB(action string, in memoryDBInput) (any, *fault) {
 	return map[string]any{"User": user}, nil
 }
 
-// serve performs an action and returns the user's state afterwards.
+// serve performs an action and returns the user's new state.
 func (f *Caches) serve(service, action, id string, passwords []string) (CacheUser, *fault) {
 	// failed returns a fault with the code of ElastiCache's API, to which MemoryDB's appends the ending.
 	failed := func(code, ending, message string) (CacheUser, *fault) {

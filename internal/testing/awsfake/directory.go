@@ -5,8 +5,8 @@ import (
 	"net/http"
 )
 
-// Directories is a fake of the two calls of AWS Directory Service that describe directories and reset
-// passwords; the latter does it in a real domain. It checks signatures, and is safe for concurrent use.
+// Directories is a fake of the two calls of AWS Directory Service that describe directories and reset passwords. It
+// resets passwords in a real domain, checks signatures, and is safe for concurrent use.
 // Sources: https://docs.aws.amazon.com/directoryservice/latest/devguide/API_DescribeDirectories.html,
 // https://docs.aws.amazon.com/directoryservice/latest/devguide/API_ResetUserPassword.html
 type Directories struct {
@@ -22,8 +22,7 @@ type Directory struct {
 	Addresses []string // of the domain controllers
 }
 
-// NewDirectories returns a fake without directories. reset sets a password in the domain and returns the
-// code of the API's error, or "".
+// NewDirectories returns a fake without directories. reset sets a password and returns the API's error code, or "".
 func NewDirectories(reset func(user, password string) (code string)) *Directories {
 	return &Directories{service: service{credentials: newCredentials()}, reset: reset,
 		directories: map[string]Directory{}}
@@ -36,7 +35,7 @@ func (f *Directories) Put(id string, d Directory) {
 	f.directories[id] = d
 }
 
-// Handler answers calls.
+// Handler serves calls.
 func (f *Directories) Handler() http.Handler {
 	return jsonHandler(&f.service, "ds", "DirectoryService_20150416.", f.serve)
 }

@@ -20,9 +20,9 @@ import (
 	"example.com/rotator/sim/iampolicy"
 )
 
-// IAM is a fake of how IAM and STS handle users and their access keys. It checks signatures and
-// permissions, has IAM's limits and is eventually consistent: calls see a change only after a delay
-// on its clock. It is safe for concurrent use.
+// IAM is a fake of how IAM and STS handle users and their access keys. It checks signatures and permissions, enforces
+// IAM's limits and is eventually consistent: calls see a change only after a delay on its clock. It is safe for
+// concurrent use.
 // Source: https://docs.aws.amazon.com/IAM/latest/APIReference/welcome.html
 type IAM struct {
 	opts IAMOptions
@@ -69,7 +69,7 @@ const (
 	keyDeleted  = "deleted"
 )
 
-// eventual is a value whose changes become visible late.
+// eventual is a value whose changes become visible after a delay.
 type eventual[T any] struct {
 	at     []time.Time
 	values []T
@@ -99,8 +99,8 @@ func NewIAM(o IAMOptions) *IAM {
 	return &IAM{opts: o, users: make(map[string]*iamUser), keys: make(map[string]*iamKey)}
 }
 
-// AddUser adds a user with one active key that is visible everywhere. The user's policy allows the
-// actions on itself, such as iam:CreateAccessKey. It replaces a user of the same name.
+// AddUser adds a user with one active key that is visible everywhere. The user's policy allows the actions on the user
+// itself, such as iam:CreateAccessKey. A user of the same name is replaced.
 func (f *IAM) AddUser(name string, allowed ...string) aws.Credentials {
 	return f.AddUserIn(account, name, allowed...)
 }
@@ -153,7 +153,7 @@ func (f *IAM) SetStatus(id, status string) {
 	f.keys[id].status.set(f.opts.Now().Add(-24*time.Hour), status)
 }
 
-// Keys returns the actual states of a user's keys by id. The user was added by AddUser.
+// Keys returns the actual states, by id, of the keys of a user added by AddUser.
 func (f *IAM) Keys(user string) map[string]string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -200,7 +200,7 @@ func letters(n int) string {
 
 var notValid = &fault{403, "InvalidClientTokenId", "The security token included in the request is invalid."}
 
-// Handler answers calls to both services. The signature says which one.
+// Handler serves calls to both services. The signature names the service.
 func (f *IAM) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := readBody(r)
@@ -286,7 +286,7 @@ type iamMember struct {
 	Value           string `xml:"Value,omitempty"`
 }
 
-// iamResult has what an action returns. The lists always fit in one answer.
+// iamResult is what an action returns. The lists always fit in one response.
 type iamResult struct {
 	XMLName xml.Name
 	Keys    []iamMember `xml:"AccessKeyMetadata>member"`

@@ -43,7 +43,7 @@ func (w *iamWorld) config(c aws.Credentials) aws.Config {
 	}
 }
 
-// who calls STS with a key and returns the code of its error.
+// who calls STS with a key and returns the error code.
 func (w *iamWorld) who(c aws.Credentials) string {
 	_, err := sts.NewFromConfig(w.config(c)).GetCallerIdentity(context.Background(), nil)
 	return codeOf(err)

@@ -1,6 +1,6 @@
-// Package awsfake provides small fakes of the AWS services that engines use to change credentials,
-// for tests over HTTP with the real SDK. They implement the few calls that the engines make, as AWS
-// documents them, and were not compared with AWS itself.
+// Package awsfake provides small fakes of the AWS services that engines use to change credentials, for tests over HTTP
+// with the real SDK. They implement only the calls that the engines make, as AWS documents them, and were not compared
+// with AWS itself.
 package awsfake
 
 import (
@@ -32,7 +32,7 @@ type fault struct {
 	code, message string
 }
 
-// service is what fakes with a single caller share. It is safe for concurrent use.
+// service is the common part of fakes with a single caller. It is safe for concurrent use.
 type service struct {
 	credentials aws.Credentials
 
@@ -68,7 +68,7 @@ func (s *service) PutPolicy(document string) error {
 	return err
 }
 
-// record records a call and returns the fault that the hook asks for, or nil.
+// record records a call and returns the fault that the hook selects, or nil.
 func (s *service) record(action string) *fault {
 	s.calls = append(s.calls, action)
 	if s.fail != nil {
@@ -87,7 +87,7 @@ func (s *service) denied(action, resource string, have map[string][]string) stri
 	return "User is not authorized to perform: " + action + " on resource: " + resource
 }
 
-// jsonHandler answers the calls of a JSON protocol whose X-Amz-Target begins with target. It holds the lock during do.
+// jsonHandler serves the calls of a JSON protocol whose X-Amz-Target begins with target. It holds the lock during do.
 func jsonHandler[In any](s *service, name, target string, do func(action string, in In) (any, *fault)) http.Handler {
 	answer := func(r *http.Request, body []byte) (any, *fault) {
 		if sig, ok := signedWith(s.credentials, r, body); !ok || sig.service != name || sig.region != region {
@@ -123,7 +123,7 @@ func jsonHandler[In any](s *service, name, target string, do func(action string,
 
 func readBody(r *http.Request) ([]byte, error) { return io.ReadAll(io.LimitReader(r.Body, 1<<20)) }
 
-// writeXML writes the answer or fault of a query protocol.
+// writeXML writes the response or fault of a query protocol.
 func writeXML(w http.ResponseWriter, out any, f *fault) {
 	w.Header().Set("Content-Type", "text/xml")
 	if f != nil {
@@ -142,7 +142,7 @@ func writeXML(w http.ResponseWriter, out any, f *fault) {
 	_ = xml.NewEncoder(w).Encode(out) // the client may be gone
 }
 
-// members returns the values of a list in a query protocol. The format has the place of the number.
+// members returns the values of a list in a query protocol. format is the name of a parameter, with %d for the index.
 func members(form url.Values, format string) (list []string) {
 	for i := 1; form.Has(fmt.Sprintf(format, i)); i++ {
 		list = append(list, form.Get(fmt.Sprintf(format, i)))

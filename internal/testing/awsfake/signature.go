@@ -38,14 +38,14 @@ func newCredentials() aws.Credentials {
 	return aws.Credentials{AccessKeyID: "AKIAFAKE" + letters(12), SecretAccessKey: letters(40)}
 }
 
-// signedWith returns a request's signature; ok is false if it was not made with the credentials.
+// signedWith returns a request's signature; ok is false if it was not created with the credentials.
 func signedWith(c aws.Credentials, r *http.Request, body []byte) (s signature, ok bool) {
 	s, ok = readSignature(r)
 	return s, ok && s.key == c.AccessKeyID && s.madeWith(r, body, c.SecretAccessKey, time.Now())
 }
 
-// madeWith reports whether the signature was made with the secret key, by computing it again,
-// within 15 minutes. It accepts the real clock and the fake's, to which the SDK adjusts its own.
+// madeWith computes the signature again to check that it was created with the secret key, within 15 minutes. It accepts
+// the real clock and the fake's, because the SDK adjusts its clock to the server's.
 func (s signature) madeWith(r *http.Request, body []byte, secret string, now time.Time) bool {
 	when, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
 	if err != nil || min(time.Since(when).Abs(), now.Sub(when).Abs()) > 15*time.Minute {

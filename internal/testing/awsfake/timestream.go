@@ -2,8 +2,8 @@ package awsfake
 
 import "net/http"
 
-// Timestream is a fake of GetDbInstance of Timestream for InfluxDB. It checks signatures and is
-// safe for concurrent use.
+// Timestream is a fake of GetDbInstance in Timestream for InfluxDB. It checks signatures and is safe for concurrent
+// use.
 // Source: https://docs.aws.amazon.com/ts-influxdb/latest/ts-influxdb-api/API_GetDbInstance.html
 type Timestream struct {
 	service
@@ -31,7 +31,7 @@ func (f *Timestream) Put(id string, i Instance) {
 	f.instances[id] = i
 }
 
-// Handler answers calls.
+// Handler serves calls.
 func (f *Timestream) Handler() http.Handler {
 	return jsonHandler(&f.service, "timestream-influxdb", "AmazonTimestreamInfluxDB.", f.serve)
 }
