@@ -1,4 +1,4 @@
-// Package docstest runs what the documentation tells people to type.
+// Package docstest runs the commands in the documentation.
 package docstest
 
 import (
@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// Tests run a block of commands unless a comment says why not: <!-- needs AWS --> in the line above the block, or the
-// same as the first line of the block.
+// Tests run a block of commands unless a comment gives a reason not to: <!-- needs AWS --> in the line above the block,
+// or the same reason in its first line.
 var (
 	excuses = []string{"needs AWS", "needs Docker", "needs GitHub", "needs the npm registry", "needs root",
 		"takes minutes", "run by .ci/run"}
@@ -30,7 +30,7 @@ func root(t *testing.T) string {
 	return dir
 }
 
-// documents returns the pages by path in the project.
+// documents returns the pages by their path in the project.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	texts := make(map[string]string)
@@ -144,9 +144,9 @@ func commands(script string) []string {
 	return all
 }
 
-// TestCommandsOfTheDocuments runs what the pages tell people to type: the `sh run` blocks of a page, one after the
-// other in one shell, as if a reader copied them. TestSAM runs `sh sam` blocks, and TestTheOwnEngineOfTheDocumentation
-// runs `sh outside` blocks. The shell at least parses all other commands.
+// TestCommandsOfTheDocuments runs the `sh run` blocks of each page, one after the other in one shell, as if a reader
+// copied them. TestSAM runs `sh sam` blocks, and TestTheOwnEngineOfTheDocumentation runs `sh outside` blocks. The shell
+// at least parses all other commands.
 func TestCommandsOfTheDocuments(t *testing.T) {
 	ran := 0
 	for name, text := range documents(t) {
@@ -197,7 +197,7 @@ func TestCommandsOfTheDocuments(t *testing.T) {
 	}
 }
 
-// TestBlocksThatEscape: the test above finds what it looks for.
+// TestBlocksThatEscape: the functions of the test above find all blocks and commands.
 func TestBlocksThatEscape(t *testing.T) {
 	fenced, indented := blocks("text:\n\n    ROTATOR='a b' go test ./x\n\n" +
 		"- a list\n    more of it, with aws in it\n\n  ```sh\n  # needs AWS\n  aws x\n  ```\n\n" +
@@ -222,7 +222,7 @@ func TestBlocksThatEscape(t *testing.T) {
 	}
 }
 
-// TestFiguresAreInOnePlace: what a run of the suites measures is only in docs/engines/README.md, where it is easy to
+// TestFiguresAreInOnePlace: measurements of the suites are only in docs/engines/README.md, where they are easy to
 // update, and not on the engines' pages.
 func TestFiguresAreInOnePlace(t *testing.T) {
 	for name, text := range documents(t) {

@@ -23,7 +23,7 @@ func (b box) meets(o box) bool { return b.x0 < o.x1 && o.x0 < b.x1 && b.y0 < o.y
 // wider than most fonts.
 const wide = 0.62
 
-// drawn reads what an image shows: its page, other rectangles, lines, and its texts, whose widths are estimated.
+// drawn reads an image's page, other rectangles, lines, and texts, whose widths are estimated.
 func drawn(t *testing.T, svg string) (page box, rects, lines, texts []box) {
 	t.Helper()
 	type shape struct {
@@ -93,14 +93,14 @@ func drawn(t *testing.T, svg string) (page box, rects, lines, texts []box) {
 	return page, rects, lines, texts
 }
 
-// flaws are the texts of an image that leave their box or the page, or that a line crosses.
+// flaws returns the texts of an image that leave their box or the page, or that a line crosses.
 func flaws(t *testing.T, svg string) (found []string) {
 	page, rects, lines, texts := drawn(t, svg)
 	for i, text := range texts {
 		if !page.holds(text) {
 			found = append(found, text.what+": leaves the page")
 		}
-		for j := len(rects) - 1; j >= 0 && !rects[j].holds(text); j-- { // its box hides what is below
+		for j := len(rects) - 1; j >= 0 && !rects[j].holds(text); j-- { // its box hides everything below
 			if rects[j].meets(text) {
 				found = append(found, text.what+": crosses the edge of a box "+rects[j].what)
 			}

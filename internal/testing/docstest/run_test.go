@@ -27,8 +27,7 @@ import (
 	"example.com/rotator/sim/lambdasim"
 )
 
-// worlds create what some pages require, such as a secret that AWS's function rotates. They return the environment of
-// the page's commands.
+// worlds create what pages require, such as a secret that AWS's function rotates, and return the commands' environment.
 var worlds = map[string]func(t *testing.T, dir string) []string{
 	"docs/migration.md":     worldOfMigration,
 	"docs/cross-account.md": worldOfCrossAccount,
@@ -37,7 +36,7 @@ var worlds = map[string]func(t *testing.T, dir string) []string{
 }
 
 // runScript runs the commands of a page in a copy of the project, and leaves no files in the original. `aws` is this
-// package's fake, and the port is a free one, because others on this machine may run the same page.
+// package's fake. The port is a free one, because the same page may be running elsewhere on this machine.
 func runScript(t *testing.T, page, script string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -77,7 +76,7 @@ func runScript(t *testing.T, page, script string) {
 	}
 	script = strings.ReplaceAll(script, "7788", freePort(t))
 	var out bytes.Buffer
-	// Job control lets a document use kill %1. What it leaves running ends with it, or when its time is up.
+	// Job control lets a document use kill %1. Remaining jobs end with the script or with its time limit.
 	run := exec.CommandContext(ctx, "bash", "-m", "-euo", "pipefail", "-c",
 		"trap 'kill $(jobs -p) 2>/dev/null || true' EXIT; trap 'exit 1' TERM\n"+script)
 	run.Dir, run.Stdout, run.Stderr, run.Env = dir, &out, &out, env
@@ -136,7 +135,7 @@ var (
 	errBuild  error
 )
 
-// programs are the function and the tool, built once, by their file names.
+// programs returns the paths of the function and the tool, built once, by file name.
 func programs(t *testing.T) map[string]string {
 	t.Helper()
 	buildOnce.Do(func() {
@@ -158,8 +157,8 @@ func programs(t *testing.T) map[string]string {
 		"rotatorctl": filepath.Join(buildDir, "rotatorctl")}
 }
 
-// simulated starts a simulator with the real function under the ARNs, and returns it with the environment by which
-// `aws` and `rotatorctl` find it.
+// simulated starts a simulator with the real function under the ARNs, and returns it with the environment that `aws`
+// and `rotatorctl` need to find it.
 func simulated(
 	t *testing.T, account string, variables []string, arns ...string,
 ) (*sim.Sim, *secretsmanager.Client, []string) {

@@ -47,9 +47,9 @@ func causes(t *testing.T) map[string]string {
 	return found
 }
 
-// expects reports whether a test fails if the cause does not occur: the test is never skipped, and its source has the
-// constant, as engine.OutOfTime or OutOfTime, or exactly its text where it is compared, assigned, an entry of a table,
-// or passed to a function that does more than print. exists reports whether there is such a test at all.
+// expects reports whether a test fails if the cause does not occur. The test must not be skippable, and its source must
+// compare or assign the constant (engine.OutOfTime or OutOfTime) or its exact text, list it in a table, or pass it to a
+// function that does more than print. exists reports whether the test exists.
 func expects(t *testing.T, source any, path, test, constant, text string) (exists, expected bool) {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), path, source, 0)
@@ -85,7 +85,7 @@ func expects(t *testing.T, source any, path, test, constant, text string) (exist
 	return exists, expected
 }
 
-// weighs reports whether what is below these nodes takes part in a test's verdict.
+// weighs reports whether a node with these ancestors affects a test's result.
 func weighs(above []ast.Node) bool {
 	for _, n := range slices.Backward(above) {
 		switch n := n.(type) {
@@ -138,7 +138,7 @@ var (
 	heading = regexp.MustCompile(`(?m)^##? `)
 )
 
-// shownBy has one or more tests for each cause, with their files. Each fails if the cause does not occur.
+// shownBy lists one or more tests for each cause, with their files. Each fails if the cause does not occur.
 var shownBy = []struct{ cause, test, file string }{
 	{"InvalidEvent", "TestBadEventsAreRefused", "rotation/event_test.go"},
 	{"InvalidConfiguration", "TestInvalidConfigurationFailsEveryEvent", "internal/function/handler_test.go"},

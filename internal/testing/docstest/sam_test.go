@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	// samImage is what `sam local` runs the function in.
+	// samImage is the image in which `sam local` runs the function.
 	samImage = "public.ecr.aws/lambda/provided:al2023-x86_64"
 	// bridge is this machine's address for containers.
 	bridge = "172.17.0.1"
@@ -34,8 +34,8 @@ type workshop struct {
 	env []string
 }
 
-// TestSAM does with the SAM CLI what docs/sam.md and the README tell people to do, and checks the results. The parts
-// run in sequence: all use the same ports, and one runs what another builds.
+// TestSAM follows docs/sam.md and the README with the SAM CLI, and checks the results. The parts run in sequence,
+// because all use the same ports, and one runs what another builds.
 func TestSAM(t *testing.T) {
 	w := newWorkshop(t)
 	for _, part := range []struct {
@@ -102,7 +102,7 @@ func (w *workshop) image(t *testing.T) {
 	})
 }
 
-// run runs a script in the clone and returns what it prints. If the script fails, so does the test.
+// run runs a script in the clone and returns its output. If the script fails, so does the test.
 func (w *workshop) run(t *testing.T, script string, env ...string) string {
 	t.Helper()
 	out, err := w.try(t, script, env...)
@@ -115,8 +115,8 @@ func (w *workshop) run(t *testing.T, script string, env ...string) string {
 func (w *workshop) try(t *testing.T, script string, env ...string) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
-	// Job control lets a page use kill %1. What it leaves running ends with it, and before Docker, because SAM
-	// removes its containers.
+	// Job control lets a page use kill %1. Remaining jobs end with the script, before Docker does: SAM removes its
+	// containers.
 	script = "trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n" + script
 	cmd := exec.CommandContext(t.Context(), "bash", "-m", "-euo", "pipefail", "-c", script)
 	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.Env = w.dir, &out, &out, append(w.env, env...)
@@ -163,13 +163,13 @@ func (w *workshop) templates(t *testing.T) {
 	}
 }
 
-// built returns the machine that the built function is for, and whether the clone's version is in it.
+// built returns the built function's machine, and whether the function contains the clone's version.
 func (w *workshop) built(t *testing.T) (machine elf.Machine, version bool) {
 	t.Helper()
 	return inspect(t, filepath.Join(w.dir, ".aws-sam", "build", "RotatorFunction", "bootstrap"))
 }
 
-// inspect returns the machine that a function is for, and whether the clone's version is in it.
+// inspect returns a function's machine, and whether the function contains the clone's version.
 func inspect(t *testing.T, path string) (machine elf.Machine, version bool) {
 	t.Helper()
 	f, err := elf.Open(path)
@@ -225,7 +225,7 @@ func (w *workshop) page(t *testing.T) {
 	}
 }
 
-// functionError checks what the page says about a failure: it is printed, and the command succeeds.
+// functionError checks the page's description of a failure: it is printed, and the command succeeds.
 func (w *workshop) functionError(t *testing.T) {
 	const invoke = "sam local invoke RotatorFunction --event events/createSecret.json --env-vars "
 	out := w.run(t, invoke+"events/env.json --add-host host.docker.internal:host-gateway",
@@ -241,8 +241,8 @@ func (w *workshop) functionError(t *testing.T) {
 }
 
 // entered is `sam deploy` with Enter pressed at every prompt, in a terminal that is wide enough for each prompt. moto
-// can go no further than the change set, and the last prompt's default is not to deploy. The stack is then created
-// without SAM's transform.
+// supports only the steps up to the change set, and the default at the last prompt is not to deploy. The stack is then
+// created without SAM's transform.
 const entered = `
 sam() {
 	if [ "$1" != deploy ]; then command sam "$@"; return; fi
@@ -260,8 +260,8 @@ sam() {
 }
 `
 
-// deploy follows the README from a clone to a rotated secret. The PostgreSQL has a certificate of a CA in the folder
-// files, moto is CloudFormation, and the function runs in SAM's container behind the simulator.
+// deploy follows the README from a clone to a rotated secret. PostgreSQL has a certificate from a CA in the folder
+// files, moto replaces CloudFormation, and the function runs in SAM's container behind the simulator.
 func (w *workshop) deploy(t *testing.T) {
 	ca, err := testserver.NewCA()
 	if err != nil {
@@ -290,7 +290,7 @@ func (w *workshop) deploy(t *testing.T) {
 	env := []string{"AWS_ENDPOINT_URL=" + moto, "AWS_ENDPOINT_URL_SECRETS_MANAGER=" + simulator,
 		"AWS_ENDPOINT_URL_STS=" + simulator, "AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1",
 		"AWS_ACCESS_KEY_ID=simulated", "AWS_SECRET_ACCESS_KEY=simulated", "SECRET=" + string(value)}
-	// SAM creates this stack by a transform that moto does not support.
+	// SAM creates this stack with a transform that moto does not support.
 	w.run(t, `aws cloudformation create-stack --stack-name aws-sam-cli-managed-default \
 		--tags Key=ManagedStackSource,Value=AwsSamCli --template-body '{
 			"Resources": {"Bucket": {"Type": "AWS::S3::Bucket"}},
@@ -299,7 +299,7 @@ func (w *workshop) deploy(t *testing.T) {
 	t.Run("without questions", func(t *testing.T) {
 		w.run(t, "sam build > build/sam.log 2>&1"+entered+"sam deploy; [ -z \"$(git status --porcelain)\" ]", env...)
 	})
-	// What a reader has: a secret, and a function that is deployed once `sam deploy` is done.
+	// The reader's situation: a secret, and a function that is deployed once `sam deploy` is done.
 	prelude := entered + `
 build/rotatorctl sim --listen ` + bridge + `:7788 --force --fault none \
 	--function arn:aws:lambda:us-east-1:123456789012:function:RotatorFunction=url:http://127.0.0.1:3001 > build/sim.log 2>&1 &
@@ -353,7 +353,7 @@ aws secretsmanager get-secret-value --secret-id my-secret --query SecretString -
 	conn.Close(t.Context())
 }
 
-// moto starts the AWS fake and returns its URL. It reads the bucket's name only from a URL with localhost.
+// moto starts the AWS fake and returns its URL. moto reads the bucket's name only from a URL with localhost.
 func (w *workshop) moto(t *testing.T) string {
 	t.Helper()
 	port := freePort(t)

@@ -17,8 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 )
 
-// TestMain acts as `aws` if the program is called by this name, so the commands of the documents do not need the AWS
-// CLI.
+// TestMain acts as `aws` if the program has this name, so the documents' commands do not need the AWS CLI.
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) != "aws" {
 		status := m.Run()
