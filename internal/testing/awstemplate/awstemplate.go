@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Forms maps the names of AWS's templates, without SecretsManager, to their secrets. Tests fill in
-// what is in braces. Every database's form ends in fields that no template reads.
+// Forms maps the names of AWS's templates, without the prefix SecretsManager, to their secrets' formats. Tests fill in
+// the names in braces. Every database's format ends with fields that no template reads.
 var Forms = func() map[string]string {
 	forms := map[string]string{
 		"RotationTemplate": `{password}`,

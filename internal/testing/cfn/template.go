@@ -1,5 +1,5 @@
-// Package cfn evaluates a template as CloudFormation would, for tests of what the template creates.
-// It supports the functions that the project's templates use, and rejects others.
+// Package cfn evaluates a template as CloudFormation would, for tests of what the template creates. It supports the
+// functions that the project's templates use, and rejects all others.
 package cfn
 
 import (
@@ -21,7 +21,7 @@ type Resource struct {
 	Properties map[string]any
 }
 
-// template is a template as written.
+// template is a template before evaluation.
 type template struct {
 	Parameters map[string]parameter            `yaml:"Parameters"`
 	Conditions map[string]yaml.Node            `yaml:"Conditions"`
@@ -43,9 +43,9 @@ type parameter struct {
 // absent is AWS::NoValue, which removes the property or the item.
 type absent struct{}
 
-// Read returns the resources that a template creates. values holds parameters, pseudo parameters,
-// and the results of references to resources: "Name" for Ref and "Name.Attribute" for GetAtt. A
-// parameter that the template does not have or does not allow is an error.
+// Read returns the resources that a template creates. values holds parameters, pseudo parameters, and the results of
+// references to resources: "Name" for Ref and "Name.Attribute" for GetAtt. An unknown parameter or a value that is not
+// allowed is an error.
 //
 // Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference.html
 func Read(path string, values map[string]string) (map[string]Resource, error) {
@@ -85,7 +85,7 @@ func Read(path string, values map[string]string) (map[string]Resource, error) {
 	return t.resources()
 }
 
-// failure is an error of the evaluation. The functions that evaluate panic with one, and resources returns it.
+// failure is an evaluation error. The functions that evaluate panic with it, and resources returns it.
 type failure struct{ error }
 
 func fail(n *yaml.Node, format string, args ...any) {

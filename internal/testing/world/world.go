@@ -36,7 +36,7 @@ type World struct {
 	t testing.TB
 }
 
-// New returns a world that lasts as long as the test.
+// New returns a world that exists until the end of the test.
 func New(t testing.TB, engines ...engine.Engine) *World {
 	t.Helper()
 	w := &World{Env: map[string]string{}, t: t, Sim: sim.New(sim.Options{MaxAttempts: 1})}
@@ -82,7 +82,7 @@ func Stored(v engine.Value) (text *string, binary []byte) {
 	return aws.String(string(v.Reveal())), nil
 }
 
-// Put stores a version under an id as a writer of the secret does; "" means a new id.
+// Put stores a version as a writer of the secret does. If id is "", it uses a new id.
 func (w *World) Put(arn string, v engine.Value, id string, labels ...string) {
 	w.t.Helper()
 	id = cmp.Or(id, uuid.NewString())
@@ -125,7 +125,7 @@ func (w *World) Begin(arn string) string {
 	}); err != nil {
 		w.t.Fatal(err)
 	}
-	_ = w.Sim.WaitRotation(w.t.Context(), arn) // it fails, as intended
+	_ = w.Sim.WaitRotation(w.t.Context(), arn) // it fails as intended
 	return id
 }
 
@@ -149,7 +149,7 @@ func (w *World) Steps(arn, id string, steps ...rotation.Step) error {
 // Rotate runs a whole rotation.
 func (w *World) Rotate(arn string) error { return w.Steps(arn, w.Begin(arn)) }
 
-// RotateBy runs a whole rotation with a function, as Secrets Manager calls it.
+// RotateBy runs a whole rotation in which Secrets Manager calls a function.
 func (w *World) RotateBy(f sim.Invoker, arn string) error {
 	w.Sim.RegisterFunction(Function, f)
 	in := &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: aws.String(uuid.NewString()),
