@@ -1,5 +1,5 @@
 // Package awserror shortens errors of AWS's SDK to what a person needs: the service's code and message, and the request
-// id if the service failed. The SDK's own text begins with every layer that the error passed through.
+// id if the service failed. The SDK's text begins with every layer that the error passed through.
 package awserror
 
 import (
@@ -23,7 +23,7 @@ func Brief(err error) error {
 	last := Innermost(first)
 	text := ""
 	if last != first {
-		// Such as AssumeRole, which failed before the call itself.
+		// Another call, such as AssumeRole, failed before the call itself.
 		text = last.Operation() + ": "
 	}
 	r, answered := errors.AsType[*awshttp.ResponseError](err)
@@ -35,14 +35,14 @@ func Brief(err error) error {
 		return brief{fmt.Sprintf("%sthe answer, with HTTP status %d, broke off", text, r.HTTPStatusCode()), err}
 	}
 	if answered && r.HTTPStatusCode() > 0 && (!ok || api.ErrorCode() == "UnknownError") {
-		// The answer of a proxy, or of something else at the address.
+		// The response came from a proxy, or from another server at the address.
 		const format = "%sthe answer, with HTTP status %d, did not come from the service"
 		return brief{fmt.Sprintf(format, text, r.HTTPStatusCode()), err}
 	}
 	if ok {
 		text += api.ErrorCode() + ": " + api.ErrorMessage()
 		if answered && r.HTTPStatusCode() >= 500 && r.ServiceRequestID() != "" {
-			// Only AWS can explain its own failure.
+			// AWS needs the request id to explain its failure.
 			text += " [request " + r.ServiceRequestID() + "]"
 		}
 		return brief{text, err}
@@ -60,7 +60,7 @@ func Brief(err error) error {
 	return brief{text + last.Err.Error(), err}
 }
 
-// Innermost returns the call that failed, where one call needed another, such as AssumeRole.
+// Innermost returns the call that failed, if one call required another, such as AssumeRole.
 func Innermost(call *smithy.OperationError) *smithy.OperationError {
 	for {
 		inner, ok := errors.AsType[*smithy.OperationError](call.Err)

@@ -17,7 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
-// TestBrief: codes, messages and request ids stay, layers go, and the error keeps its type.
+// TestBrief: the text keeps codes, messages and request ids but drops the layers, and the error keeps its type.
 func TestBrief(t *testing.T) {
 	answer := func(status int, id, body string) string {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

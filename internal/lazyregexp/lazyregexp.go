@@ -1,5 +1,5 @@
-// Package lazyregexp compiles regular expressions on first use. Most of the function's expressions
-// belong to one engine, and compiling all of them took a fifth of its start time.
+// Package lazyregexp compiles regular expressions on first use. Most expressions belong to a single engine, and
+// compiling all of them took a fifth of the function's start time.
 package lazyregexp
 
 import (
@@ -15,32 +15,32 @@ func New(text string) *Regexp {
 	return &Regexp{sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })}
 }
 
-// Match is the method of regexp.Regexp.
+// Match is like regexp.Regexp.Match.
 func (r *Regexp) Match(b []byte) bool { return r.get().Match(b) }
 
-// MatchString is the method of regexp.Regexp.
+// MatchString is like regexp.Regexp.MatchString.
 func (r *Regexp) MatchString(s string) bool { return r.get().MatchString(s) }
 
-// FindString is the method of regexp.Regexp.
+// FindString is like regexp.Regexp.FindString.
 func (r *Regexp) FindString(s string) string { return r.get().FindString(s) }
 
-// FindStringSubmatch is the method of regexp.Regexp.
+// FindStringSubmatch is like regexp.Regexp.FindStringSubmatch.
 func (r *Regexp) FindStringSubmatch(s string) []string { return r.get().FindStringSubmatch(s) }
 
-// FindAllString is the method of regexp.Regexp.
+// FindAllString is like regexp.Regexp.FindAllString.
 func (r *Regexp) FindAllString(s string, n int) []string { return r.get().FindAllString(s, n) }
 
-// FindAllStringSubmatch is the method of regexp.Regexp.
+// FindAllStringSubmatch is like regexp.Regexp.FindAllStringSubmatch.
 func (r *Regexp) FindAllStringSubmatch(s string, n int) [][]string {
 	return r.get().FindAllStringSubmatch(s, n)
 }
 
-// ReplaceAllString is the method of regexp.Regexp.
+// ReplaceAllString is like regexp.Regexp.ReplaceAllString.
 func (r *Regexp) ReplaceAllString(src, repl string) string {
 	return r.get().ReplaceAllString(src, repl)
 }
 
-// ReplaceAllStringFunc is the method of regexp.Regexp.
+// ReplaceAllStringFunc is like regexp.Regexp.ReplaceAllStringFunc.
 func (r *Regexp) ReplaceAllStringFunc(src string, repl func(string) string) string {
 	return r.get().ReplaceAllStringFunc(src, repl)
 }

@@ -17,15 +17,13 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// public are the fields whose values may be in errors and logs: they name the target and the user,
-// which operators need to see.
+// public lists the fields whose values may be in errors and logs: operators need the names of target and user.
 var public = []string{
 	"engine", "host", "port", "username", "dbname", "ssl", "masterarn", "superuserarn", "adminSecretArn",
 	"dbClusterIdentifier", "dbInstanceIdentifier", "dbInstanceArn", "dbIdentifier", "user_arn", "org", "type",
 }
 
-// words returns every text of a value that must not be shown, in every spelling in which a driver
-// or a server may quote it.
+// words returns every text of a value that must not be shown, in every spelling that a driver or a server may quote.
 func words(v engine.Value) []string {
 	if v.IsZero() {
 		return nil
@@ -95,9 +93,9 @@ func words(v engine.Value) []string {
 var mysqlEscapes = strings.NewReplacer(`\`, `\\`, `'`, `\'`, `"`, `\"`)
 
 // New returns a function that replaces every text of the values that must not be shown. It replaces the longest first,
-// because a shorter one could leave the rest of a longer one. It also removes every part of a credential, since a
-// server may quote a truncated command, except parts that also occur in known. Credentials are the named fields and
-// values without fields. Long texts are truncated.
+// because a shorter one could leave the rest of a longer one. A server may quote a truncated command, so it also
+// removes every part of a credential that does not occur in known. Credentials are the named fields, and values without
+// fields. Long texts are truncated.
 func New(values []engine.Value, known string, fields ...string) func(string) string {
 	whole, parts := make(map[string]bool), make(map[string]bool)
 	for _, v := range values {
@@ -114,7 +112,7 @@ func New(values []engine.Value, known string, fields ...string) func(string) str
 		}
 		for _, s := range credentials {
 			for i := 0; i+partLength <= len(s); i++ {
-				// Only letters could be words of the message, such as "password".
+				// A part with only letters could be a word of the message, such as "password".
 				if part := s[i : i+partLength]; strings.TrimFunc(part, letterOrSpace) != "" &&
 					!strings.Contains(known, part) {
 					parts[part] = true
@@ -159,8 +157,8 @@ func New(values []engine.Value, known string, fields ...string) func(string) str
 	}
 }
 
-// The limits of a text, in bytes: how much of it is searched and how much is shown. A host that a
-// secret names can send a message of any length, and CloudWatch rejects long lines.
+// The limits of a text, in bytes: how much of it is searched and how much is shown. A host that a secret names can send
+// a message of any length, and CloudWatch rejects long lines.
 const (
 	readLimit  = 64 << 10
 	shownLimit = 4 << 10

@@ -22,8 +22,8 @@ func clean(text string, values []engine.Value, fields ...string) string {
 	return New(values, "", fields...)(text)
 }
 
-// TestScrubLeavesNoRestOfALongerPassword: values are read in any order, and one may contain the
-// beginning of another's password.
+// TestScrubLeavesNoRestOfALongerPassword: values are read in any order, and one may contain the beginning of another's
+// password.
 func TestScrubLeavesNoRestOfALongerPassword(t *testing.T) {
 	short, long := engine.StringValue(`{"password":"Hunter"}`), engine.StringValue(`{"password":"Hunter-22"}`)
 	for _, values := range [][]engine.Value{{short, long}, {long, short}} {
@@ -97,8 +97,8 @@ func TestScrubKeepsWhatAnOperatorNeeds(t *testing.T) {
 	}
 }
 
-// A host that a secret names answers with a long message. No part of a credential is left where the
-// text is cut, even if placeholders have shortened it.
+// A host that a secret names answers with a long message. No part of a credential is left where the text is cut, even
+// if placeholders have shortened it.
 func TestScrubCutsALongText(t *testing.T) {
 	v := engine.StringValue(`{"username":"app","password":"k7Qw-zP4x.Vn9R_t3Lb!Yd6Gs",` +
 		`"note":"a note that is nobody else's"}`)
