@@ -1,5 +1,4 @@
-// Package function is the rotation function as a library, for a program that adds an engine to it.
-// docs/own-engine.md shows one.
+// Package function lets a program add an engine to the rotation function. docs/own-engine.md shows how.
 package function
 
 import (
@@ -13,7 +12,7 @@ import (
 )
 
 // Main runs the rotation function with this module's engines and the given ones, and does not return. A given engine
-// replaces this module's engine of the same name. Settings, log and metrics are those of cmd/rotator; the log shows
+// replaces this module's engine of the same name. Settings, log and metrics are as in cmd/rotator; the log shows
 // version.
 func Main(version string, engines ...engine.Constructor) {
 	handler := function.NewHandler(function.Getenv, function.NewLog(function.Getenv, os.Stdout), os.Stdout, version,

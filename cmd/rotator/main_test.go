@@ -9,7 +9,7 @@ import (
 	"example.com/rotator/internal/testing/built"
 )
 
-// TestStartDoesNoWork: what a package of ours prepares for one engine, every cold start pays for.
+// TestStartDoesNoWork: every cold start would pay for anything that a package prepares for one engine.
 func TestStartDoesNoWork(t *testing.T) {
 	command := exec.Command(built.Function(t))
 	command.Env = []string{"GODEBUG=inittrace=1", "AWS_LAMBDA_RUNTIME_API=127.0.0.1:1"}

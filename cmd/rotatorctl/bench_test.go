@@ -23,9 +23,9 @@ import (
 	"example.com/rotator/sim"
 )
 
-// BenchmarkFleet measures commands for a thousand and for ten thousand secrets. A hundred functions rotate them, half
-// of them functions of an AWS template. It reports the calls to AWS, including those of the functions, the peak memory,
-// and the most rotations begun and labels and values written in any one second.
+// BenchmarkFleet measures commands for a thousand and for ten thousand secrets. A hundred functions rotate them; half
+// are functions of an AWS template. It reports the calls to AWS, including those of the functions, the peak memory, and
+// the most rotations begun and labels and values written in any one second.
 func BenchmarkFleet(b *testing.B) {
 	binary := filepath.Join(b.TempDir(), "rotatorctl")
 	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
@@ -93,7 +93,7 @@ type configured struct {
 
 func (c configured) Configuration() sim.Configuration { return c.configuration }
 
-// direct answers requests with a handler.
+// direct passes requests directly to a handler.
 type direct struct{ http.Handler }
 
 func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -163,7 +163,7 @@ func newFleet(b *testing.B, n int) *fleet {
 	return f
 }
 
-// rotate makes the writes of a rotation.
+// rotate performs the writes of a rotation.
 func rotate(ctx context.Context, client *secretsmanager.Client, payload []byte) error {
 	var e struct{ Step, SecretId, ClientRequestToken string }
 	if err := json.Unmarshal(payload, &e); err != nil {

@@ -19,7 +19,7 @@ import (
 )
 
 // patience is how long the connector waits for a rotation that has changed the password but not yet moved AWSCURRENT.
-// That takes one login and one API call; Secrets Manager retries a rotation that fails there.
+// The move takes one login and one API call; Secrets Manager retries a rotation that fails there.
 const patience = 30 * time.Second
 
 // connector opens connections for a sql.DB with the credential in AWSCURRENT.
@@ -60,9 +60,8 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 // Driver is the driver that Connect uses.
 func (c *connector) Driver() driver.Driver { return stdlib.GetDefaultDriver() }
 
-// credential returns a credential of another version than refused: the last one that was read, or AWSCURRENT once it
-// has moved. If it does not move in time, the refused version is returned. It may work again, because a failed rotation
-// restores it.
+// credential returns a credential whose version is not refused: the last one that was read, or AWSCURRENT once it has
+// moved. If AWSCURRENT does not move in time, it returns the refused version, which a failed rotation may restore.
 func (c *connector) credential(ctx context.Context, refused string) (credential, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,6 +1,5 @@
-// Command application queries PostgreSQL once a second, with a credential that is rotated in the meantime. A rotation
-// causes no error: the application reads AWSCURRENT, and if PostgreSQL refuses the login, it reads AWSCURRENT again and
-// retries once.
+// Command application queries PostgreSQL once a second while its credential is rotated. A rotation causes no error: the
+// application reads AWSCURRENT, and if PostgreSQL refuses the login, it reads AWSCURRENT again and retries once.
 //
 // SECRET_ID is the secret's name or ARN, and PGSSLROOTCERT is the file with the CAs to trust. Region and credentials
 // are configured as for any AWS tool.

@@ -99,7 +99,7 @@ func (c *counter) Write(line []byte) (int, error) {
 }
 
 // TestARotationCostsNoError runs the application while its secret is rotated three times. It opens a connection for
-// every query, so there are logins in all steps of each rotation.
+// every query, so it logs in during all steps of each rotation.
 func TestARotationCostsNoError(t *testing.T) {
 	s := newStage(t)
 	s.function(t)
