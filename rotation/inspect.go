@@ -243,7 +243,7 @@ func (i *Inspection) Abandoned(ctx context.Context) (ids []string, err error) {
 	return ids, err
 }
 
-// RevokePending, acting as an accepted credential, revokes the pending credential if the target issued it.
+// RevokePending revokes the pending credential if the target issued it. It acts as an accepted credential.
 func (i *Inspection) RevokePending(ctx context.Context, as Credential) (err error) {
 	defer i.run.leave(ctx, "", &err)
 	m, ok := i.Engine.(engine.Minter)
