@@ -86,7 +86,7 @@ func public(p *iampolicy.Policy) bool {
 }
 
 // admit checks that a caller may perform its operation on a secret. Within an account, everything is allowed unless the
-// secret's policy denies it, or the caller's role has a policy and neither policy allows it. From another account, the
+// secret's or the role's policy denies it, or the caller's role has a policy and neither policy allows it. From another account, the
 // secret's policy and that of the role, if any, must allow it, and the secret must have a customer managed key if the
 // operation involves a value (LocalStack's cross-account tests, which were validated on AWS). The only supported
 // condition key is the caller's organization, if SetOrganization has set it. With any other key, a Deny applies and an
@@ -115,10 +115,12 @@ func (s *Sim) admit(c *caller, sec *secret) *fault {
 		}
 	}
 	have := map[string][]string{"secretsmanager:resource/AllowRotationLambdaArn": {sec.Rotation.Function}}
-	if !allowed || c.account != sec.Account {
-		if f := s.licensed(c, action, sec.ARN, have); f != nil {
-			return f
-		}
+	check := s.licensed
+	if allowed && c.account == sec.Account {
+		check = s.denied
+	}
+	if f := check(c, action, sec.ARN, have); f != nil {
+		return f
 	}
 	if f := s.mayUseKey(c, sec); f != nil {
 		return f

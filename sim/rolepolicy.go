@@ -78,8 +78,19 @@ func (c *caller) unallowed(action, resource, kind string) *fault {
 
 // licensed checks that the policy of the caller's role, if it has one, allows an action.
 func (s *Sim) licensed(c *caller, action, resource string, have map[string][]string) *fault {
+	if f := s.denied(c, action, resource, have); f != nil {
+		return f
+	}
 	if p := s.policies[c.role]; p != nil && !p.Permits(action, resource, have) {
 		return c.unallowed(action, resource, "identity")
+	}
+	return nil
+}
+
+// denied checks that the policy of the caller's role does not deny an action.
+func (s *Sim) denied(c *caller, action, resource string, have map[string][]string) *fault {
+	if p := s.policies[c.role]; p != nil && p.Effect(action, resource, have) == "Deny" {
+		return c.unauthorized(action, resource, "with an explicit deny in an identity-based policy")
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
@@ -92,5 +93,28 @@ func TestRoleWithAPolicyAssumesOnlyTheRolesItNames(t *testing.T) {
 		if (err == nil) != want || err != nil && !strings.Contains(err.Error(), "AccessDenied") {
 			t.Errorf("with %s: %v", resource, err)
 		}
+	}
+}
+
+// TestRolesDenyOutweighsTheSecretsAllow, as an explicit denial does on AWS.
+func TestRolesDenyOutweighsTheSecretsAllow(t *testing.T) {
+	b := newBench(t, Options{})
+	arn := b.create("db")
+	client, _, err := b.assume("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.client.PutResourcePolicy(ctx, &sm.PutResourcePolicyInput{SecretId: &arn, ResourcePolicy: aws.String(
+		`{"Statement":{"Effect":"Allow","Principal":{"AWS":"` + role + `"},"Action":"*","Resource":"*"}}`)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.PutRolePolicy(role, `{"Statement":[{"Effect":"Deny","Action":"*:GetSecretValue","Resource":"*"}]}`); err != nil {
+		t.Fatal(err)
+	}
+	_, err = client.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: &arn})
+	refused(t, err, "AccessDeniedException", "User: arn:aws:sts::"+mine+":assumed-role/rotation/rotator is not authorized "+
+		"to perform: secretsmanager:GetSecretValue on resource: "+arn+" with an explicit deny in an identity-based policy")
+	if _, err := client.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: &arn}); err != nil {
+		t.Errorf("what neither denies: %v", err)
 	}
 }

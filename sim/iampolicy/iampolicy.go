@@ -124,16 +124,17 @@ func (st *Statement) Check(keys ...string) error {
 // Permits reports whether the policy allows an action on a resource. It ignores principals. have holds the values of
 // the call's condition keys.
 func (p *Policy) Permits(action, resource string, have map[string][]string) bool {
-	allowed := false
+	return p.Effect(action, resource, have) == "Allow"
+}
+
+// Effect returns "Deny" or "Allow", or "" if the policy does not cover the action on the resource. See Permits.
+func (p *Policy) Effect(action, resource string, have map[string][]string) (effect string) {
 	for _, st := range p.Statement {
-		if st.Covers(action, resource) && st.Holds(have) {
-			if st.Effect == "Deny" {
-				return false
-			}
-			allowed = true
+		if effect != "Deny" && st.Covers(action, resource) && st.Holds(have) {
+			effect = st.Effect
 		}
 	}
-	return allowed
+	return effect
 }
 
 // Covers reports whether a statement applies to an action, ignoring case, and to a resource.
