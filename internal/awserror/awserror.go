@@ -27,17 +27,19 @@ func Brief(err error) error {
 		text = last.Operation() + ": "
 	}
 	r, answered := errors.AsType[*awshttp.ResponseError](err)
+	answered = answered && r.HTTPStatusCode() > 0
 	api, ok := errors.AsType[smithy.APIError](err)
 	if !ok && errors.Is(err, context.DeadlineExceeded) {
 		return brief{text + "no answer in time", err}
 	}
-	if !ok && answered && errors.Is(err, io.ErrUnexpectedEOF) {
-		return brief{fmt.Sprintf("%sthe answer, with HTTP status %d, broke off", text, r.HTTPStatusCode()), err}
-	}
-	if answered && r.HTTPStatusCode() > 0 && (!ok || api.ErrorCode() == "UnknownError") {
-		// The response came from a proxy, or from another server at the address.
-		const format = "%sthe answer, with HTTP status %d, did not come from the service"
-		return brief{fmt.Sprintf(format, text, r.HTTPStatusCode()), err}
+	if answered && (!ok || api.ErrorCode() == "UnknownError") {
+		// The answer of a proxy, or of something else at the address.
+		what := "did not come from the service"
+		// At the end of a context, the connection can be closed before the read sees the context's error.
+		if _, lost := errors.AsType[*net.OpError](err); !ok && (lost || errors.Is(err, io.ErrUnexpectedEOF)) {
+			what = "broke off"
+		}
+		return brief{fmt.Sprintf("%sthe answer, with HTTP status %d, %s", text, r.HTTPStatusCode(), what), err}
 	}
 	if ok {
 		text += api.ErrorCode() + ": " + api.ErrorMessage()
