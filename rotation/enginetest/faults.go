@@ -154,14 +154,14 @@ func hung(t testing.TB, h Harness) {
 		if step == rotation.FinishSecret && err == nil && !w.oneAtATime() {
 			break // it does not call the target
 		}
-		if took > limit {
-			t.Fatalf("%sit took %s of %s", w.place, took, limit)
-		}
 		if step == rotation.SetSecret && err == nil && w.oneAtATime() && w.kind.Overlap == engine.OneAtATime {
 			continue // it does not call the target
 		}
 		if cause := engine.CauseOf(err); err == nil || cause != engine.Unreachable && cause != engine.OutOfTime {
 			t.Fatalf("%s%v, want the cause Unreachable or OutOfTime", w.place, err)
+		}
+		if took > limit {
+			t.Fatalf("%sit took %s of %s", w.place, took, limit)
 		}
 		w.must(w.notLockedOut(), "afterwards")
 		w.must(w.step(context.Background(), step, token), "the retry")
