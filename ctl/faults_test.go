@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http/httptest"
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -16,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/jackc/pgx/v5"
 
+	"example.com/rotator/internal/testing/built"
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/sim"
 	"example.com/rotator/sim/lambdasim"
@@ -24,11 +23,7 @@ import (
 // TestRotationSurvivesFaults runs the function's binary with a high rate of each kind of fault, and logs in
 // with AWSCURRENT after each rotation.
 func TestRotationSurvivesFaults(t *testing.T) {
-	binary := filepath.Join(t.TempDir(), "bootstrap")
-	build := exec.Command("go", "build", "-tags", "lambda.norpc", "-o", binary, "example.com/rotator/cmd/rotator")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	binary := built.Function(t)
 	pg := testserver.SharedPostgres(t, testserver.PostgresOptions{})
 	rates := map[sim.Fault]float64{}
 	for _, k := range sim.AllFaults {

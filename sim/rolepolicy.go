@@ -98,10 +98,9 @@ func (s *Sim) denied(c *caller, action, resource string, have map[string][]strin
 // keyActions are the KMS actions that an operation performs with a secret's key, on behalf of the caller.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html#security-encryption-authz
 var keyActions = map[string][]string{
-	"BatchGetSecretValue": {"kms:Decrypt"},
-	"GetSecretValue":      {"kms:Decrypt"},
-	"PutSecretValue":      {"kms:GenerateDataKey", "kms:Decrypt"},
-	"UpdateSecret":        {"kms:GenerateDataKey", "kms:Decrypt"},
+	"GetSecretValue": {"kms:Decrypt"},
+	"PutSecretValue": {"kms:GenerateDataKey", "kms:Decrypt"},
+	"UpdateSecret":   {"kms:GenerateDataKey", "kms:Decrypt"},
 }
 
 // ownKey reports whether a secret has a customer managed key.

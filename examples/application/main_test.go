@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http/httptest"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
+	"example.com/rotator/internal/testing/built"
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/sim"
 	"example.com/rotator/sim/lambdasim"
@@ -48,12 +47,7 @@ func newStage(t *testing.T) *stage {
 // function registers the rotation function.
 func (s *stage) function(t *testing.T) {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "bootstrap")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "lambda.norpc", "-o", binary,
-		"example.com/rotator/cmd/rotator").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	function, err := lambdasim.New(binary, lambdasim.Options{ARN: functionARN, Log: t.Output(),
+	function, err := lambdasim.New(built.Function(t), lambdasim.Options{ARN: functionARN, Log: t.Output(),
 		Env: []string{"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + s.url, "CA_BUNDLE=" + s.pg.CAFile}})
 	if err != nil {
 		t.Fatal(err)

@@ -109,11 +109,15 @@ func ParseTarget(v Value, port int, database string) (Target, error) {
 	}
 	if faults != nil {
 		slices.Sort(faults)
-		return Target{}, Errorf(InvalidSecret, advice, "the secret's value is not a valid login: %s",
-			strings.Join(faults, ", "))
+		return Target{}, Errorf(InvalidSecret, advice, "the secret's value is not a valid login: %w", Faults(faults))
 	}
 	return t, nil
 }
+
+// Faults are what ParseTarget finds wrong with a value's fields.
+type Faults []string
+
+func (f Faults) Error() string { return strings.Join(f, ", ") }
 
 // ofTLS reports whether a text comes from a crypto/tls error. Most of those can be recognized only by their text.
 func ofTLS(text string) bool {

@@ -54,12 +54,14 @@ func (f *Form) Target(parse func(engine.Value) (engine.Target, error), optional 
 		}
 	}
 	t, err := parse(full)
-	if e, ok := errors.AsType[*engine.Error](err); ok {
-		for fault := range strings.SplitSeq(strings.TrimPrefix(e.Err.Error(), "the secret's value is not a valid login: "), ", ") {
+	if faults, ok := errors.AsType[engine.Faults](err); ok {
+		for _, fault := range faults {
 			if !slices.Contains(f.faults, fault) {
 				f.Wrong(fault)
 			}
 		}
+	} else if e, ok := errors.AsType[*engine.Error](err); ok {
+		f.Wrong(e.Err.Error())
 	}
 	t.Host, _ = f.Value.Text("host")
 	t.User, _ = f.Value.Text("username")
