@@ -1,18 +1,13 @@
 package sim
 
 import (
-	"bytes"
-	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"net/http"
 	"regexp"
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"example.com/rotator/internal/sigv4"
 )
 
 // caller is the identity that makes a call.
@@ -33,9 +28,6 @@ type session struct {
 }
 
 var (
-	credentialForm = regexp.MustCompile(
-		`^AWS4-HMAC-SHA256 Credential=([^/,\s]+)/(\d{8})/([^/,\s]+)/([^/,\s]+)/aws4_request,` +
-			`\s*SignedHeaders=([^,\s]+),\s*Signature=([0-9a-f]{64})$`)
 	accountForm = regexp.MustCompile(`^\d{12}$`)
 	issuedForm  = regexp.MustCompile(`^A[KS]IA[A-Z0-7]{16}$`)
 	fakeForm    = regexp.MustCompile(`EXAMPLE|TEST|FAKE|DUMMY|MOCK|SIMULATED|XXXX|AAAA|0000|1111`)
@@ -52,17 +44,16 @@ const simulated = "ASIASIMULATED"
 // it is twelve digits, otherwise the default account. It refuses session keys of an earlier run, and keys that look
 // real. It checks the signature only of a session, because only its secret key is known.
 func (s *Sim) identify(r *http.Request, body []byte, service string) (*caller, *fault) {
-	header := r.Header.Get("Authorization")
-	if header == "" {
+	if r.Header.Get("Authorization") == "" {
 		return nil, &fault{"MissingAuthenticationTokenException", "Missing Authentication Token"}
 	}
-	m := credentialForm.FindStringSubmatch(header)
-	if m == nil {
+	signature, ok := sigv4.Read(r)
+	if !ok {
 		return nil, &fault{"IncompleteSignatureException",
 			"The Authorization header is not an AWS4-HMAC-SHA256 signature."}
 	}
-	key, scope := m[1], m[4]
-	if scope != service {
+	key := signature.Key
+	if signature.Service != service {
 		return nil, &fault{"InvalidSignatureException",
 			"Credential should be scoped to correct service: '" + service + "'. "}
 	}
@@ -81,12 +72,13 @@ func (s *Sim) identify(r *http.Request, body []byte, service string) (*caller, *
 		if accountForm.MatchString(key) {
 			account = key
 		}
-		return &caller{account: account, region: m[3], arn: "arn:aws:iam::" + account + ":root", id: account}, nil
+		arn := "arn:aws:iam::" + account + ":root"
+		return &caller{account: account, region: signature.Region, arn: arn, id: account}, nil
 	case r.Header.Get("X-Amz-Security-Token") != have.token:
 		return nil, &fault{"UnrecognizedClientException", "The security token included in the request is invalid."}
 	case time.Now().After(have.expires):
 		return nil, &fault{"ExpiredTokenException", "The security token included in the request is expired"}
-	case !have.signed(r, body, key, m[3], m[4], m[5], m[6]):
+	case !signature.Fits(r, body, have.secret, have.token):
 		return nil, &fault{
 			"InvalidSignatureException",
 			"The request signature we calculated does not match the signature you provided. Check your AWS " +
@@ -94,33 +86,8 @@ func (s *Sim) identify(r *http.Request, body []byte, service string) (*caller, *
 		}
 	}
 	c := have.caller
-	c.region = m[3]
+	c.region = signature.Region
 	return &c, nil
-}
-
-// signed verifies a signature by computing it again.
-func (have *session) signed(r *http.Request, body []byte, key, region, service, names, signature string) bool {
-	when, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
-	if err != nil {
-		return false
-	}
-	again, err := http.NewRequest(r.Method, "http://"+r.Host+r.URL.RequestURI(), bytes.NewReader(body))
-	if err != nil {
-		return false
-	}
-	for _, name := range strings.Split(names, ";") {
-		if v := r.Header.Values(name); v != nil {
-			again.Header[http.CanonicalHeaderKey(name)] = v
-		}
-	}
-	if !strings.Contains(names, "content-length") {
-		again.ContentLength = -1
-	}
-	sum := sha256.Sum256(body)
-	credentials := aws.Credentials{AccessKeyID: key, SecretAccessKey: have.secret, SessionToken: have.token}
-	err = v4.NewSigner().SignHTTP(context.Background(), credentials, again, hex.EncodeToString(sum[:]),
-		service, region, when)
-	return err == nil && strings.HasSuffix(again.Header.Get("Authorization"), "Signature="+signature)
 }
 
 // newSession creates credentials for a role. role and name are the names of the role and of the session.

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"example.com/rotator/internal/sigv4"
 )
 
 // Caches is a fake of how ElastiCache and MemoryDB handle users. It describes them, lists their tags and changes their
@@ -106,7 +108,7 @@ func cacheARN(service, id string) string {
 func (f *Caches) Handler() http.Handler {
 	memoryDB := jsonHandler(&f.service, "memorydb", "AmazonMemoryDB.", f.memoryDB)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if sig, _ := readSignature(r); sig.service == "memorydb" {
+		if sig, _ := sigv4.Read(r); sig.Service == "memorydb" {
 			memoryDB.ServeHTTP(w, r)
 			return
 		}
@@ -114,7 +116,7 @@ func (f *Caches) Handler() http.Handler {
 		if err != nil {
 			return // the client is gone
 		}
-		if sig, ok := signedWith(f.credentials, r, body); !ok || sig.region != region {
+		if sig, ok := signedWith(f.credentials, r, body); !ok || sig.Region != region {
 			w.WriteHeader(http.StatusForbidden)
 			return
 		}

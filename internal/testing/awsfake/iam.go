@@ -17,6 +17,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
+	"example.com/rotator/internal/sigv4"
 	"example.com/rotator/sim/iampolicy"
 )
 
@@ -230,11 +231,11 @@ func (f *IAM) serve(r *http.Request, body []byte, now time.Time) (any, *fault) {
 			return nil, &fault{400, code, message}
 		}
 	}
-	sig, ok := readSignature(r)
+	sig, ok := sigv4.Read(r)
 	if !ok {
 		return nil, &fault{403, "MissingAuthenticationToken", "Request is missing Authentication Token"}
 	}
-	key := f.keys[sig.key]
+	key := f.keys[sig.Key]
 	if key == nil {
 		return nil, notValid
 	}
@@ -242,18 +243,18 @@ func (f *IAM) serve(r *http.Request, body []byte, now time.Time) (any, *fault) {
 		r.Header.Get("X-Amz-Security-Token") != key.token {
 		return nil, notValid
 	}
-	if !sig.madeWith(r, body, key.secret, now) {
+	if !madeWith(sig, r, body, key.secret, now) {
 		return nil, &fault{
 			403, "SignatureDoesNotMatch",
 			"The request signature we calculated does not match the signature you provided. Check your AWS " +
 				"Secret Access Key and signing method. Consult the service documentation for details.",
 		}
 	}
-	switch sig.service {
+	switch sig.Service {
 	case "sts":
 		return f.sts(key, action)
 	case "iam":
-		if sig.region != "us-east-1" {
+		if sig.Region != "us-east-1" {
 			return nil, &fault{403, "SignatureDoesNotMatch", "Credential should be scoped to a valid region. "}
 		}
 		return f.iam(key, action, form, now)

@@ -90,7 +90,7 @@ func (s *service) denied(action, resource string, have map[string][]string) stri
 // jsonHandler serves the calls of a JSON protocol whose X-Amz-Target begins with target. It holds the lock during do.
 func jsonHandler[In any](s *service, name, target string, do func(action string, in In) (any, *fault)) http.Handler {
 	answer := func(r *http.Request, body []byte) (any, *fault) {
-		if sig, ok := signedWith(s.credentials, r, body); !ok || sig.service != name || sig.region != region {
+		if sig, ok := signedWith(s.credentials, r, body); !ok || sig.Service != name || sig.Region != region {
 			return nil, &fault{code: "UnrecognizedClientException",
 				message: "The security token included in the request is invalid."}
 		}
