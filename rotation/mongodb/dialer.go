@@ -15,12 +15,17 @@ import (
 )
 
 // dialer opens the driver's connections. The first failure ends the session, because the driver would lose the reason.
+// The session's end closes them, because the driver may wait for a silent server until its own time limit of 30 s.
 type dialer struct {
+	session  context.Context
 	attempts []*tls.Config
 	end      context.CancelCauseFunc
 }
 
 func (d *dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(d.session, cancel)()
 	conn, err := connect(ctx, network, address, d.attempts[0])
 	if len(d.attempts) > 1 && boundconn.MaybePlain(err) {
 		// A broken connection is not an answer from the server.
@@ -33,6 +38,7 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 		d.end(err)
 		return nil, err
 	}
+	context.AfterFunc(d.session, func() { _ = conn.Close() })
 	return &bounded{Conn: conn, end: d.end}, nil
 }
 

@@ -3,6 +3,7 @@ package mongodb
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
@@ -484,6 +485,25 @@ func TestHungServerIsAbandonedInTime(t *testing.T) {
 		if d := time.Since(begin); d > 650*time.Millisecond {
 			t.Errorf("%s: it took %s", name, d)
 		}
+	}
+}
+
+// The driver's Disconnect waits for a connection that it is opening and whose end it does not always request.
+func TestConnectionEndsWithItsSession(t *testing.T) {
+	silent := net.JoinHostPort("localhost", strconv.Itoa(testserver.Blackhole(t)))
+	for name, config := range map[string]*tls.Config{"during the TLS handshake": {}, "while it is read": nil} {
+		t.Run(name, func(t *testing.T) {
+			ctx, end := context.WithCancelCause(t.Context())
+			time.AfterFunc(100*time.Millisecond, func() { end(errReader) })
+			begin := time.Now()
+			conn, err := (&dialer{ctx, []*tls.Config{config}, end}).DialContext(context.Background(), "tcp", silent)
+			if err == nil {
+				_, err = conn.Read(make([]byte, 1))
+			}
+			if d := time.Since(begin); err == nil || d > 5*time.Second {
+				t.Errorf("it ended after %s with %v", d, err)
+			}
+		})
 	}
 }
 

@@ -80,7 +80,7 @@ func (e *Engine) dial(ctx context.Context, l login, limit time.Duration) (*sessi
 	timer := time.AfterFunc(limit, func() { s.end(context.DeadlineExceeded) })
 	defer timer.Stop()
 	o := options.Client().SetHosts([]string{l.Address()}).SetDirect(true).
-		SetDialer(&dialer{e.tls.Attempts(l.Target), s.end}).
+		SetDialer(&dialer{s.ctx, e.tls.Attempts(l.Target), s.end}).
 		SetServerMonitor(&event.ServerMonitor{ServerDescriptionChanged: s.described}).SetServerMonitoringMode("poll").
 		SetAppName("rotator").SetRetryWrites(false).SetRetryReads(false).
 		SetAuth(options.Credential{Username: l.User, Password: l.Password, AuthSource: l.Database})
