@@ -17,7 +17,12 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-const answerArrives = "before an answer of the target arrives"
+// The process can also die at these points, but that leaves the same state as a death before the next request or call.
+const (
+	answerArrives = "before an answer of the target arrives"
+	handshake     = "in a TLS handshake"
+	afterReading  = "after reading by "
+)
 
 // points calls pass at every point until stop is called: before and after each call to Secrets Manager, and before each
 // piece of data to or from the target. If pass returns false, the call, its answer or the data is lost.
@@ -27,7 +32,11 @@ func (w *world) points(pass func(where string) bool) (stop func()) {
 			return nil, io.ErrUnexpectedEOF
 		}
 		resp, err := send()
-		if !pass("after "+operation) && err == nil {
+		after := afterReading
+		if operation == "PutSecretValue" || operation == "UpdateSecretVersionStage" {
+			after = "after "
+		}
+		if !pass(after+operation) && err == nil {
 			return nil, errors.Join(io.ErrUnexpectedEOF, resp.Body.Close())
 		}
 		return resp, err
@@ -35,9 +44,15 @@ func (w *world) points(pass func(where string) bool) (stop func()) {
 	if w.proxy == nil {
 		return func() { w.wire.set(nil) }
 	}
+	var connections atomic.Int64
 	w.proxy.Filter(func(p testserver.Chunk) bool {
-		if p.FromServer {
+		known := int64(p.Connection) <= connections.Load()
+		connections.Store(max(connections.Load(), int64(p.Connection)))
+		switch {
+		case p.FromServer:
 			return pass(answerArrives)
+		case known && isHandshake(p.Bytes):
+			return pass(handshake)
 		}
 		return pass("before a request reaches the target")
 	})
@@ -47,9 +62,16 @@ func (w *world) points(pass func(where string) bool) (stop func()) {
 	}
 }
 
+// isHandshake reports whether data begins with a TLS record of a handshake or of its change of ciphers. A request may
+// follow in the same data, but not on the connection before it.
+// Source: RFC 8446, section 5.1
+func isHandshake(data []byte) bool {
+	return len(data) > 2 && (data[0] == 0x14 || data[0] == 0x16) && data[1] == 3 && data[2] > 0 && data[2] <= 4
+}
+
 // crash calls do and stops it at the given point, as if the process had died there: nothing that it does afterwards has
-// any effect. It returns a description of the point, or "" if there are fewer points. The target's answers are not
-// points: a crash before an answer leaves the same state as a crash before the next request or call.
+// any effect. It returns a description of the point, or "" if there are fewer points. Points that leave the same state
+// as the next one do not count.
 func (w *world) crash(at int, do func(context.Context) error) (where string, err error) {
 	ctx, kill := context.WithCancel(context.Background())
 	defer kill()
@@ -58,7 +80,7 @@ func (w *world) crash(at int, do func(context.Context) error) (where string, err
 	stop := w.points(func(point string) bool {
 		mu.Lock()
 		defer mu.Unlock()
-		if point != answerArrives {
+		if point != answerArrives && point != handshake && !strings.HasPrefix(point, afterReading) {
 			seen++
 		}
 		if seen == at && where == "" {
