@@ -128,43 +128,43 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) (body []byte, fun
 	deadline, _ := ctx.Deadline()
 	inv := &invocation{id: uuid.NewString(), payload: payload, begin: time.Now(), deadline: deadline,
 		done: make(chan result, 1)}
-	s, warm, err := f.take()
-	for ; err == nil && !s.invoke(ctx, inv) && warm; s, warm, err = f.take() {
-		s.end() // it exited without receiving the event
+	for {
+		s, warm, err := f.take(inv)
+		if err != nil {
+			return nil, "", err
+		}
+		r, received := f.wait(ctx, s, inv)
+		if received || !warm || ctx.Err() != nil {
+			return r.body, r.functionError, nil
+		}
 	}
-	if err != nil {
-		return nil, "", err
-	}
-	return f.wait(ctx, s, inv)
 }
 
-// wait waits for a process's response to an event.
-func (f *Function) wait(ctx context.Context, s *sandbox, inv *invocation) ([]byte, string, error) {
+// wait waits for a process's response to an event. It also reports whether the process received the event: an idle one
+// may exit without doing so.
+func (f *Function) wait(ctx context.Context, s *sandbox, inv *invocation) (_ result, received bool) {
 	select {
 	case r := <-inv.done:
-		f.give(s)
-		return r.body, r.functionError, nil
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.idle = append(f.idle, s)
+		return r, true
 	case <-s.exited:
 	case <-ctx.Done():
 	}
 	s.end()
 	select {
 	case r := <-inv.done: // it answered before it ended
-		return r.body, r.functionError, nil
+		return r, true
 	default:
 	}
-	s.mu.Lock()
-	broken := s.broken
-	s.mu.Unlock()
-	if broken != nil {
-		return broken, sim.Unhandled, nil
-	}
+	kind, message := "Runtime.ExitError", fmt.Sprintf("Runtime exited with error: %s", s.command.ProcessState)
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return sim.Failed("Sandbox.Timedout", fmt.Sprintf("RequestId: %s Error: Task timed out after %.2f seconds",
-			inv.id, time.Since(inv.begin).Seconds()))
+		kind = "Sandbox.Timedout"
+		message = fmt.Sprintf("Task timed out after %.2f seconds", time.Since(inv.begin).Seconds())
 	}
-	return sim.Failed("Runtime.ExitError", fmt.Sprintf("RequestId: %s Error: Runtime exited with error: %s",
-		inv.id, s.command.ProcessState))
+	body, functionError, _ := sim.Failed(kind, fmt.Sprintf("RequestId: %s Error: %s", inv.id, message))
+	return result{body, functionError}, len(s.events) == 0
 }
 
 // Close ends every process of the function, including busy ones.
@@ -177,7 +177,7 @@ func (f *Function) Close() error {
 }
 
 // take returns a process for an event: an idle one, which is warm, or a new one.
-func (f *Function) take() (s *sandbox, warm bool, err error) {
+func (f *Function) take(inv *invocation) (s *sandbox, warm bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.life.Err() != nil {
@@ -185,14 +185,9 @@ func (f *Function) take() (s *sandbox, warm bool, err error) {
 	}
 	if n := len(f.idle); n > 0 {
 		s, f.idle = f.idle[n-1], f.idle[:n-1]
+		s.expect(inv)
 		return s, true, nil
 	}
-	s, err = f.start()
+	s, err = f.start(inv)
 	return s, false, err
-}
-
-func (f *Function) give(s *sandbox) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.idle = append(f.idle, s)
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"reflect"
 	"strings"
 	"sync"
@@ -209,15 +210,15 @@ func TestARuntimeThatCannotStartAnswersItsInvocation(t *testing.T) {
 func TestAnAnswerCountsAlsoIfTheProcessExits(t *testing.T) {
 	f := function(t, Options{})
 	for range 20 {
-		s, _, err := f.take()
+		s, _, err := f.take(&invocation{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		s.end()
 		inv := &invocation{done: make(chan result, 1)}
 		inv.done <- result{body: []byte("answered")}
-		if body, e, err := f.wait(t.Context(), s, inv); string(body) != "answered" || e != "" || err != nil {
-			t.Fatalf("%s %s %v", body, e, err)
+		if r, received := f.wait(t.Context(), s, inv); string(r.body) != "answered" || r.functionError != "" || !received {
+			t.Fatalf("%s %s %t", r.body, r.functionError, received)
 		}
 		f.mu.Lock()
 		f.idle = nil
@@ -306,12 +307,38 @@ func TestRemoteFunctionIsCalledByItsNameAndTimesOut(t *testing.T) {
 	if _, _, err := f.Invoke(t.Context(), []byte("{}")); err != nil {
 		t.Error(err)
 	}
-	f.timeout = 50 * time.Millisecond
-	if _, _, err := f.Invoke(t.Context(), []byte(`{"hold":true}`)); !errors.Is(err, context.DeadlineExceeded) {
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, _, err := f.Invoke(ctx, []byte(`{"hold":true}`)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a host that does not answer: %v", err)
 	}
 	if _, err := Remote(server.URL, "mine"); err == nil {
 		t.Error("no error for a name that is not an ARN")
+	}
+}
+
+// A function ends when it asks for its next event.
+func TestNoFunctionOutlivesAProgramThatIsKilled(t *testing.T) {
+	command := exec.CommandContext(t.Context(), os.Args[0])
+	command.Env = append(os.Environ(), "ORPHANS=1")
+	out, err := command.Output()
+	if command.ProcessState == nil || command.ProcessState.Success() {
+		t.Fatalf("it was not killed: %v", err)
+	}
+	var r reply
+	if err := json.Unmarshal(out, &r); err != nil || r.Pid == 0 {
+		t.Fatalf("%s: %v", out, err)
+	}
+	t.Cleanup(func() { _ = syscall.Kill(r.Pid, syscall.SIGKILL) })
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		// A zombie has no command line.
+		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", r.Pid))
+		if err != nil || len(line) == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the function's process still runs")
+		}
 	}
 }
 
@@ -325,8 +352,7 @@ func leaveBehind() {
 	if err != nil {
 		panic(err)
 	}
-	go func() { _, _, _ = f.Invoke(context.Background(), []byte(`{"do":"sleep"}`)) }()
-	time.Sleep(300 * time.Millisecond) // until it sleeps; without work it would exit
+	go func() { _, _, _ = f.Invoke(context.Background(), []byte(`{"do":"nap"}`)) }()
 	fmt.Printf("%s\n", body)
 	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	select {}
