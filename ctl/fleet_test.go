@@ -130,7 +130,7 @@ func TestFleet(t *testing.T) {
 			},
 			"limited": func(ts *testscript.TestScript, _ bool, args []string) {
 				const role = "arn:aws:iam::123456789012:role/limited"
-				ts.Check(worldOf(ts).sim.PutRolePolicy(role, ts.ReadFile(args[0])))
+				ts.Check(worldOf(ts).sim.PutPolicy(role, ts.ReadFile(args[0])))
 				o := worldOf(ts).client.Options()
 				tokens := sts.New(sts.Options{
 					BaseEndpoint: o.BaseEndpoint, Region: o.Region, Credentials: o.Credentials,

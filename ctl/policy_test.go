@@ -114,7 +114,7 @@ func (w *world) put(t *testing.T, d document) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.sim.PutRolePolicy(roleARN, string(text)); err != nil {
+	if err := w.sim.PutPolicy(roleARN, string(text)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,12 +1,10 @@
 package ctl
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -43,8 +41,7 @@ func newSim() *cobra.Command {
 it prints its URL and a few commands to start with. Open the URL in a browser to see
 secrets, labels and rotations, but no values. To use it from any AWS tool, set
 AWS_ENDPOINT_URL_SECRETS_MANAGER and AWS_ENDPOINT_URL_STS. The access key can be any word,
-or the twelve digits of the account to act as. Secrets are lost when it stops, unless you
-set --state.
+or the twelve digits of the account to act as. Secrets are lost when it stops.
 
 A function is exec:PATH, a Lambda binary; python:FILE.FUNCTION or node:FILE.FUNCTION, a
 handler; or url:URL, a server of Lambda's Invoke API such as "sam local start-lambda".
@@ -71,8 +68,6 @@ stale-read, slow, crash, deadline.`,
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "print every step and event as a line on standard error")
 	f.StringVar(&o.options.Region, "region", "us-east-1", "region of requests that do not name one")
 	f.StringVar(&o.options.Account, "account", "123456789012", "account of callers whose access key is not an account")
-	f.StringVar(&o.options.StateFile, "state", "",
-		"file that keeps all secrets between runs, with values in plain text")
 	f.DurationVar(&o.options.RetryDelay, "retry-delay", 100*time.Second, "pause before a failed rotation is retried")
 	f.IntVar(&o.options.MaxAttempts, "max-attempts", 5, "attempts before a rotation waits for its next window")
 	f.BoolVar(&o.options.KeepPending, "keep-pending", false,
@@ -87,8 +82,6 @@ func (o *simFlags) run(c *cobra.Command) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	log := slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil))
-	o.options.Log = log
 	if o.speed != 1 {
 		o.options.Clock = sim.FastTime(time.Now(), o.speed)
 	}
@@ -96,7 +89,6 @@ func (o *simFlags) run(c *cobra.Command) error {
 	if o.options.Faults, err = sim.ParseFaults(o.faults); err != nil {
 		return fmt.Errorf("--fault: %w", err)
 	}
-	o.options.Quotas = true
 	switch o.events {
 	case "":
 	case "-":
@@ -135,11 +127,6 @@ func (o *simFlags) run(c *cobra.Command) error {
 		arn, _, _ := strings.Cut(f, "=")
 		simulator.RegisterFunction(arn, function)
 	}
-	if o.options.StateFile != "" {
-		if err := simulator.Load(); err != nil {
-			return fmt.Errorf("--state: %w", err)
-		}
-	}
 	server := &http.Server{Handler: simulator.Handler(), ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = server.Serve(l) }() // always ends with ErrServerClosed
 	defer server.Close()
@@ -147,10 +134,7 @@ func (o *simFlags) run(c *cobra.Command) error {
 		return err
 	}
 	<-c.Context().Done()
-	// Stop before the functions are closed: the next run continues the rotations under way.
-	if err := simulator.Stop(); err != nil {
-		return fmt.Errorf("--state: %w", err)
-	}
+	simulator.Stop() // before the functions are closed
 	return nil
 }
 
@@ -200,21 +184,20 @@ func (o *simFlags) greet(c *cobra.Command, url string) error {
 	}
 	fmt.Fprintf(c.OutOrStdout(), "simulator ready at %s\n", url)
 	fmt.Fprintf(c.ErrOrStderr(), `
-Simulated: all operations of AWS Secrets Manager, scheduled rotation, request quotas, AssumeRole of AWS STS,
-           and what AWS Lambda answers about a function
+Simulated: all operations of AWS Secrets Manager, scheduled rotation, AssumeRole of AWS STS, and what
+           AWS Lambda answers about a function
 Page:      %[1]s/
 Functions: %[2]s
 Faults:    %[3]s
-State:     %[4]s
 
 In another terminal:
 
 export AWS_ENDPOINT_URL_SECRETS_MANAGER=%[1]s AWS_ENDPOINT_URL_STS=%[1]s
-export AWS_REGION=%[5]s AWS_DEFAULT_REGION=%[5]s AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
+export AWS_REGION=%[4]s AWS_DEFAULT_REGION=%[4]s AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
 aws secretsmanager create-secret --name app --secret-string first
-aws secretsmanager rotate-secret --secret-id app --rotation-lambda-arn %[6]s
+aws secretsmanager rotate-secret --secret-id app --rotation-lambda-arn %[5]s
 
-`, url, functions, o.options.Faults, cmp.Or(o.options.StateFile, "in memory, lost on exit"), o.options.Region, function)
+`, url, functions, o.options.Faults, o.options.Region, function)
 	return nil
 }
 

@@ -10,7 +10,7 @@ import (
 // Clock is a source of time for schedules, retries and the ages of versions.
 type Clock interface {
 	Now() time.Time
-	// Wall returns the time that request quotas and stale reads use: real time, unless the clock is moved by hand.
+	// Wall returns the time that stale reads use: real time, unless the clock is moved by hand.
 	Wall() time.Time
 	// At calls f at t, or as soon as possible if t has passed. stop reports whether it prevented the call.
 	At(t time.Time, f func()) (stop func() bool)
@@ -19,7 +19,6 @@ type Clock interface {
 }
 
 type realClock struct {
-	mu          sync.Mutex
 	begin, real time.Time
 	speed       float64
 }
@@ -28,26 +27,13 @@ type realClock struct {
 func RealTime() Clock { return FastTime(time.Now(), 1) }
 
 // FastTime returns a clock that starts at begin and runs speed times as fast as the machine's.
-func FastTime(begin time.Time, speed float64) Clock {
-	return &realClock{begin: begin, real: time.Now(), speed: speed}
-}
+func FastTime(begin time.Time, speed float64) Clock { return &realClock{begin, time.Now(), speed} }
 
 func (c *realClock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	return c.begin.Add(time.Duration(float64(time.Since(c.real)) * c.speed)).UTC()
 }
 
 func (c *realClock) Wall() time.Time { return time.Now() }
-
-// notBefore moves the clock forward to t if it is behind.
-func (c *realClock) notBefore(t time.Time) {
-	if behind := t.Sub(c.Now()); behind > 0 {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.begin = c.begin.Add(behind)
-	}
-}
 
 func (c *realClock) At(t time.Time, f func()) func() bool {
 	return time.AfterFunc(time.Duration(float64(t.Sub(c.Now()))/c.speed), f).Stop

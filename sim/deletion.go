@@ -28,14 +28,7 @@ func (s *Sim) deleteSecret(c *caller, in deleteInput) (answer, *fault) {
 	now := s.clock.Now()
 	if f != nil && f.Code == "ResourceNotFoundException" && in.ForceDeleteWithoutRecovery {
 		// AWS answers as if the secret existed.
-		arn, name := c.arnOf(in.SecretId+"-"+suffix()), in.SecretId
-		if parts := strings.SplitN(in.SecretId, ":", 7); len(parts) == 7 {
-			arn, name = in.SecretId, parts[6]
-			if complete.MatchString(name) {
-				name = name[:len(name)-7]
-			}
-		}
-		return answer{"ARN": arn, "Name": name, "DeletionDate": stamp(now)}, nil
+		return answer{"ARN": c.arnOf(in.SecretId + "-" + suffix()), "Name": in.SecretId, "DeletionDate": stamp(now)}, nil
 	}
 	if f == nil {
 		f = sec.onReplica()
@@ -61,33 +54,20 @@ func (s *Sim) deleteSecret(c *caller, in deleteInput) (answer, *fault) {
 	}
 	sec.Deleted = now.AddDate(0, 0, days)
 	sec.touch(now)
-	s.bury(sec)
+	s.arm(sec, now)
 	s.stir(sec)
 	s.announce(sec, "StartSecretVersionDelete", "", nil)
 	return sec.answer("DeletionDate", stamp(sec.Deleted)), nil
 }
 
-// bury schedules a secret's erasure at the end of its recovery window.
-func (s *Sim) bury(sec *secret) {
-	sec.undead = s.clock.At(sec.Deleted, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.accounts[sec.Account][sec.place()] == sec && !sec.Deleted.IsZero() {
-			s.erase(sec)
-			s.keep()
-		}
-	})
-}
-
 // erase removes a secret permanently. A rotation in progress ends before its next step.
 func (s *Sim) erase(sec *secret) {
 	sec.Deleted = s.clock.Now()
-	s.unplan(sec)
-	s.stir(sec)
-	if sec.undead != nil {
-		sec.undead()
+	if sec.disarm != nil {
+		sec.disarm()
 	}
-	delete(s.accounts[sec.Account], sec.place())
+	s.stir(sec)
+	delete(s.secrets, sec.place())
 	s.announce(sec, "EndSecretVersionDelete", "", nil)
 }
 
@@ -97,14 +77,9 @@ func (s *Sim) restoreSecret(_ *caller, sec *secret, _ idInput) (answer, *fault) 
 	}
 	if !sec.Deleted.IsZero() {
 		sec.Deleted = time.Time{}
-		sec.touch(s.clock.Now())
-		sec.undead()
-		r, now := &sec.Rotation, s.clock.Now()
-		if _, unfinished := sec.unfinished(); unfinished || now.After(r.Next) {
-			s.rearm(sec)
-		} else {
-			s.arm(sec, r.Open, r.Next, now)
-		}
+		now := s.clock.Now()
+		sec.touch(now)
+		s.arm(sec, now)
 		s.announce(sec, "CancelSecretVersionDelete", "", nil)
 	}
 	return sec.answer(), nil

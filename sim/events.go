@@ -32,7 +32,6 @@ type Progress struct {
 type Stats struct {
 	Started, Succeeded, Failed, Retried, Abandoned int
 	Late                                           int // rotations whose last attempt began after their window
-	Throttled                                      int // calls refused by a quota
 }
 
 // Stats returns the counters.
@@ -70,8 +69,8 @@ func (s *Sim) announce(sec *secret, name, token string, err error) {
 	now := s.clock.Now().UTC()
 	p := Progress{Time: now, Secret: sec.ARN, Name: sec.Name, Version: token, Event: name, Labels: maps.Clone(sec.Labels)}
 	message := ""
-	if step, ok := errors.AsType[*stepError](err); ok {
-		message = step.message
+	if step, ok := errors.AsType[stepError](err); ok {
+		message = string(step)
 	} else if err != nil {
 		message = err.Error()
 		p.Message = message

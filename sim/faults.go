@@ -48,55 +48,44 @@ func NewFaults(seed uint64, rates map[Fault]float64) *Faults {
 	return &Faults{seed: seed, rates: rates, rand: rand.New(rand.NewPCG(seed, 0))}
 }
 
-// ParseFaults parses the arguments of --fault: KIND or KIND=RATE, all or all=RATE for the kinds
-// that are not named, seed=N, or none. It returns nil for none and for no arguments.
+// ParseFaults parses the arguments of --fault: KIND or KIND=RATE, all or all=RATE for the kinds that are not named, and
+// seed=N. It returns nil for no arguments.
 func ParseFaults(args []string) (*Faults, error) {
+	if len(args) == 0 {
+		return nil, nil
+	}
 	seed, rates := rand.Uint64()%1e9, make(map[Fault]float64)
-	all := strings.FieldsFunc(strings.Join(args, ","), func(r rune) bool { return r == ',' })
-	for _, a := range all {
+	for a := range strings.SplitSeq(strings.Join(args, ","), ",") {
 		kind, value, given := strings.Cut(a, "=")
+		rate, err := lowRate, error(nil)
 		switch {
-		case a == "none" && len(all) == 1:
-			return nil, nil
 		case kind == "seed":
-			n, err := strconv.ParseUint(value, 10, 64)
-			if err != nil {
+			if seed, err = strconv.ParseUint(value, 10, 64); err != nil {
 				return nil, fmt.Errorf("fault seed %q is not a number", value)
 			}
-			seed = n
-		case kind == "all" || slices.Contains(AllFaults, Fault(kind)):
-			rate := lowRate
-			if given {
-				r, err := strconv.ParseFloat(value, 64)
-				if err != nil || !(r >= 0 && r <= 1) {
-					return nil, fmt.Errorf("the rate of fault %q is not a number between 0 and 1", a)
-				}
-				rate = r
+			continue
+		case given:
+			if rate, err = strconv.ParseFloat(value, 64); err != nil || !(rate >= 0 && rate <= 1) {
+				return nil, fmt.Errorf("the rate of fault %q is not a number between 0 and 1", a)
 			}
+		}
+		switch {
+		case slices.Contains(AllFaults, Fault(kind)):
 			rates[Fault(kind)] = rate
-		default:
-			var names []string
+		case kind == "all":
 			for _, k := range AllFaults {
-				names = append(names, string(k))
+				if _, named := rates[k]; !named {
+					rates[k] = rate
+				}
 			}
-			return nil, fmt.Errorf("fault %q is not one of none (alone), all, seed=N, %s", a, strings.Join(names, ", "))
+		default:
+			return nil, fmt.Errorf("fault %q is not all, seed=N or one of %v", a, AllFaults)
 		}
 	}
-	if rest, ok := rates["all"]; ok {
-		delete(rates, "all")
-		for _, k := range AllFaults {
-			if _, named := rates[k]; !named {
-				rates[k] = rest
-			}
-		}
-	}
-	switch {
-	case len(rates) > 0:
-		return NewFaults(seed, rates), nil
-	case len(all) > 0:
+	if len(rates) == 0 {
 		return nil, errors.New("a fault seed has no effect without a fault, such as all")
 	}
-	return nil, nil
+	return NewFaults(seed, rates), nil
 }
 
 // String formats faults in the syntax that ParseFaults accepts.

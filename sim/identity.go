@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"crypto/rand"
 	"net/http"
 	"regexp"
 	"strings"
@@ -60,9 +59,10 @@ func (s *Sim) identify(r *http.Request, body []byte, service string) (*caller, *
 	s.mu.Lock()
 	have := s.sessions[key]
 	s.mu.Unlock()
+	invalid := &fault{"UnrecognizedClientException", "The security token included in the request is invalid."}
 	switch {
 	case have == nil && strings.HasPrefix(key, simulated):
-		return nil, &fault{"UnrecognizedClientException", "The security token included in the request is invalid."}
+		return nil, invalid
 	case have == nil && looksReal(key):
 		return nil, &fault{"UnrecognizedClientException",
 			"The simulator refuses access keys that look like real ones. Set AWS_ACCESS_KEY_ID to a word such as " +
@@ -75,7 +75,7 @@ func (s *Sim) identify(r *http.Request, body []byte, service string) (*caller, *
 		arn := "arn:aws:iam::" + account + ":root"
 		return &caller{account: account, region: signature.Region, arn: arn, id: account}, nil
 	case r.Header.Get("X-Amz-Security-Token") != have.token:
-		return nil, &fault{"UnrecognizedClientException", "The security token included in the request is invalid."}
+		return nil, invalid
 	case time.Now().After(have.expires):
 		return nil, &fault{"ExpiredTokenException", "The security token included in the request is expired"}
 	case !signature.Fits(r, body, have.secret, have.token):
@@ -88,13 +88,4 @@ func (s *Sim) identify(r *http.Request, body []byte, service string) (*caller, *
 	c := have.caller
 	c.region = signature.Region
 	return &c, nil
-}
-
-// newSession creates credentials for a role. role and name are the names of the role and of the session.
-func newSession(arn, account, role, name string, life time.Duration) (key string, _ *session) {
-	return simulated + rand.Text()[:7], &session{
-		caller: caller{account: account, arn: "arn:aws:sts::" + account + ":assumed-role/" + role + "/" + name, role: arn,
-			id: "AROASIMULATED" + rand.Text()[:8] + ":" + name},
-		secret: rand.Text(), token: rand.Text() + rand.Text(), expires: time.Now().Add(life).UTC(),
-	}
 }

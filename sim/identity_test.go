@@ -325,10 +325,9 @@ func TestAFailedRotationAcrossAccountsSucceedsInTheNextWindow(t *testing.T) {
 func TestTheSessionOfAnEarlierRunIsRefused(t *testing.T) {
 	b := newBench(t, Options{})
 	b.create("db")
-	old, _ := newSession(role, theirs, "rotation", "rotator", time.Hour)
 	c := sm.New(sm.Options{
 		BaseEndpoint: &b.url, Region: "us-east-1", Retryer: aws.NopRetryer{},
-		Credentials: credentials.NewStaticCredentialsProvider(old, "secret", "token"),
+		Credentials: credentials.NewStaticCredentialsProvider(simulated+"OLD", "secret", "token"),
 	})
 	_, err := c.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: aws.String("db")})
 	refused(t, err, "UnrecognizedClientException", "The security token included in the request is invalid.")

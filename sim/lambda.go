@@ -3,9 +3,7 @@ package sim
 import (
 	"encoding/json"
 	"net/http"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -28,52 +26,38 @@ type Configured interface {
 
 const functionsPath = "/2015-03-31/functions"
 
-// lambda serves GetFunctionConfiguration and ListFunctions, which describe the functions that rotate secrets.
-// Source: https://docs.aws.amazon.com/lambda/latest/api/API_GetFunctionConfiguration.html,
-// https://docs.aws.amazon.com/lambda/latest/api/API_ListFunctions.html
-func (s *Sim) lambda(w http.ResponseWriter, r *http.Request) {
-	out, f := s.askLambda(r)
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("X-Amzn-RequestId", uuid.NewString())
-	if f != nil {
-		status := http.StatusForbidden
-		switch f.Code {
-		case "ResourceNotFoundException", "UnknownOperationException":
-			status = http.StatusNotFound
-		case "TooManyRequestsException":
-			status = http.StatusTooManyRequests
+// lambda returns the handler of an operation of Lambda.
+func (s *Sim) lambda(do func(*caller, *http.Request) (answer, *fault)) http.HandlerFunc {
+	ask := func(r *http.Request) (answer, *fault) {
+		c, f := s.identify(r, nil, "lambda") // these operations have no body
+		if f != nil {
+			return nil, f
 		}
-		w.Header().Set("X-Amzn-ErrorType", f.Code)
-		w.WriteHeader(status)
-		out = answer{"message": f.Message}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return do(c, r)
 	}
-	_ = json.NewEncoder(w).Encode(out) // fails only if the client is gone
-}
-
-func (s *Sim) askLambda(r *http.Request) (answer, *fault) {
-	c, f := s.identify(r, nil, "lambda") // these operations have no body
-	if f != nil {
-		return nil, f
+	return func(w http.ResponseWriter, r *http.Request) {
+		out, f := ask(r)
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("X-Amzn-RequestId", uuid.NewString())
+		if f != nil {
+			status := http.StatusForbidden
+			if f.Code == "ResourceNotFoundException" {
+				status = http.StatusNotFound
+			}
+			w.Header().Set("X-Amzn-ErrorType", f.Code)
+			w.WriteHeader(status)
+			out = answer{"message": f.Message}
+		}
+		_ = json.NewEncoder(w).Encode(out) // fails only if the client is gone
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.spend(c, "lambda") != nil {
-		return nil, &fault{"TooManyRequestsException", "Rate Exceeded."}
-	}
-	name := strings.Trim(strings.TrimPrefix(r.URL.Path, functionsPath), "/")
-	name, one := strings.CutSuffix(name, "/configuration")
-	switch {
-	case r.Method == http.MethodGet && name == "":
-		return s.listFunctions(c, r.URL.Query())
-	case r.Method == http.MethodGet && one:
-		return s.getFunctionConfiguration(c, name, r.URL.Query().Get("Qualifier"))
-	}
-	return nil, &fault{"UnknownOperationException", ""}
 }
 
 // listFunctions lists each function once, even if several aliases of it are registered.
-func (s *Sim) listFunctions(c *caller, q url.Values) (answer, *fault) {
-	if f := s.licensed(c, "lambda:ListFunctions", "*", nil); f != nil {
+// Source: https://docs.aws.amazon.com/lambda/latest/api/API_ListFunctions.html
+func (s *Sim) listFunctions(c *caller, r *http.Request) (answer, *fault) {
+	if f := s.licensed(c, "lambda:ListFunctions", "*", s.conditions(c), false); f != nil {
 		return nil, f
 	}
 	var all []string
@@ -83,12 +67,7 @@ func (s *Sim) listFunctions(c *caller, q url.Values) (answer, *fault) {
 		}
 	}
 	slices.Sort(all)
-	all = slices.Compact(all)
-	most := 50
-	if n, err := strconv.Atoi(q.Get("MaxItems")); err == nil && n > 0 {
-		most = min(most, n)
-	}
-	page, next, f := paginate(all, q.Get("Marker"), nil, most)
+	page, next, f := paginate(slices.Compact(all), r.URL.Query().Get("Marker"), nil, 50)
 	if f != nil {
 		return nil, f
 	}
@@ -99,26 +78,19 @@ func (s *Sim) listFunctions(c *caller, q url.Values) (answer, *fault) {
 	return answer{"Functions": list, "NextMarker": next}, nil
 }
 
-// getFunctionConfiguration finds a function by its name, its partial ARN or its ARN. Functions have no policies here,
-// so callers cannot read those of another account.
-func (s *Sim) getFunctionConfiguration(c *caller, name, qualifier string) (answer, *fault) {
-	account, region := c.account, c.region
-	p := strings.Split(name, ":")
-	switch {
-	case len(p) > 6 && p[0] == "arn":
-		account, region, p = p[4], p[3], p[6:]
-	case len(p) > 2 && p[1] == "function":
-		account, p = p[0], p[2:]
+// getFunctionConfiguration finds a function by its name or its ARN. Functions have no policies here, so callers cannot
+// read those of another account.
+// Source: https://docs.aws.amazon.com/lambda/latest/api/API_GetFunctionConfiguration.html
+func (s *Sim) getFunctionConfiguration(c *caller, r *http.Request) (answer, *fault) {
+	arn := r.PathValue("function")
+	if !strings.HasPrefix(arn, "arn:") {
+		arn = "arn:aws:lambda:" + c.region + ":" + c.account + ":function:" + arn
 	}
-	if qualifier != "" {
-		p = append(p[:1], qualifier)
-	}
-	arn := "arn:aws:lambda:" + region + ":" + account + ":function:" + strings.Join(p, ":")
 	const action = "lambda:GetFunctionConfiguration"
-	if account != c.account {
+	if !strings.Contains(arn, ":"+c.account+":function:") {
 		return nil, c.unallowed(action, arn, "resource")
 	}
-	if f := s.licensed(c, action, arn, nil); f != nil {
+	if f := s.licensed(c, action, arn, s.conditions(c), false); f != nil {
 		return nil, f
 	}
 	if s.functions[arn] == nil {

@@ -2,8 +2,6 @@ package sim
 
 import (
 	"cmp"
-	"encoding/base64"
-	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -15,11 +13,8 @@ import (
 func paginate[T any](all []T, token string, limit *int, most int) (page []T, next string, f *fault) {
 	from := 0
 	if token != "" {
-		text, err := base64.RawURLEncoding.DecodeString(token)
-		if err == nil {
-			from, err = strconv.Atoi(strings.TrimPrefix(string(text), "page:"))
-		}
-		if err != nil || !strings.HasPrefix(string(text), "page:") || from < 0 {
+		var err error
+		if from, err = strconv.Atoi(token); err != nil || from < 0 {
 			return nil, "", &fault{"InvalidNextTokenException", "The NextToken value is invalid."}
 		}
 		from = min(from, len(all))
@@ -29,7 +24,7 @@ func paginate[T any](all []T, token string, limit *int, most int) (page []T, nex
 	}
 	to := min(len(all), from+most)
 	if to < len(all) {
-		next = base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "page:%d", to))
+		next = strconv.Itoa(to)
 	}
 	return all[from:to], next, nil
 }
@@ -200,11 +195,11 @@ func byName(a, b *secret) int { return strings.Compare(a.Name, b.Name) }
 // filtered returns the secrets and replicas that pass the filters, in the caller's account and region, in no order.
 func (s *Sim) filtered(c *caller, filters []filter, deleted bool) []*secret {
 	var all []*secret
-	for _, sec := range s.accounts[c.account] {
-		if sec.region() != c.region {
+	for at, sec := range s.secrets {
+		if at.region != c.region {
 			sec = sec.in(c.region)
 		}
-		if sec != nil && (deleted || sec.Deleted.IsZero()) && s.matches(sec, filters) {
+		if at.account == c.account && sec != nil && (deleted || sec.Deleted.IsZero()) && s.matches(sec, filters) {
 			all = append(all, sec)
 		}
 	}

@@ -2,10 +2,8 @@ package sim
 
 import (
 	"bytes"
-	"compress/gzip"
-	"crypto/sha256"
-	_ "embed"
-	"encoding/base64"
+	"cmp"
+	"embed"
 	"encoding/json"
 	"fmt"
 	"html/template"
@@ -16,38 +14,22 @@ import (
 	"time"
 )
 
-var (
-	//go:embed page.html
-	pageText string
-	//go:embed page.css
-	pageCSS template.CSS
-	//go:embed page.js
-	pageJS template.JS
-)
+//go:embed page.html page.css page.js
+var pageFiles embed.FS
 
-var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
+var pageTemplate = template.Must(template.New("page.html").Funcs(template.FuncMap{
 	"clock":  func(t time.Time) string { return t.UTC().Format(time.DateTime) },
 	"minute": func(t time.Time) string { return t.UTC().Format("01-02 15:04") },
 	"short":  func(id string) string { return id[:min(8, len(id))] },
 	"lower":  strings.ToLower,
-	"css":    func() template.CSS { return pageCSS },
-	"js":     func() template.JS { return pageJS },
-}).Parse(pageText))
+}).ParseFS(pageFiles, "page.html"))
 
 // pagePolicy lets the page run only its own script.
-var pagePolicy = func() string {
-	sum := sha256.Sum256([]byte(pageJS))
-	return "default-src 'none'; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; " +
-		"frame-ancestors 'none'; script-src 'sha256-" +
-		base64.StdEncoding.EncodeToString(sum[:]) + "'"
-}()
+const pagePolicy = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; base-uri 'none'; " +
+	"frame-ancestors 'none'"
 
-const (
-	// maxShown is the maximum number of secrets in the overview. Those that need attention come first.
-	maxShown = 2000
-	// maxFailures is the maximum number of failures in the overview, to keep the page small.
-	maxFailures = 30
-)
+// maxMessage is the maximum length of a message in the overview, to keep the page small.
+const maxMessage = 160
 
 // pageData is what the page shows. It never contains values.
 type pageData struct {
@@ -56,7 +38,6 @@ type pageData struct {
 	Stats                Stats
 	// Groups are the overview; groups that need attention come first.
 	Groups []*pageGroup
-	More   int // how many secrets are not listed
 	// Detail is the secret to show, if there is one. Missing means that it does not exist.
 	Detail  *pageDetail
 	Missing bool
@@ -65,7 +46,6 @@ type pageData struct {
 // pageGroup holds the secrets in one state.
 type pageGroup struct {
 	ID, Title string
-	Count     int
 	Rows      []pageRow
 }
 
@@ -81,12 +61,10 @@ type pageRow struct {
 
 type pageDetail struct {
 	pageRow
-	State, ARN, Description string
-	Function, Schedule      string
-	Deleted                 time.Time
-	Replicas                []replica
-	Versions                []pageVersion
-	Timeline                []Progress // newest first
+	State    string
+	Secret   *secret
+	Versions []pageVersion
+	Timeline []Progress // newest first
 }
 
 type pageVersion struct {
@@ -99,7 +77,10 @@ type pageVersion struct {
 // page shows all secrets, or the versions, the labels and the timeline of one.
 func (s *Sim) page(w http.ResponseWriter, r *http.Request) {
 	var text bytes.Buffer
-	if err := pageTemplate.Execute(&text, s.pageData(r)); err != nil {
+	s.mu.Lock()
+	err := pageTemplate.Execute(&text, s.pageData(r))
+	s.mu.Unlock()
+	if err != nil {
 		http.Error(w, "the page cannot be rendered", http.StatusInternalServerError)
 		return
 	}
@@ -107,15 +88,7 @@ func (s *Sim) page(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-cache")
 	h.Set("Content-Security-Policy", pagePolicy)
-	h.Set("Vary", "Accept-Encoding")
-	if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
-		_, _ = w.Write(text.Bytes()) // the client may be gone
-		return
-	}
-	h.Set("Content-Encoding", "gzip")
-	z := gzip.NewWriter(w)
-	_, _ = z.Write(text.Bytes())
-	_ = z.Close()
+	_, _ = w.Write(text.Bytes()) // the client may be gone
 }
 
 // serveHistory answers with a secret's history, the oldest first.
@@ -129,10 +102,7 @@ func (s *Sim) serveHistory(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(history) // fails only if the client is gone
 }
 
-// pageData collects the data under the lock, to render it without the lock.
 func (s *Sim) pageData(r *http.Request) *pageData {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	now := s.clock.Now()
 	d := &pageData{Host: r.Host, Region: s.opts.Region, Faults: s.opts.Faults.String(), Now: now, Stats: s.stats}
 	key := r.PathValue("key")
@@ -142,39 +112,21 @@ func (s *Sim) pageData(r *http.Request) *pageData {
 		{ID: "healthy", Title: "Healthy"}, {ID: "unrotated", Title: "Not rotated"},
 		{ID: "deleted", Title: "Scheduled for deletion"},
 	}
-	for _, account := range slices.Sorted(maps.Keys(s.accounts)) {
-		for _, name := range slices.Sorted(maps.Keys(s.accounts[account])) {
-			sec := s.accounts[account][name]
-			state, row := sec.row(now)
-			row.Key, row.Place = s.pageKey(sec)
-			if key == row.Key {
-				d.Detail, d.Missing = sec.detail(state, row), false
-			}
-			i := slices.IndexFunc(groups, func(g *pageGroup) bool { return g.ID == state })
-			groups[i].Count++
-			groups[i].Rows = append(groups[i].Rows, row)
+	for _, sec := range slices.SortedFunc(maps.Values(s.secrets), func(a, b *secret) int {
+		return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.region(), b.region()), byName(a, b))
+	}) {
+		state, row := sec.row(now)
+		row.Key, row.Place = s.pageKey(sec)
+		if key == row.Key {
+			d.Detail, d.Missing = sec.detail(state, row), false
 		}
-	}
-	if key != "" {
-		return d
-	}
-	room, failures := maxShown, maxFailures
-	for _, g := range groups {
-		if g.Count == 0 {
-			continue
+		if f := row.Failure; key == "" && f != nil && len(f.Message) > maxMessage {
+			f.Message = fmt.Sprintf("%.*s…", maxMessage, f.Message)
 		}
-		d.Groups = append(d.Groups, g)
-		shown := min(room, g.Count)
-		room, d.More, g.Rows = room-shown, d.More+g.Count-shown, g.Rows[:shown]
-		for i := range g.Rows {
-			if f := g.Rows[i].Failure; f != nil {
-				if failures--; failures < 0 {
-					g.Rows[i].Failure = nil
-				}
-				f.Message = cut(f.Message, 160)
-			}
-		}
+		i := slices.IndexFunc(groups, func(g *pageGroup) bool { return g.ID == state })
+		groups[i].Rows = append(groups[i].Rows, row)
 	}
+	d.Groups = slices.DeleteFunc(groups, func(g *pageGroup) bool { return g.Rows == nil })
 	return d
 }
 
@@ -191,17 +143,10 @@ func (s *Sim) pageKey(sec *secret) (key, place string) {
 	return key, ""
 }
 
-// cut truncates a text to at most n bytes of whole characters.
-func cut(text string, n int) string {
-	if len(text) <= n {
-		return text
-	}
-	return strings.ToValidUTF8(text[:n], "") + "…"
-}
-
 // row returns a secret's row in the overview, and the group that it is in.
 func (sec *secret) row(now time.Time) (state string, row pageRow) {
 	r := &sec.Rotation
+	running := r.run.active()
 	row = pageRow{Name: sec.Name, Failure: sec.failure(), Last: r.Last}
 	if !sec.Deleted.IsZero() {
 		row.Failure = nil
@@ -210,14 +155,14 @@ func (sec *secret) row(now time.Time) (state string, row pageRow) {
 	row.Next = r.Next
 	// The timer of a fast clock fires a little late.
 	row.Late = r.Enabled && !r.Next.IsZero() &&
-		(r.Running && r.start.After(r.Next) || !r.Running && row.Failure != nil && now.After(r.Next))
+		(running && r.run.start.After(r.Next) || !running && row.Failure != nil && now.After(r.Next))
 	switch {
 	case row.Failure != nil:
-		row.Again = r.Running
+		row.Again = running
 		return "failing", row
 	case row.Late:
 		return "late", row
-	case r.Running:
+	case running:
 		return "running", row
 	case r.Enabled:
 		return "healthy", row
@@ -235,39 +180,27 @@ func (sec *secret) failure() *Progress {
 			return nil
 		}
 	}
-	// A restart loses the timeline, but not the labels.
-	if _, unfinished := sec.unfinished(); unfinished && sec.Rotation.Enabled && !sec.Rotation.Running {
-		return &Progress{Message: "The last rotation did not complete. AWSPENDING is on its version."}
-	}
 	return nil
 }
 
 // detail returns everything that the page shows of a secret.
 func (sec *secret) detail(state string, row pageRow) *pageDetail {
-	r := &sec.Rotation
-	d := &pageDetail{pageRow: row, State: state, ARN: sec.ARN, Description: sec.Description,
-		Function: r.Function, Deleted: sec.Deleted,
-		Replicas: slices.Clone(sec.Replicas)}
-	if r.Rules != nil {
-		d.Schedule = r.Rules.ScheduleExpression
-		if n := r.Rules.AutomaticallyAfterDays; n != nil {
-			d.Schedule = fmt.Sprintf("every %d days", *n)
-		}
-		if r.Rules.Duration != "" {
-			d.Schedule += " for " + r.Rules.Duration
-		}
-	}
-	var deprecated []pageVersion
-	for _, v := range sec.newest() {
-		if labels := sec.stages(v.ID); labels != nil {
-			d.Versions = append(d.Versions, pageVersion{v.ID, v.Created, !v.filled(), labels})
-		} else {
-			deprecated = append(deprecated, pageVersion{v.ID, v.Created, false, nil})
-		}
-	}
-	room := max(0, 8-len(d.Versions)) // labeled versions are never cut off
-	d.Versions = append(d.Versions, deprecated[:min(room, len(deprecated))]...)
-	d.Timeline = slices.Clone(sec.history)
+	d := &pageDetail{pageRow: row, State: state, Secret: sec, Timeline: slices.Clone(sec.history)}
 	slices.Reverse(d.Timeline)
+	for _, v := range sec.newest() {
+		d.Versions = append(d.Versions, pageVersion{v.ID, v.Created, !v.filled(), sec.stages(v.ID)})
+	}
 	return d
+}
+
+// String describes when a secret is rotated.
+func (r *rules) String() string {
+	text := r.ScheduleExpression
+	if n := r.AutomaticallyAfterDays; n != nil {
+		text = fmt.Sprintf("every %d days", *n)
+	}
+	if r.Duration != "" {
+		text += " for " + r.Duration
+	}
+	return text
 }

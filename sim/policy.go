@@ -1,61 +1,112 @@
 package sim
 
 import (
+	"errors"
+	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 
 	"example.com/rotator/sim/iampolicy"
 )
 
-// named reports whether a statement applies to the caller's account or role.
-func (c *caller) named(st *iampolicy.Statement) bool {
+// part returns the part of a policy that applies to the caller's account or role. p may be nil.
+func (c *caller) part(p *iampolicy.Policy) *iampolicy.Policy {
+	if p == nil {
+		return &iampolicy.Policy{}
+	}
 	is := func(p iampolicy.Principal) bool {
 		return slices.ContainsFunc(p["AWS"], func(a string) bool {
 			return a == "*" || a == c.account || a == "arn:aws:iam::"+c.account+":root" || a == c.arn ||
 				c.role != "" && a == c.role
 		})
 	}
-	return is(st.Principal) || st.NotPrincipal != nil && !is(st.NotPrincipal)
+	out := *p
+	out.Statement = slices.DeleteFunc(slices.Clone(p.Statement), func(st iampolicy.Statement) bool {
+		return !is(st.Principal) && (st.NotPrincipal == nil || is(st.NotPrincipal))
+	})
+	return &out
 }
 
 func malformed(text string) *fault { return &fault{"MalformedPolicyDocumentException", text} }
 
-// parsePolicy parses a resource policy and checks its syntax.
-// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_secret-policy.html
-// (of 2020); for the version https://github.com/awsdocs/aws-cloudformation-user-guide/pull/623
-func parsePolicy(text string) (*iampolicy.Policy, *fault) {
-	p, err := iampolicy.Decode(text)
-	if err != nil || len(p.Statement) == 0 || slices.ContainsFunc(p.Statement, func(st iampolicy.Statement) bool {
-		return st.Principal == nil && st.NotPrincipal == nil
-	}) {
-		return nil, malformed("This resource policy contains a syntax error.")
+// conditionKeys are the condition keys that policies may use.
+var conditionKeys = []string{"aws:PrincipalOrgID", "secretsmanager:resource/AllowRotationLambdaArn", "kms:ViaService",
+	"kms:EncryptionContext:SecretARN", "kms:ResourceAliases"}
+
+// parsePolicy parses a policy. Its statements name principals, unless it is the policy of a role.
+func parsePolicy(text string, ofRole bool) (*iampolicy.Policy, error) {
+	p, err := iampolicy.Parse(text, conditionKeys...)
+	if err != nil {
+		return nil, err
 	}
-	if !slices.Contains([]string{"", "2008-10-17", "2012-10-17"}, p.Version) {
-		return nil, malformed("This policy has invalid syntax.")
+	for _, st := range p.Statement {
+		if (st.Principal == nil && st.NotPrincipal == nil) != ofRole {
+			return nil, fmt.Errorf("statement %q: only the policies of roles have no principals", st.Sid)
+		}
 	}
 	return p, nil
+}
+
+// PutPolicy sets the policy of a role or of a KMS key. It fails if arn is not the ARN of one, or if the policy has
+// anything that iampolicy.Parse does not support.
+//
+// A role's policy is its only identity policy. From then on the role's sessions may do only what it allows; a role
+// without a policy may do everything. Reading and writing a secret with a customer managed key requires kms:Decrypt and
+// kms:GenerateDataKey.
+//
+// From then on a role may use a key through Secrets Manager only if the key's policy allows the role or its account.
+// Other callers always may. A role with an identity policy also needs permission from that policy, as every role
+// outside the key's account does on AWS.
+// Source: https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-modifying-external-accounts.html
+func (s *Sim) PutPolicy(arn, document string) error {
+	ofRole := roleForm.MatchString(arn)
+	if !ofRole && !keyForm.MatchString(arn) {
+		return fmt.Errorf("%q is not the ARN of a role or a key", arn)
+	}
+	p, err := parsePolicy(document, ofRole)
+	if err != nil {
+		return fmt.Errorf("%s: %w", arn, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.policies[arn] = p
+	return nil
+}
+
+// SetOrganization sets the organization of an account, for conditions on aws:PrincipalOrgID.
+func (s *Sim) SetOrganization(account, id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.organizations[account] = []string{id}
 }
 
 var (
 	principalForm = regexp.MustCompile(`^(\d{12}|arn:aws[a-z-]*:(iam::\d{12}:(root|(user|role)/[^*?]+)|` +
 		`sts::\d{12}:(assumed-role|federated-user)/[^*?]+))$`)
 	serviceForm = regexp.MustCompile(`^([a-z0-9-]+\.)+amazonaws\.com(\.cn)?$`)
+	keyForm     = regexp.MustCompile(`^arn:aws[a-z-]*:kms:[^:]+:\d{12}:key/[^/]+$`)
 )
 
-// checkedPolicy is parsePolicy for a new policy: it also rejects principals that do not exist. For
-// users, and for roles in an account without registered roles, it checks only the format.
+// newPolicy parses a new resource policy. It also rejects principals that do not exist; of users, and of roles in an
+// account without registered roles, it checks only the format.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_secret-policy.html
-// (of 2020). The text for a service is the one AWS was seen to answer in 2026.
-func (s *Sim) checkedPolicy(text string) (*iampolicy.Policy, *fault) {
-	p, f := parsePolicy(text)
-	if f != nil {
-		return nil, f
+// (of 2020); for the version https://github.com/awsdocs/aws-cloudformation-user-guide/pull/623.
+// The text for a service is the one AWS was seen to answer in 2026.
+func (s *Sim) newPolicy(text string) (*iampolicy.Policy, *fault) {
+	p, err := parsePolicy(text, false)
+	switch {
+	case errors.Is(err, iampolicy.ErrUnsupported):
+		return nil, malformed("The simulator cannot evaluate this policy: " + err.Error())
+	case err != nil || len(p.Statement) == 0:
+		return nil, malformed("This resource policy contains a syntax error.")
+	case !slices.Contains([]string{"", "2008-10-17", "2012-10-17"}, p.Version):
+		return nil, malformed("This policy has invalid syntax.")
 	}
 	for _, st := range p.Statement {
 		for _, who := range []iampolicy.Principal{st.Principal, st.NotPrincipal} {
 			for kind, names := range who {
-				unsupported := func(name string) bool { return !s.supported(kind, name) }
-				switch bad := slices.ContainsFunc(names, unsupported); {
+				switch bad := slices.ContainsFunc(names, func(n string) bool { return !s.supported(kind, n) }); {
 				case bad && kind == "Service":
 					return nil, malformed("This resource policy contains an unsupported service principal.")
 				case bad:
@@ -86,47 +137,26 @@ func public(p *iampolicy.Policy) bool {
 }
 
 // admit checks that a caller may perform its operation on a secret. Within an account, everything is allowed unless the
-// secret's or the role's policy denies it, or the caller's role has a policy and neither policy allows it. From another account, the
-// secret's policy and that of the role, if any, must allow it, and the secret must have a customer managed key if the
-// operation involves a value (LocalStack's cross-account tests, which were validated on AWS). The only supported
-// condition key is the caller's organization, if SetOrganization has set it. With any other key, a Deny applies and an
-// Allow does not. Unknown: which of the cross-account conditions AWS checks first.
+// secret's or the role's policy denies it, or the caller's role has a policy and neither policy allows it. From another
+// account, the secret's policy and that of the role, if any, must allow it, and the secret must have a customer managed
+// key if the operation involves a value (LocalStack's cross-account tests, which were validated on AWS). Unknown:
+// which of the cross-account conditions AWS checks first.
 func (s *Sim) admit(c *caller, sec *secret) *fault {
-	action, allowed := "secretsmanager:"+c.operation, false
-	if sec.Policy != "" {
-		p, f := parsePolicy(sec.Policy)
-		if f != nil {
-			return f
-		}
-		have, keys := map[string][]string{}, []string{}
-		if organization := s.organizations[c.account]; organization != "" {
-			keys = []string{"aws:PrincipalOrgID"}
-			have[keys[0]] = []string{organization}
-		}
-		for _, st := range p.Statement {
-			known := st.Check(keys...) == nil
-			if !c.named(&st) || !st.Covers(action, sec.ARN) || known && !st.Holds(have) {
-				continue
-			}
-			if st.Effect == "Deny" {
-				return c.unauthorized(action, sec.ARN, "with an explicit deny in a resource-based policy")
-			}
-			allowed = allowed || known
-		}
+	action, near := "secretsmanager:"+c.operation, c.account == sec.Account
+	have := s.conditions(c, "secretsmanager:resource/AllowRotationLambdaArn", sec.Rotation.Function)
+	effect := c.part(sec.policy).Effect(action, sec.ARN, have)
+	if effect == "Deny" {
+		return c.unauthorized(action, sec.ARN, "with an explicit deny in a resource-based policy")
 	}
-	have := map[string][]string{"secretsmanager:resource/AllowRotationLambdaArn": {sec.Rotation.Function}}
-	check := s.licensed
-	if allowed && c.account == sec.Account {
-		check = s.denied
-	}
-	if f := check(c, action, sec.ARN, have); f != nil {
+	allowed := effect == "Allow"
+	if f := s.licensed(c, action, sec.ARN, have, near && allowed); f != nil {
 		return f
 	}
 	if f := s.mayUseKey(c, sec); f != nil {
 		return f
 	}
 	switch {
-	case c.account == sec.Account:
+	case near:
 		return nil
 	case !allowed:
 		return c.unallowed(action, sec.ARN, "resource")
@@ -147,7 +177,7 @@ type putPolicyInput struct {
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_secret-policy.html
 // (of 2020)
 func (s *Sim) putResourcePolicy(c *caller, sec *secret, in putPolicyInput) (answer, *fault) {
-	p, f := s.checkedPolicy(in.ResourcePolicy)
+	p, f := s.newPolicy(in.ResourcePolicy)
 	if f != nil {
 		return nil, f
 	}
@@ -155,10 +185,10 @@ func (s *Sim) putResourcePolicy(c *caller, sec *secret, in putPolicyInput) (answ
 		const text = "You can't attach a resource-based policy that allows broad access to the secret."
 		return nil, &fault{"PublicPolicyException", text}
 	}
-	if s.locksOut(c, sec, in.ResourcePolicy) {
+	if s.locksOut(c, sec, p) {
 		return nil, invalidRequest(lockedOut)
 	}
-	sec.Policy = in.ResourcePolicy
+	sec.Policy, sec.policy = in.ResourcePolicy, p
 	sec.touch(s.clock.Now())
 	return sec.answer(), nil
 }
@@ -166,9 +196,9 @@ func (s *Sim) putResourcePolicy(c *caller, sec *secret, in putPolicyInput) (answ
 const lockedOut = "Your requested changes will not allow you to manage this secret in the future."
 
 // locksOut reports whether a policy would prevent the caller from replacing it.
-func (s *Sim) locksOut(c *caller, sec *secret, policy string) bool {
+func (s *Sim) locksOut(c *caller, sec *secret, policy *iampolicy.Policy) bool {
 	after, again := *sec, *c
-	after.Policy, again.operation = policy, "PutResourcePolicy"
+	after.policy, again.operation = policy, "PutResourcePolicy"
 	return s.admit(&again, &after) != nil
 }
 
@@ -177,7 +207,7 @@ func (s *Sim) getResourcePolicy(_ *caller, sec *secret, _ idInput) (answer, *fau
 }
 
 func (s *Sim) deleteResourcePolicy(_ *caller, sec *secret, _ idInput) (answer, *fault) {
-	sec.Policy = ""
+	sec.Policy, sec.policy = "", nil
 	sec.touch(s.clock.Now())
 	return sec.answer(), nil
 }
@@ -196,7 +226,7 @@ func (s *Sim) validateResourcePolicy(c *caller, in validatePolicyInput) (answer,
 			return nil, f
 		}
 	}
-	p, f := s.checkedPolicy(in.ResourcePolicy)
+	p, f := s.newPolicy(in.ResourcePolicy)
 	if f != nil {
 		return nil, f
 	}
@@ -205,8 +235,85 @@ func (s *Sim) validateResourcePolicy(c *caller, in validatePolicyInput) (answer,
 		const text = "This resource policy grants broad access to your secret."
 		found = append(found, answer{"CheckName": "PUBLIC_POLICY", "ErrorMessage": text})
 	}
-	if sec != nil && s.locksOut(c, sec, in.ResourcePolicy) {
+	if sec != nil && s.locksOut(c, sec, p) {
 		found = append(found, answer{"CheckName": "LOCKOUT", "ErrorMessage": lockedOut})
 	}
 	return answer{"PolicyValidationPassed": len(found) == 0, "ValidationErrors": found}, nil
+}
+
+// conditions returns the condition keys of a call, given as names and values.
+func (s *Sim) conditions(c *caller, more ...string) map[string][]string {
+	out := map[string][]string{"aws:PrincipalOrgID": s.organizations[c.account]}
+	for i := 0; i < len(more); i += 2 {
+		out[more[i]] = more[i+1 : i+2]
+	}
+	return out
+}
+
+func (c *caller) unauthorized(action, resource, why string) *fault {
+	on := " on resource: " + resource
+	if resource == "*" {
+		on = ""
+	}
+	return accessDenied("User: %s is not authorized to perform: %s%s %s", c.arn, action, on, why)
+}
+
+// unallowed returns the error for an action that no policy of a kind, identity or resource, allows.
+func (c *caller) unallowed(action, resource, kind string) *fault {
+	return c.unauthorized(action, resource, "because no "+kind+"-based policy allows the "+action+" action")
+}
+
+// licensed checks that the policy of the caller's role, if it has one, allows an action. If another policy allows the
+// action, it suffices that the role's does not deny it.
+func (s *Sim) licensed(c *caller, action, resource string, have map[string][]string, allowed bool) *fault {
+	p := s.policies[c.role]
+	if p == nil {
+		return nil
+	}
+	switch effect := p.Effect(action, resource, have); {
+	case effect == "Deny":
+		return c.unauthorized(action, resource, "with an explicit deny in an identity-based policy")
+	case effect == "" && !allowed:
+		return c.unallowed(action, resource, "identity")
+	}
+	return nil
+}
+
+// keyActions are the KMS actions that an operation performs with a secret's key, on behalf of the caller.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html#security-encryption-authz
+var keyActions = map[string][]string{
+	"GetSecretValue": {"kms:Decrypt"},
+	"PutSecretValue": {"kms:GenerateDataKey", "kms:Decrypt"},
+	"UpdateSecret":   {"kms:GenerateDataKey", "kms:Decrypt"},
+}
+
+// ownKey reports whether a secret has a customer managed key.
+func (sec *secret) ownKey() bool {
+	return sec.Key != "" && !strings.HasSuffix(sec.Key, defaultKey)
+}
+
+// mayUseKey checks that the policies of the caller's role and of the secret's key allow what the operation does with
+// that key. Unknown: AWS's text after "Access to KMS is not allowed".
+func (s *Sim) mayUseKey(c *caller, sec *secret) *fault {
+	if c.role == "" || !sec.ownKey() {
+		return nil
+	}
+	key := sec.Key
+	have := s.conditions(c, "kms:ViaService", "secretsmanager."+sec.region()+".amazonaws.com",
+		"kms:EncryptionContext:SecretARN", sec.ARN)
+	if _, alias, ok := strings.Cut(":"+key, ":alias/"); ok {
+		have["kms:ResourceAliases"] = []string{"alias/" + alias}
+		key = "of-alias-" + alias
+	}
+	if !strings.HasPrefix(key, "arn:") {
+		key = "arn:aws:kms:" + sec.region() + ":" + sec.Account + ":key/" + key
+	}
+	policy := s.policies[key]
+	for _, action := range keyActions[c.operation] {
+		if s.licensed(c, action, key, have, false) != nil || policy != nil && !c.part(policy).Permits(action, key, have) {
+			return accessDenied("Access to KMS is not allowed: User: %s is not authorized to perform: %s on "+
+				"resource: %s", c.arn, action, key)
+		}
+	}
+	return nil
 }

@@ -72,7 +72,7 @@ func TestPutOutdatedVersionsAreRemovedWhenThereAreMoreThanAHundred(t *testing.T)
 	count := func() int {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		return len(b.Sim.at(mine, "us-east-1", "db").Versions)
+		return len(b.Sim.at(place{mine, "us-east-1", "db"}).Versions)
 	}
 	if n := count(); n != 100 {
 		t.Errorf("%d versions are kept, not 100", n)

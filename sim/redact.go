@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"slices"
@@ -15,19 +14,17 @@ var shown = []string{"username", "host", "port", "engine", "dbname", "masterarn"
 // redacted masks everything in a text that also occurs in a value of the secret, verbatim or as errors may quote it,
 // except the fields in shown. Texts shorter than four bytes stay, to keep messages readable.
 func (sec *secret) redacted(text string) string {
-	var forms []string
+	var all []string
 	for _, v := range sec.Versions {
 		value := string(v.Binary)
 		if v.Text != nil {
 			value = *v.Text
 		}
-		for _, w := range words(value) {
-			forms = append(forms, written(w)...)
-		}
+		all = append(all, words(value)...)
 	}
 	// Replace the longest first: a text inside another must not split it.
-	slices.SortFunc(forms, func(a, b string) int { return len(b) - len(a) })
-	for _, w := range forms {
+	slices.SortFunc(all, func(a, b string) int { return len(b) - len(a) })
+	for _, w := range all {
 		if len(w) >= 4 {
 			text = strings.ReplaceAll(text, w, "***")
 		}
@@ -35,9 +32,14 @@ func (sec *secret) redacted(text string) string {
 	return text
 }
 
-// words returns a value and, if it is JSON, all strings and numbers in it.
+// words returns a value and, if it is JSON, all strings and numbers in it: verbatim, in base64, and quoted for JSON or
+// Go.
 func words(value string) []string {
-	all := []string{value}
+	quoted, _ := json.Marshal(value) // encoding a string cannot fail
+	all := []string{value, base64.StdEncoding.EncodeToString([]byte(value))}
+	for _, q := range []string{string(quoted), strconv.Quote(value), strconv.QuoteToASCII(value)} {
+		all = append(all, q[1:len(q)-1])
+	}
 	var walk func(any)
 	walk = func(x any) {
 		switch x := x.(type) {
@@ -64,30 +66,4 @@ func words(value string) []string {
 		walk(x)
 	}
 	return all
-}
-
-// written returns the forms in which a message may contain a text: verbatim, in base64, and quoted once or twice for
-// JSON or Go.
-func written(text string) []string {
-	all := []string{text}
-	for range 2 {
-		for _, form := range all {
-			plain, err := json.Marshal(form) // with <, > and & escaped
-			if err != nil {
-				continue // never happens with a string
-			}
-			var b bytes.Buffer
-			e := json.NewEncoder(&b)
-			e.SetEscapeHTML(false)
-			_ = e.Encode(form)
-			for _, quoted := range []string{
-				string(plain), strings.TrimSpace(b.String()), strconv.Quote(form), strconv.QuoteToASCII(form),
-			} {
-				if quoted = quoted[1 : len(quoted)-1]; !slices.Contains(all, quoted) {
-					all = append(all, quoted)
-				}
-			}
-		}
-	}
-	return append(all, base64.StdEncoding.EncodeToString([]byte(text)))
 }

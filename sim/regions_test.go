@@ -2,7 +2,6 @@ package sim
 
 import (
 	"context"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -396,27 +395,4 @@ func TestWaitRotationTakesAReplica(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("it waits forever")
 	}
-}
-
-func TestReplicasOutliveTheProcess(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "state")
-	b := newBench(t, Options{StateFile: file})
-	arn := b.create("db")
-	b.replicate("db", false, ireland)
-	if _, err := b.at("us-west-2").CreateSecret(ctx, &sm.CreateSecretInput{
-		Name: aws.String("db"), SecretString: aws.String("west"),
-	}); err != nil {
-		t.Fatal(err)
-	}
-	b.settle(time.Hour)
-	if err := b.Stop(); err != nil {
-		t.Fatal(err)
-	}
-	again := newBench(t, Options{StateFile: file})
-	if err := again.Load(); err != nil {
-		t.Fatal(err)
-	}
-	again.wantValue(again.client, "db", "one")
-	again.wantValue(again.at(ireland), regional(arn, ireland), "one")
-	again.wantValue(again.at("us-west-2"), "db", "west")
 }

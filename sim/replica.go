@@ -124,7 +124,7 @@ func (s *Sim) replicate(sec *secret, add []replicaRegion, force bool) {
 			Region: a.Region, KmsKeyId: a.KmsKeyId, Status: inSync, Message: "Replication succeeded",
 			Created: s.clock.Now().Truncate(time.Millisecond),
 		}
-		switch other := s.at(sec.Account, a.Region, sec.Name); {
+		switch other := s.at(place{sec.Account, a.Region, sec.Name}); {
 		case other == nil:
 		case other.origin != nil:
 			r.Status = "Failed"
@@ -182,7 +182,7 @@ func (s *Sim) stopReplicationToReplica(_ *caller, view *secret, _ idInput) (answ
 	}
 	sec := *view
 	sec.origin, sec.Replicas, sec.Rotation = nil, nil, rotation{}
-	sec.history, sec.before, sec.undead = nil, nil, nil
+	sec.history, sec.before, sec.disarm = nil, nil, nil
 	sec.Tags, sec.Labels, sec.Versions = slices.Clone(sec.Tags), maps.Clone(sec.Labels), maps.Clone(sec.Versions)
 	for id, v := range sec.Versions {
 		own := *v
@@ -192,6 +192,6 @@ func (s *Sim) stopReplicationToReplica(_ *caller, view *secret, _ idInput) (answ
 	now := s.clock.Now()
 	view.origin.touch(now)
 	sec.touch(now)
-	s.add(&sec)
+	s.secrets[sec.place()] = &sec
 	return answer{"ARN": sec.ARN}, nil
 }

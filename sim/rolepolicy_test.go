@@ -23,14 +23,14 @@ func TestUnsupportedPolicyIsRejected(t *testing.T) {
 		`{"Effect":"Allow","Action":"a:B","Resource":"*","Conditions":{}}`,
 		`{"Effect":"Allow","Action":"a:B"}`,
 		`{"Effect":"Allow","Action":"a:B","Resource":"*","Condition":{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}}`,
-		`{"Effect":"Allow","Action":"a:B","Resource":"*","Condition":{"StringEquals":{"aws:PrincipalOrgID":"o-1"}}}`,
+		`{"Effect":"Allow","Action":"a:B","Resource":"*","Condition":{"StringEquals":{"aws:PrincipalTag/x":"y"}}}`,
 		`{"Effect":"Allow","Action":"a:B","Resource":"*","Condition":{"StringEquals":{"kms:ViaService":true}}}`,
 	} {
-		if err := s.PutRolePolicy(policedRole, `{"Version":"2012-10-17","Statement":`+statement+`}`); err == nil {
+		if err := s.PutPolicy(policedRole, `{"Version":"2012-10-17","Statement":`+statement+`}`); err == nil {
 			t.Errorf("%s is accepted", statement)
 		}
 	}
-	if err := s.PutRolePolicy("rotation", `{"Statement":[]}`); err == nil {
+	if err := s.PutPolicy("rotation", `{"Statement":[]}`); err == nil {
 		t.Error("a name is accepted as an ARN")
 	}
 }
@@ -55,7 +55,7 @@ func TestRolePolicyDecides(t *testing.T) {
 		{`{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"*","NotResource":"x"}`, false},
 	} {
 		s := New(Options{})
-		if err := s.PutRolePolicy(policedRole, `{"Statement":[`+c.statements+`]}`); err != nil {
+		if err := s.PutPolicy(policedRole, `{"Statement":[`+c.statements+`]}`); err != nil {
 			t.Fatal(err)
 		}
 		if got := s.policies[policedRole].Permits("secretsmanager:GetSecretValue", arn, map[string][]string{
@@ -84,7 +84,7 @@ func TestRoleWithAPolicyAssumesOnlyTheRolesItNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	for resource, want := range map[string]bool{other: true, other + "s": false} {
-		if err := s.PutRolePolicy(policedRole, `{"Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"`+
+		if err := s.PutPolicy(policedRole, `{"Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"`+
 			resource+`"}}`); err != nil {
 			t.Fatal(err)
 		}
@@ -108,7 +108,7 @@ func TestRolesDenyOutweighsTheSecretsAllow(t *testing.T) {
 		`{"Statement":{"Effect":"Allow","Principal":{"AWS":"` + role + `"},"Action":"*","Resource":"*"}}`)}); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.PutRolePolicy(role, `{"Statement":[{"Effect":"Deny","Action":"*:GetSecretValue","Resource":"*"}]}`); err != nil {
+	if err := b.PutPolicy(role, `{"Statement":[{"Effect":"Deny","Action":"*:GetSecretValue","Resource":"*"}]}`); err != nil {
 		t.Fatal(err)
 	}
 	_, err = client.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: &arn})

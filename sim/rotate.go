@@ -22,19 +22,35 @@ type rotation struct {
 	Metadata   []metadata
 	Last       time.Time // of the last success
 	Open, Next time.Time // the next window; Next is NextRotationDate
-	// The running rotation: its version, whether it is only a test, and the rotation tokens that
-	// its invocations received.
-	Running bool
-	Token   string
-	Test    bool
-	Tokens  []string
+	run        *run      // the latest rotation, or nil
+}
 
-	cancel func() bool // cancels the planned rotation
-	retry  func() bool // cancels the next attempt of the running rotation
-	// start is when the running rotation would have started on an infinitely fast machine. A fast clock would count the
-	// machine's delays as service time.
+// run is one rotation, from its start to its end.
+type run struct {
+	sec     *secret
+	token   string // its version
+	test    bool
+	running bool
+	attempt int
+	tokens  []string // the rotation tokens that its invocations received
+	// start is when it would have started on an infinitely fast machine. A fast clock would count the machine's delays
+	// as service time.
 	start time.Time
-	err   error // of the last completed rotation
+	retry func() bool // cancels the next attempt
+
+	done chan struct{} // closed at the end, after err is set
+	err  error
+}
+
+// active reports whether there is a rotation that has not ended.
+func (r *run) active() bool { return r != nil && r.running }
+
+// event returns the name of an event: that of a test has a prefix.
+func (r *run) event(name string) string {
+	if r.test {
+		return "Test" + name
+	}
+	return name
 }
 
 // metadata is an item of ExternalSecretRotationMetadata.
@@ -100,7 +116,7 @@ func (s *Sim) rotateSecret(_ *caller, sec *secret, in rotateInput) (answer, *fau
 	test := in.RotateImmediately != nil && !*in.RotateImmediately
 	p, unfinished := sec.unfinished()
 	switch {
-	case unfinished && p == in.ClientRequestToken && r.Running:
+	case unfinished && p == in.ClientRequestToken && r.run.active():
 		return sec.answer("VersionId", p), nil
 	case unfinished && (p != in.ClientRequestToken || test):
 		return nil, invalidRequest("A previous rotation isn't complete. That rotation will be reattempted.")
@@ -130,32 +146,17 @@ func (s *Sim) begin(sec *secret, token string, test bool, start time.Time) {
 		sec.Versions[token] = v
 	}
 	sec.Labels[pending] = token
-	r := &sec.Rotation
-	r.Running, r.Token, r.Test, r.Tokens, r.err, r.start = true, token, test, nil, nil, start
+	r := &run{sec: sec, token: token, test: test, running: true, start: start, done: make(chan struct{})}
+	sec.Rotation.run = r
 	s.stats.Started++
-	s.announce(sec, named(test, "RotationStarted"), token, nil)
-	s.run(sec, token, test, 1)
+	s.announce(sec, r.event("RotationStarted"), token, nil)
+	s.run(r)
 }
 
-func named(test bool, event string) string {
-	if test {
-		return "Test" + event
-	}
-	return event
-}
+// stepError is AWS's text for a failed step. An error that wraps it adds the function's, which AWS does not show.
+type stepError string
 
-// stepError is the error of a failed step: AWS's text, and the function's error, which AWS does not show.
-type stepError struct {
-	message string
-	cause   error
-}
-
-func (e *stepError) Error() string {
-	if e.cause == nil {
-		return e.message
-	}
-	return e.message + ": " + e.cause.Error()
-}
+func (e stepError) Error() string { return string(e) }
 
 var (
 	errAbandoned = errors.New("the rotation was abandoned: the version lost AWSPENDING")
@@ -165,14 +166,14 @@ var (
 )
 
 // over returns why a rotation cannot continue, or nil.
-func (sec *secret) over(token string) error {
-	r := &sec.Rotation
+func (r *run) over() error {
+	labels := r.sec.Labels
 	switch {
-	case !sec.Deleted.IsZero():
+	case !r.sec.Deleted.IsZero():
 		return errDeleted
-	case r.Token != token, sec.Labels[pending] != token && sec.Labels[current] != token:
+	case r.sec.Rotation.run != r, labels[pending] != r.token && labels[current] != r.token:
 		return errAbandoned
-	case !r.Enabled:
+	case !r.sec.Rotation.Enabled:
 		return errCanceled
 	}
 	return nil
@@ -180,99 +181,95 @@ func (sec *secret) over(token string) error {
 
 // stir ends a rotation that is waiting for its next attempt and can no longer continue.
 func (s *Sim) stir(sec *secret) {
-	r := &sec.Rotation
-	if over := sec.over(r.Token); r.Running && over != nil && r.retry != nil && r.retry() {
-		s.end(sec, r.Token, r.Test, 0, over)
+	r := sec.Rotation.run
+	if r == nil || r.retry == nil {
+		return
+	}
+	if over := r.over(); over != nil && r.retry() {
+		s.end(r, 0, over)
 	}
 }
 
-// run runs a rotation in the background: it makes attempts until one succeeds, the rotation is over, or none is left.
-// Each attempt starts over with createSecret and the same token. A test is not retried.
-func (s *Sim) run(sec *secret, token string, test bool, attempt int) {
+// run makes an attempt in the background. If it fails, and neither is the rotation over nor was it the last one, another
+// one follows, which starts over with createSecret and the same token. A test is not repeated.
+func (s *Sim) run(r *run) {
 	s.clock.Go(func() {
 		wall := s.clock.Wall()
-		err := s.attempt(sec, token, test, attempt)
+		r.attempt++
+		err := s.attempt(r)
 		took := s.clock.Wall().Sub(wall)
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		over := sec.over(token)
 		switch {
-		case s.stopped(): // the next run continues it from the state file
-		case err != nil && over == nil && !test && attempt < s.opts.MaxAttempts:
-			s.failed(sec, token, test, err)
+		case s.stopped():
+		case err != nil && r.over() == nil && !r.test && r.attempt < s.opts.MaxAttempts:
+			s.failed(r, err)
 			s.stats.Retried++
-			r, delay := &sec.Rotation, s.opts.RetryDelay
-			r.start = r.start.Add(took + delay)
-			r.retry = s.clock.At(s.clock.Now().Add(delay), func() { s.run(sec, token, test, attempt+1) })
+			r.start = r.start.Add(took + s.opts.RetryDelay)
+			r.retry = s.clock.At(s.clock.Now().Add(s.opts.RetryDelay), func() { s.run(r) })
 		default:
-			s.end(sec, token, test, took, err)
-			s.keep()
+			s.end(r, took, err)
 		}
 	})
 }
 
-func (s *Sim) failed(sec *secret, token string, test bool, err error) {
+func (s *Sim) failed(r *run, err error) {
 	s.stats.Failed++
-	s.announce(sec, named(test, "RotationFailed"), token, err)
+	s.announce(r.sec, r.event("RotationFailed"), r.token, err)
 }
 
 // end records the end of a rotation, whose last attempt took the given time. err is nil if the rotation succeeded.
-func (s *Sim) end(sec *secret, token string, test bool, took time.Duration, err error) {
-	r, over := &sec.Rotation, sec.over(token)
-	// If an operator removed AWSPENDING and started a new rotation, the state belongs to the new one.
-	if r.Token == token {
-		r.Running, r.err = false, err
-	}
-	now := s.clock.Now()
+func (s *Sim) end(r *run, took time.Duration, err error) {
+	sec, over, now := r.sec, r.over(), s.clock.Now()
+	r.running, r.err = false, err
+	defer close(r.done)
+	rotation := &sec.Rotation
 	switch {
-	case test:
-		if sec.Labels[pending] == token {
+	case r.test:
+		if sec.Labels[pending] == r.token {
 			delete(sec.Labels, pending)
 		}
 		// Keep the version if an operator gave it a custom label.
-		if sec.stages(token) == nil {
-			delete(sec.Versions, token)
+		if sec.stages(r.token) == nil {
+			delete(sec.Versions, r.token)
 		}
 		if err != nil {
-			s.failed(sec, token, test, err)
+			s.failed(r, err)
 		} else {
-			s.announce(sec, "TestRotationSucceeded", token, nil)
+			s.announce(sec, "TestRotationSucceeded", r.token, nil)
 		}
-		s.arm(sec, r.Open, r.Next, r.start.Add(took)) // the planned time may have passed
+		s.arm(sec, r.start.Add(took)) // the planned time may have passed
 	case err == nil:
-		if sec.Labels[pending] == token && !s.opts.KeepPending {
+		if sec.Labels[pending] == r.token && !s.opts.KeepPending {
 			delete(sec.Labels, pending)
 		}
 		s.stats.Succeeded++
-		if !r.Next.IsZero() && r.start.After(r.Next) {
+		if !rotation.Next.IsZero() && r.start.After(rotation.Next) {
 			s.stats.Late++
 		}
-		r.Last = sec.touch(now)
-		s.announce(sec, "RotationSucceeded", token, nil)
+		rotation.Last = sec.touch(now)
+		s.announce(sec, "RotationSucceeded", r.token, nil)
 		s.plan(sec, now)
-	case over != nil:
-		if errors.Is(over, errAbandoned) {
-			s.stats.Abandoned++
-			s.announce(sec, "RotationAbandoned", token, nil)
-			s.plan(sec, now)
-		}
-	default:
-		s.failed(sec, token, test, err)
-		s.rearm(sec)
+	case errors.Is(over, errAbandoned):
+		s.stats.Abandoned++
+		s.announce(sec, "RotationAbandoned", r.token, nil)
+		s.plan(sec, now)
+	case over == nil:
+		s.failed(r, err)
+		s.arm(sec, now)
 	}
-	s.ended.Broadcast()
 }
 
 // attempt runs the steps once.
-func (s *Sim) attempt(sec *secret, token string, test bool, n int) error {
+func (s *Sim) attempt(r *run) error {
 	todo := steps
-	if test {
+	if r.test {
 		todo = steps[2:3]
 	}
 	for _, step := range todo {
-		err := s.step(sec, token, step, n)
+		err := s.step(r, step)
 		if err == nil && s.opts.Faults.hit(DuplicateStep) {
-			err = s.step(sec, token, step, n)
+			err = s.step(r, step)
 		}
 		if err != nil {
 			return err
@@ -280,63 +277,52 @@ func (s *Sim) attempt(sec *secret, token string, test bool, n int) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !test && sec.Labels[current] != token {
-		return fmt.Errorf("the function succeeded, but version %s is not AWSCURRENT", token)
+	if !r.test && r.sec.Labels[current] != r.token {
+		return fmt.Errorf("the function succeeded, but version %s is not AWSCURRENT", r.token)
 	}
 	return nil
 }
 
 // step invokes the function for one step.
-func (s *Sim) step(sec *secret, token, step string, attempt int) error {
+func (s *Sim) step(r *run, step string) error {
+	sec, proof := r.sec, uuid.NewString()
 	s.mu.Lock()
-	r, proof := &sec.Rotation, uuid.NewString()
-	arn, function := r.Function, s.functions[r.Function]
-	err := sec.over(token)
-	if s.stopped() {
-		err = errStopped
-	}
-	if err == nil {
-		r.Tokens = append(r.Tokens, proof)
-		if unsaved := s.save(); unsaved != nil { // the rotation token must stay valid after a crash
-			err = fmt.Errorf("cannot save the state: %w", unsaved)
-		}
-	}
+	arn := sec.Rotation.Function
+	function, over := s.functions[arn], r.over()
+	r.tokens = append(r.tokens, proof)
 	s.mu.Unlock()
-	if err != nil {
-		return err
+	switch {
+	case s.stopped():
+		return errStopped
+	case over != nil:
+		return over
 	}
-	payload, _ := json.Marshal(map[string]string{"Step": step, "SecretId": sec.ARN, "ClientRequestToken": token,
+	payload, _ := json.Marshal(map[string]string{"Step": step, "SecretId": sec.ARN, "ClientRequestToken": r.token,
 		"RotationToken": proof}) // encoding strings cannot fail
-	if function == nil {
-		err = fmt.Errorf("the function %s does not exist", arn)
-	} else {
-		ctx, done := s.opts.Faults.mortal(s.life)
-		var body []byte
-		var functionError string
-		body, functionError, err = function.Invoke(ctx, payload)
-		done()
-		if err == nil && functionError != "" {
-			err = errors.New(string(body))
-		}
+	ctx, done := s.opts.Faults.mortal(s.life)
+	body, functionError, err := function.Invoke(ctx, payload)
+	done()
+	if err == nil && functionError != "" {
+		err = errors.New(string(body))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped() { // Stop interrupted it: ignore its response
 		return errStopped
 	}
-	p := Progress{Time: s.clock.Now(), Secret: sec.ARN, Name: sec.Name, Version: token, Attempt: attempt, Step: step,
+	p := Progress{Time: s.clock.Now(), Secret: sec.ARN, Name: sec.Name, Version: r.token, Attempt: r.attempt, Step: step,
 		Labels: maps.Clone(sec.Labels)}
 	if err != nil {
-		failed := &stepError{fmt.Sprintf("Error when executing lambda %s during %s step", arn, step), err}
+		failed := stepError(fmt.Sprintf("Error when executing lambda %s during %s step", arn, step))
 		cause, message := explained(err.Error())
-		p.Cause, p.Message = sec.redacted(cause), sec.redacted(cmp.Or(message, failed.message))
-		err = failed
-	} else if v := sec.Versions[token]; v != nil && v.Unproved {
+		p.Cause, p.Message = sec.redacted(cause), sec.redacted(cmp.Or(message, string(failed)))
+		err = fmt.Errorf("%w: %w", failed, err)
+	} else if v := sec.Versions[r.token]; v != nil && v.Unproved {
 		// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot_rotation.html
 		p.Message = fmt.Sprintf(
 			"Pending secret version %s for Secret %s was not created by Lambda %s. Remove the AWSPENDING staging "+
-				"label and restart rotation", token, sec.ARN, arn)
-		err = &stepError{message: p.Message}
+				"label and restart rotation", r.token, sec.ARN, arn)
+		err = stepError(p.Message)
 	}
 	s.note(sec, p)
 	return err
@@ -351,31 +337,32 @@ func explained(text string) (cause, message string) {
 	return e.ErrorType, e.ErrorMessage
 }
 
-// WaitRotation waits until no rotation of a secret is running, and returns the error of the last one. id is an ARN, or
-// a name in the default region and account.
+// WaitRotation waits until the latest rotation of a secret has ended, and returns its error. id is an ARN, or a name in
+// the default region and account.
 func (s *Sim) WaitRotation(ctx context.Context, id string) error {
-	defer context.AfterFunc(ctx, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.ended.Broadcast()
-	})()
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	sec, f := s.own(id)
 	if f != nil {
+		s.mu.Unlock()
 		return f
 	}
-	sec = sec.primary() // a replica is a copy that is not updated
-	for sec.Rotation.Running {
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case s.stopped():
-			return errStopped
-		}
-		s.ended.Wait()
+	r := sec.primary().Rotation.run // a replica is a copy that is not updated
+	ended := !r.active()
+	s.mu.Unlock()
+	switch {
+	case r == nil:
+		return nil
+	case ended:
+		return r.err
 	}
-	return sec.Rotation.err
+	select {
+	case <-r.done:
+		return r.err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.life.Done():
+		return errStopped
+	}
 }
 
 func (s *Sim) cancelRotateSecret(_ *caller, sec *secret, _ idInput) (answer, *fault) {

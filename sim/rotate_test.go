@@ -422,7 +422,7 @@ func TestNoFormOfAValueIsInTheErrorOfARotation(t *testing.T) {
 			}
 			var page strings.Builder
 			b.mu.Lock()
-			sec := b.Sim.at(mine, "us-east-1", "db")
+			sec := b.Sim.at(place{mine, "us-east-1", "db"})
 			err = pageTemplate.Execute(&page, pageData{Detail: sec.detail(sec.row(begin))})
 			b.mu.Unlock()
 			if err != nil {

@@ -43,7 +43,10 @@ type schedule struct {
 
 const day = 24 * time.Hour
 
-var rateForm = regexp.MustCompile(`^rate\((\d{1,5}) (hours?|days?)\)$`)
+var (
+	rateForm = regexp.MustCompile(`^rate\((\d{1,4}) (hour|day)s?\)$`)
+	cronForm = regexp.MustCompile(`^cron\(0 +(\S+) +(\S+) +(\S+) +(\S+) +\*\)$`)
+)
 
 // schedule parses rules. It returns nil if they are empty. A rate in days counts from the midnight before. Its window,
 // and that of a cron expression with one hour per day, lasts to the end of the day by default; other windows last an
@@ -55,37 +58,40 @@ func (r *rules) schedule() (*schedule, error) {
 	if r.AutomaticallyAfterDays != nil {
 		e = fmt.Sprintf("rate(%d days)", *r.AutomaticallyAfterDays)
 	}
-	s, longest := &schedule{}, day
-	switch rate := rateForm.FindStringSubmatch(e); {
+	s, longest, shortest := &schedule{}, day, day
+	switch rate, cron := rateForm.FindStringSubmatch(e), cronForm.FindStringSubmatch(e); {
 	case e == "" && r.Duration == "":
 		return nil, nil
 	case e == "":
 		return nil, errors.New("a duration needs a schedule")
+	case rate != nil && rate[2] == "day":
+		s.days, _ = strconv.Atoi(rate[1]) // the form allows only digits
+		s.next = func(t time.Time) time.Time { return midnight(t).AddDate(0, 0, s.days) }
 	case rate != nil:
-		n, err := strconv.Atoi(rate[1])
-		switch {
-		case err != nil || n < 1 || n > 1000*24:
-			return nil, fmt.Errorf("%s has an invalid interval", e)
-		case strings.HasPrefix(rate[2], "day"):
-			s.days = n
-			s.next = func(t time.Time) time.Time { return midnight(t).AddDate(0, 0, n) }
-		case n < 4:
-			return nil, fmt.Errorf("%s is more often than every four hours", e)
-		default:
-			s.days, s.length, longest = (n+23)/24, time.Hour, time.Duration(n)*time.Hour
-			s.next = func(t time.Time) time.Time { return t.UTC().Truncate(longest).Add(longest) }
+		n, _ := strconv.Atoi(rate[1])
+		every := time.Duration(n) * time.Hour
+		s.days, s.length, shortest, longest = (n+23)/24, time.Hour, every, every
+		s.next = func(t time.Time) time.Time { return t.UTC().Truncate(every).Add(every) }
+	case cron != nil:
+		c, ok := parseCron(cron[1], cron[2], cron[3], cron[4])
+		if !ok {
+			return nil, fmt.Errorf("%s has an invalid field, or never occurs", e)
 		}
-	default:
-		c, err := parseCron(e)
-		if err != nil {
-			return nil, err
-		}
-		s.next = c.next
+		s.next, shortest = c.next, c.gap()
 		first := c.next(time.Time{})
 		s.days = int(math.Ceil(c.next(first).Sub(first).Hours() / 24))
 		if longest = day - time.Duration(c.hours[0])*time.Hour; len(c.hours) > 1 {
 			s.length, longest = time.Hour, c.gap()
 		}
+	default:
+		return nil, fmt.Errorf(
+			"%s is not rate(N hours), rate(N days) or cron(0 hours day-of-month month day-of-week *)", e)
+	}
+	switch {
+	case shortest < 4*time.Hour:
+		return nil, fmt.Errorf("%s is more often than every four hours", e)
+	case s.days < 1:
+		return nil, fmt.Errorf("%s has an invalid interval", e)
 	}
 	if r.Duration != "" {
 		n, err := strconv.Atoi(strings.TrimSuffix(r.Duration, "h"))
@@ -121,124 +127,87 @@ type cron struct {
 var (
 	monthNames = []string{"JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"}
 	dayNames   = []string{"SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"}
+	partForm   = regexp.MustCompile(`^(?:\*|(\w+)(?:-(\w+))?)?(?:/(\d{1,2}))?$`)
+	dayForm    = regexp.MustCompile(`^(.+?)(L|#[1-5])?$`)
 )
 
-func parseCron(e string) (*cron, error) {
-	inner, ok := strings.CutPrefix(e, "cron(")
-	inner, ok2 := strings.CutSuffix(inner, ")")
-	fields := strings.Fields(inner)
-	if !ok || !ok2 || len(fields) != 6 {
-		return nil, fmt.Errorf(
-			"%s is not rate(N hours), rate(N days) or cron(minutes hours day-of-month month day-of-week year)", e)
-	}
-	if fields[0] != "0" {
-		return nil, fmt.Errorf("%s: the minutes must be 0", e)
-	}
-	if fields[5] != "*" {
-		return nil, fmt.Errorf("%s: the year must be *", e)
-	}
-	if (fields[2] == "?") == (fields[4] == "?") {
-		return nil, fmt.Errorf("%s: either day-of-month or day-of-week must be ?, but not both", e)
-	}
-	c := &cron{}
-	var err error
-	if c.hours, err = values(fields[1], 0, 23, nil); err != nil {
-		return nil, fmt.Errorf("%s: hours: %w", e, err)
-	}
-	if c.gap() < 4*time.Hour {
-		return nil, fmt.Errorf("%s is more often than every four hours", e)
-	}
-	if c.months, err = values(fields[3], 1, 12, monthNames); err != nil {
-		return nil, fmt.Errorf("%s: month: %w", e, err)
-	}
-	if c.day, err = days(fields[2], fields[4]); err != nil {
-		return nil, fmt.Errorf("%s: day: %w", e, err)
-	}
-	if c.next(time.Time{}).IsZero() {
-		return nil, fmt.Errorf("%s never occurs", e)
-	}
-	return c, nil
+// parseCron parses the fields of an expression.
+func parseCron(hours, ofMonth, month, ofWeek string) (*cron, bool) {
+	in, ok := values(hours, 0, 23)
+	months, ok2 := values(month, 1, 12, monthNames...)
+	day, ok3 := days(ofMonth, ofWeek)
+	c := &cron{in, months, day}
+	return c, ok && ok2 && ok3 && !c.next(time.Time{}).IsZero()
 }
 
 // values parses a field: *, numbers or names, ranges, steps, or lists of these.
-func values(field string, low, high int, names []string) ([]int, error) {
-	number := func(s string) (int, error) {
-		if i := slices.Index(names, strings.ToUpper(s)); i >= 0 {
-			return i + 1, nil
+func values(field string, low, high int, names ...string) (out []int, ok bool) {
+	number := func(text string) int {
+		if i := slices.Index(names, strings.ToUpper(text)); i >= 0 {
+			return i + 1
 		}
-		n, err := strconv.Atoi(s)
-		if err != nil || n < low || n > high {
-			return 0, fmt.Errorf("%s is not between %d and %d", s, low, high)
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			return -1
 		}
-		return n, nil
+		return n
 	}
-	var out []int
-	for _, part := range strings.Split(field, ",") {
-		span, step, stepped := strings.Cut(part, "/")
-		by, from, to := 1, low, high
-		var err error
-		if stepped {
-			if by, err = strconv.Atoi(step); err != nil || by < 1 {
-				return nil, fmt.Errorf("%s is not a valid step", step)
-			}
+	for part := range strings.SplitSeq(field, ",") {
+		m := partForm.FindStringSubmatch(part)
+		if m == nil || part == "" {
+			return nil, false
 		}
-		first, last, ranged := strings.Cut(span, "-")
-		switch {
-		case span == "*" || span == "" && stepped:
-		case ranged:
-			if from, err = number(first); err == nil {
-				to, err = number(last)
-			}
-			if err == nil && from > to {
-				err = fmt.Errorf("the range %s runs backwards", span)
-			}
-		default:
-			if from, err = number(span); err == nil && !stepped {
+		from, to, by := low, high, 1
+		if m[1] != "" {
+			from = number(m[1])
+			if m[3] == "" {
 				to = from
 			}
 		}
-		if err != nil {
-			return nil, err
+		if m[2] != "" {
+			to = number(m[2])
+		}
+		if m[3] != "" {
+			by = number(m[3])
+		}
+		if from < low || to > high || from > to || by < 1 {
+			return nil, false
 		}
 		for n := from; n <= to; n += by {
 			out = append(out, n)
 		}
 	}
 	slices.Sort(out)
-	return slices.Compact(out), nil
+	return slices.Compact(out), true
 }
 
 // days parses day-of-month and day-of-week, one of which is "?". L is the last day of the month or of the week, whose
 // first day is Sunday, number 1. 6L or FRIL is the last Friday of the month, and SUN#1 its first Sunday. day-of-month
 // also accepts FRIL.
-func days(ofMonth, ofWeek string) (func(time.Time) bool, error) {
+func days(ofMonth, ofWeek string) (on func(time.Time) bool, ok bool) {
+	if (ofMonth == "?") == (ofWeek == "?") {
+		return nil, false
+	}
 	nextMonth := func(t time.Time, days int) bool { return t.AddDate(0, 0, days).Month() != t.Month() }
 	name, last := strings.CutSuffix(ofMonth, "L")
 	switch {
 	case ofMonth == "L":
-		return func(t time.Time) bool { return nextMonth(t, 1) }, nil
+		return func(t time.Time) bool { return nextMonth(t, 1) }, true
 	case last && slices.Contains(dayNames, name):
 		ofWeek = ofMonth
 	case ofMonth != "?":
-		in, err := values(ofMonth, 1, 31, nil)
-		return func(t time.Time) bool { return slices.Contains(in, t.Day()) }, err
+		in, ok := values(ofMonth, 1, 31)
+		return func(t time.Time) bool { return slices.Contains(in, t.Day()) }, ok
 	case ofWeek == "L":
 		ofWeek = "SAT"
 	}
-	name, last = strings.CutSuffix(ofWeek, "L")
-	name, nth, counted := strings.Cut(name, "#")
-	in, err := values(name, 1, 7, dayNames)
-	n, err2 := strconv.Atoi(nth)
-	if err != nil {
-		return nil, err
-	}
-	if (last || counted) && len(in) != 1 || counted && (err2 != nil || last || n < 1 || n > 5) {
-		return nil, fmt.Errorf("%s is not a day of the week", ofWeek)
-	}
+	m := dayForm.FindStringSubmatch(ofWeek)
+	in, ok := values(m[1], 1, 7, dayNames...)
 	return func(t time.Time) bool {
-		return slices.Contains(in, int(t.Weekday())+1) && (!last || nextMonth(t, 7)) &&
-			(!counted || (t.Day()-1)/7+1 == n)
-	}, nil
+		nth := fmt.Sprintf("#%d", (t.Day()-1)/7+1)
+		return slices.Contains(in, int(t.Weekday())+1) &&
+			(m[2] == "" || m[2] == nth || m[2] == "L" && nextMonth(t, 7))
+	}, ok && (m[2] == "" || len(in) == 1)
 }
 
 // gap returns the shortest time between two hours of a day.
@@ -278,64 +247,63 @@ func (sec *secret) window(base time.Time) (open, end time.Time) {
 
 // plan sets a secret's next rotation, counted from base: the last rotation or the last value set by hand.
 func (s *Sim) plan(sec *secret, base time.Time) {
-	r := &sec.Rotation
-	r.Open, r.Next = sec.window(base)
-	s.arm(sec, r.Open, r.Next, base)
+	sec.Rotation.Open, sec.Rotation.Next = sec.window(base)
+	s.arm(sec, base)
 }
 
-// rearm plans the first window after now, because the planned one was missed. NextRotationDate stays
-// in the past, as on AWS.
-func (s *Sim) rearm(sec *secret) {
-	now := s.clock.Now()
-	open, end := sec.window(now)
-	s.arm(sec, open, end, now)
-}
-
-// arm plans a secret's rotation at a time within a window, if there is one. The time depends on the ARN, to spread the
-// secrets of one schedule over the window; AWS documents only that it may be any time. It is not before earliest,
-// because a window may have been missed.
-func (s *Sim) arm(sec *secret, open, end, earliest time.Time) {
-	s.unplan(sec)
-	if end.IsZero() {
-		return
+// arm sets the timer of a secret: for its erasure or, not before earliest, for its next rotation. If the planned window
+// was missed, the rotation is in the first one after earliest, and NextRotationDate stays in the past, as on AWS. The
+// time within a window depends on the ARN, to spread the secrets of one schedule; AWS documents only that it may be any
+// time.
+func (s *Sim) arm(sec *secret, earliest time.Time) {
+	if sec.disarm != nil {
+		sec.disarm()
 	}
-	h := fnv.New64a()
-	fmt.Fprint(h, sec.ARN, open.Unix())
-	at := open.Add(time.Duration(float64(end.Sub(open)) * float64(h.Sum64()>>11) / (1 << 53)))
-	if at.Before(earliest) {
-		at = earliest
+	sec.due = sec.Deleted
+	if sec.due.IsZero() {
+		open, end := sec.Rotation.Open, sec.Rotation.Next
+		if _, unfinished := sec.unfinished(); unfinished || earliest.After(end) {
+			open, end = sec.window(earliest)
+		}
+		if end.IsZero() {
+			return
+		}
+		h := fnv.New64a()
+		fmt.Fprint(h, sec.ARN, open.Unix())
+		sec.due = open.Add(time.Duration(float64(end.Sub(open)) * float64(h.Sum64()>>11) / (1 << 53)))
+		if sec.due.Before(earliest) {
+			sec.due = earliest
+		}
 	}
-	sec.Rotation.cancel = s.clock.At(at, func() {
+	at := sec.due
+	sec.disarm = s.clock.At(at, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.fallDue(sec, at)
+		if sec.due.Equal(at) { // the timer may have been set anew while this waited for the lock
+			s.fallDue(sec, at)
+		}
 	})
 }
 
-// fallDue begins a planned rotation. If a test is running, the end of the test plans the rotation again.
+// fallDue erases a secret or begins its planned rotation. If a test is running, its end plans the rotation again.
 func (s *Sim) fallDue(sec *secret, at time.Time) {
 	r := &sec.Rotation
-	if s.accounts[sec.Account][sec.place()] != sec || !sec.Deleted.IsZero() || !r.Enabled || r.Running || s.stopped() {
-		return
+	switch {
+	case s.stopped() || s.secrets[sec.place()] != sec:
+	case !sec.Deleted.IsZero():
+		s.erase(sec)
+	case r.Enabled && !r.run.active():
+		// An unfinished rotation is retried with the same token.
+		token, unfinished := sec.unfinished()
+		if !unfinished {
+			token = uuid.NewString()
+		}
+		s.begin(sec, token, false, at)
 	}
-	// An unfinished rotation is retried with the same token.
-	token, unfinished := sec.unfinished()
-	if !unfinished {
-		token = uuid.NewString()
-	}
-	s.begin(sec, token, false, at)
-	s.keep()
 }
 
 // unfinished returns the version of an unfinished rotation, if there is one.
 func (sec *secret) unfinished() (string, bool) {
 	p, ok := sec.Labels[pending]
 	return p, ok && p != sec.Labels[current]
-}
-
-func (s *Sim) unplan(sec *secret) {
-	if sec.Rotation.cancel != nil {
-		sec.Rotation.cancel()
-		sec.Rotation.cancel = nil
-	}
 }

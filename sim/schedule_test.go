@@ -317,7 +317,7 @@ func TestAFastClockRunsSchedulesInRealTime(t *testing.T) {
 
 func TestAWindowThatOpensWhileATestRunsIsNotLost(t *testing.T) {
 	b := newBench(t, Options{Clock: FastTime(begin, 3600*24)}) // a day in a second
-	defer func() { _ = b.Stop() }()
+	defer b.Stop()
 	b.create("db")
 	b.RegisterFunction(lambda, b.function(func(r request) error {
 		if r.ClientRequestToken == id(2) {

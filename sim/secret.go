@@ -5,10 +5,13 @@ import (
 	"cmp"
 	"crypto/rand"
 	"maps"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"example.com/rotator/sim/iampolicy"
 )
 
 const (
@@ -17,7 +20,7 @@ const (
 	previous = "AWSPREVIOUS"
 )
 
-// secret is one secret, guarded by the Sim's lock. The state file holds the exported fields.
+// secret is one secret, guarded by the Sim's lock.
 type secret struct {
 	Account     string
 	Name, ARN   string
@@ -39,9 +42,11 @@ type secret struct {
 	HadValue bool
 
 	history []Progress
-	before  *view       // what a stale read still sees
-	origin  *secret     // a replica's primary secret
-	undead  func() bool // cancels the erasure
+	policy  *iampolicy.Policy // the content of Policy, or nil
+	before  *view             // what a stale read still sees
+	origin  *secret           // a replica's primary secret
+	due     time.Time         // when it is erased, or its next rotation begins
+	disarm  func() bool       // cancels that
 }
 
 type tag struct {
@@ -65,10 +70,7 @@ func (v *version) filled() bool { return v.Text != nil || v.Binary != nil }
 
 // same reports whether two versions have the same value of the same type.
 func (v *version) same(w *version) bool {
-	if v.Text == nil || w.Text == nil {
-		return v.Text == w.Text && bytes.Equal(v.Binary, w.Binary)
-	}
-	return *v.Text == *w.Text
+	return reflect.DeepEqual(v.Text, w.Text) && bytes.Equal(v.Binary, w.Binary)
 }
 
 // newest returns the versions, newest first.
@@ -134,31 +136,21 @@ func (c *caller) arnOf(rest string) string {
 // region returns the region of a secret, or of a replica.
 func (sec *secret) region() string { return strings.SplitN(sec.ARN, ":", 5)[3] }
 
-// place is a secret's key within an account: a name is unique within a region.
-func place(region, name string) string { return region + "/" + name }
+// place is where a name is unique.
+type place struct{ account, region, name string }
 
-func (sec *secret) place() string { return place(sec.region(), sec.Name) }
+func (sec *secret) place() place { return place{sec.Account, sec.region(), sec.Name} }
 
-// add adds a secret.
-func (s *Sim) add(sec *secret) {
-	m := s.accounts[sec.Account]
-	if m == nil {
-		m = make(map[string]*secret)
-		s.accounts[sec.Account] = m
-	}
-	m[sec.place()] = sec
-}
-
-// at returns the secret or replica with a name in a region, or nil.
-func (s *Sim) at(account, region, name string) *secret {
-	if sec := s.accounts[account][place(region, name)]; sec != nil {
+// at returns the secret or replica at a place, or nil.
+func (s *Sim) at(p place) *secret {
+	if sec := s.secrets[p]; sec != nil {
 		return sec
 	}
-	for _, sec := range s.accounts[account] {
-		if sec.Name != name {
+	for at, sec := range s.secrets {
+		if at.account != p.account || at.name != p.name {
 			continue
 		}
-		if view := sec.in(region); view != nil {
+		if view := sec.in(p.region); view != nil {
 			return view
 		}
 	}
@@ -190,7 +182,7 @@ func (s *Sim) lookup(account, region, id string) (*secret, *fault) {
 	if isARN && complete.MatchString(name) {
 		name = name[:len(name)-7]
 	}
-	sec := s.at(account, region, name)
+	sec := s.at(place{account, region, name})
 	if sec == nil || isARN && id != sec.ARN && id != sec.ARN[:len(sec.ARN)-7] {
 		return nil, notFound("secret.")
 	}

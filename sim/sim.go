@@ -10,7 +10,6 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -42,7 +41,7 @@ func Failed(kind, message string) (body []byte, functionError string, err error)
 	return body, Unhandled, err
 }
 
-// Options configures a Sim. The zero value suits tests: no faults, no quotas and real time.
+// Options configures a Sim. The zero value suits tests: no faults and real time.
 type Options struct {
 	// Region is where calls of this package, such as WaitRotation, look up names. The default is us-east-1. API
 	// requests name their region.
@@ -57,15 +56,10 @@ type Options struct {
 	// KeepPending leaves AWSPENDING on the version that became AWSCURRENT. AWS does both.
 	KeepPending bool
 	Faults      *Faults // to inject, or nil
-	Quotas      bool    // whether to enforce AWS's request quotas
 	// Trace, if set, is called for every step and event in order. It must return quickly and must not call the Sim.
 	Trace   func(Progress)
 	Events  io.Writer // for what AWS sends to EventBridge, one JSON object per line; or nil
 	History int       // how many steps and events are kept for each secret, by default 64
-	// StateFile, unless "", is a file that keeps the whole state, including values, between runs.
-	StateFile string
-	// Log, if set, receives the error if the state file cannot be written at the end of a rotation.
-	Log *slog.Logger
 }
 
 // Sim is a simulated Secrets Manager. It is safe for concurrent use.
@@ -78,14 +72,12 @@ type Sim struct {
 	kill context.CancelFunc
 
 	mu            sync.Mutex
-	accounts      map[string]map[string]*secret // by account, then by place
-	functions     map[string]Invoker            // by ARN
-	sessions      map[string]*session           // by access key id
-	roles         map[string]string             // external ids by the ARN of a role
-	policies      map[string]*iampolicy.Policy  // of roles and keys, by ARN
-	organizations map[string]string             // by account
-	quotas        map[quotaKey]*bucket
-	ended         *sync.Cond
+	secrets       map[place]*secret
+	functions     map[string]Invoker           // by ARN
+	sessions      map[string]*session          // by access key id
+	roles         map[string]string            // external ids by the ARN of a role
+	policies      map[string]*iampolicy.Policy // of roles and keys, by ARN
+	organizations map[string][]string          // by account
 	stats         Stats
 }
 
@@ -99,25 +91,16 @@ func New(o Options) *Sim {
 	o.Clock = cmp.Or(o.Clock, RealTime())
 	s := &Sim{
 		opts: o, clock: o.Clock,
-		accounts: make(map[string]map[string]*secret), functions: make(map[string]Invoker),
-		sessions: make(map[string]*session), roles: make(map[string]string),
-		policies: make(map[string]*iampolicy.Policy), organizations: make(map[string]string),
-		quotas: make(map[quotaKey]*bucket),
+		secrets: make(map[place]*secret), functions: make(map[string]Invoker), sessions: make(map[string]*session),
+		roles: make(map[string]string), policies: make(map[string]*iampolicy.Policy),
+		organizations: make(map[string][]string),
 	}
-	s.ended = sync.NewCond(&s.mu)
 	s.life, s.kill = context.WithCancel(context.Background())
 	return s
 }
 
-// Stop ends running invocations and starts no new ones. Call it before closing the functions: a
-// rotation in progress then continues from the state file in the next run, as after a crash.
-func (s *Sim) Stop() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.kill()
-	s.ended.Broadcast()
-	return s.save() // includes the time from which the clock continues
-}
+// Stop ends running invocations and starts no new ones. Call it before closing the functions.
+func (s *Sim) Stop() { s.kill() }
 
 func (s *Sim) stopped() bool { return s.life.Err() != nil }
 

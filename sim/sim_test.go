@@ -68,7 +68,7 @@ func patient(o *sm.Options) {
 func (b *bench) count() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.accounts[b.opts.Account])
+	return len(b.secrets)
 }
 
 // id returns a token of the length that the API requires.

@@ -16,7 +16,7 @@ import (
 // millisecond is a quarter of an hour, but rotations still start within their windows of an hour.
 func TestAFastClockMakesNothingLate(t *testing.T) {
 	b := newBench(t, Options{Clock: FastTime(begin, 1e6), RetryDelay: time.Millisecond})
-	t.Cleanup(func() { _ = b.Stop() })
+	t.Cleanup(b.Stop)
 	// A pause before a retry may exceed the window, which is not an error of the clock.
 	var failed sync.Map
 	b.RegisterFunction(lambda, b.function(func(r request) error {

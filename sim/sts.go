@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"crypto/rand"
 	"encoding/xml"
 	"fmt"
 	"net/http"
@@ -73,30 +74,21 @@ func (s *Sim) sts(w http.ResponseWriter, r *http.Request, body []byte) {
 	}
 	status := http.StatusOK
 	if f != nil {
-		code := f.Code
 		status = http.StatusForbidden
+		code := strings.TrimSuffix(f.Code, "Exception")
 		switch code {
-		case "MissingAuthenticationTokenException":
-			code = "MissingAuthenticationToken"
-		case "UnrecognizedClientException":
+		case "UnrecognizedClient":
 			code = "InvalidClientTokenId"
-		case "InvalidSignatureException":
+		case "InvalidSignature":
 			code = "SignatureDoesNotMatch"
-		case "ExpiredTokenException":
-			code = "ExpiredToken"
 		case "ValidationError", "InvalidAction", "MalformedQueryString":
 			status = http.StatusBadRequest
 		}
 		out = stsError{Type: "Sender", Code: code, Message: f.Message, RequestID: uuid.NewString()}
 	}
 	w.Header().Set("Content-Type", "text/xml")
-	text, err := xml.Marshal(out)
-	if err != nil {
-		w.WriteHeader(http.StatusInternalServerError)
-		return
-	}
 	w.WriteHeader(status)
-	_, _ = w.Write(text)
+	_ = xml.NewEncoder(w).Encode(out) // fails only if the client is gone
 }
 
 type identityAnswer struct {
@@ -140,13 +132,17 @@ func (s *Sim) assumeRole(c *caller, form url.Values) (any, *fault) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	external := s.roles[arn]
-	distrusted := !s.roleExists(arn) || external != "" && form.Get("ExternalId") != external
-	if distrusted || s.licensed(c, "sts:AssumeRole", arn, nil) != nil {
+	distrusted := s.roles[arn] != "" && s.roles[arn] != form.Get("ExternalId")
+	if !s.roleExists(arn) || distrusted || s.licensed(c, "sts:AssumeRole", arn, s.conditions(c), false) != nil {
 		return nil, &fault{"AccessDenied",
 			fmt.Sprintf("User: %s is not authorized to perform: sts:AssumeRole on resource: %s", c.arn, arn)}
 	}
-	key, have := newSession(arn, m[1], m[2], name, life)
+	account, role := m[1], m[2]
+	key, have := simulated+rand.Text()[:7], &session{
+		caller: caller{account: account, arn: "arn:aws:sts::" + account + ":assumed-role/" + role + "/" + name, role: arn,
+			id: "AROASIMULATED" + rand.Text()[:8] + ":" + name},
+		secret: rand.Text(), token: rand.Text() + rand.Text(), expires: time.Now().Add(life).UTC(),
+	}
 	s.sessions[key] = have
 	return assumeAnswer{Key: key, Secret: have.secret, Token: have.token, Expiration: have.expires.Format(time.RFC3339),
 		Arn: have.arn, ID: have.id, RequestID: uuid.NewString()}, nil

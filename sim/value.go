@@ -50,7 +50,7 @@ func (s *Sim) createSecret(c *caller, in createInput) (answer, *fault) {
 	if f := checkReplicas(c.region, in.AddReplicaRegions); f != nil {
 		return nil, f
 	}
-	if sec := s.at(c.account, c.region, in.Name); sec != nil {
+	if sec := s.at(place{c.account, c.region, in.Name}); sec != nil {
 		v := sec.Versions[in.ClientRequestToken]
 		switch {
 		case sec.origin != nil:
@@ -81,7 +81,7 @@ func (s *Sim) createSecret(c *caller, in createInput) (answer, *fault) {
 		}
 		out["VersionId"] = v.ID
 	}
-	s.add(sec)
+	s.secrets[sec.place()] = sec
 	if len(in.AddReplicaRegions) > 0 {
 		s.replicate(sec, in.AddReplicaRegions, in.ForceOverwriteReplicaSecret)
 		out["ReplicationStatus"] = sec.replicationStatus()
@@ -109,7 +109,7 @@ func (s *Sim) store(sec *secret, v *version, stages []string) *fault {
 	v.Created = sec.touch(now)
 	sec.Versions[v.ID] = v
 	sec.prune(now)
-	if sec.Labels[current] == v.ID && !sec.Rotation.Running {
+	if sec.Labels[current] == v.ID && !sec.Rotation.run.active() {
 		// A value that was set by hand counts as a rotation for the schedule.
 		// Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_RotateSecret.html
 		s.plan(sec, v.Created)
@@ -190,7 +190,9 @@ func (s *Sim) putSecretValue(c *caller, sec *secret, in putInput) (answer, *faul
 	if in.VersionStages == nil {
 		in.VersionStages = []string{current}
 	}
-	v.Unproved = (c.role != "" || c.account != sec.Account) && !slices.Contains(sec.Rotation.Tokens, in.RotationToken)
+	run := sec.Rotation.run
+	v.Unproved = (c.role != "" || c.account != sec.Account) &&
+		(run == nil || !slices.Contains(run.tokens, in.RotationToken))
 	if f := s.put(sec, v, in.VersionStages); f != nil {
 		return nil, f
 	}

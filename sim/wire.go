@@ -59,7 +59,7 @@ var onAll = []string{"CreateSecret", "ListSecrets", "BatchGetSecretValue", "GetR
 
 // op turns a method into an operation. The method is called under the lock with a valid request.
 // The response is also encoded under the lock, because it may refer to the state.
-func op[In any](quota string, write bool, do func(*Sim, *caller, In) (answer, *fault)) operation {
+func op[In any](do func(*Sim, *caller, In) (answer, *fault)) operation {
 	return func(s *Sim, c *caller, body []byte) ([]byte, *fault) {
 		var in In
 		if f := decode(body, &in); f != nil {
@@ -67,19 +67,14 @@ func op[In any](quota string, write bool, do func(*Sim, *caller, In) (answer, *f
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		f := s.spend(c, quota)
-		if f == nil && slices.Contains(onAll, c.operation) {
-			f = s.licensed(c, "secretsmanager:"+c.operation, "*", nil)
-		}
-		if f != nil {
-			return nil, f
+		if slices.Contains(onAll, c.operation) {
+			if f := s.licensed(c, "secretsmanager:"+c.operation, "*", s.conditions(c), false); f != nil {
+				return nil, f
+			}
 		}
 		out, f := do(s, c, in)
 		if f != nil {
 			return nil, f
-		}
-		if write && s.save() != nil {
-			return nil, &fault{"InternalServiceError", "the state file cannot be written"}
 		}
 		text, _ := json.Marshal(out) // an answer has only types that can be encoded
 		return text, nil
@@ -88,10 +83,10 @@ func op[In any](quota string, write bool, do func(*Sim, *caller, In) (answer, *f
 
 // on is op for an operation on the secret that find returns.
 func on[In interface{ id() string }](
-	quota string, write bool, find func(*Sim, *caller, string) (*secret, *fault),
+	find func(*Sim, *caller, string) (*secret, *fault),
 	do func(*Sim, *caller, *secret, In) (answer, *fault),
 ) operation {
-	return op(quota, write, func(s *Sim, c *caller, in In) (answer, *fault) {
+	return op(func(s *Sim, c *caller, in In) (answer, *fault) {
 		sec, f := find(s, c, in.id())
 		if f != nil {
 			return nil, f
@@ -102,29 +97,29 @@ func on[In interface{ id() string }](
 
 // operations holds all 23 operations.
 var operations = map[string]operation{
-	"BatchGetSecretValue":          op("batch", false, (*Sim).batchGetSecretValue),
-	"CancelRotateSecret":           on("rotate", true, (*Sim).writable, (*Sim).cancelRotateSecret),
-	"CreateSecret":                 op("create", true, (*Sim).createSecret),
-	"DeleteResourcePolicy":         on("policy", true, (*Sim).writable, (*Sim).deleteResourcePolicy),
-	"DeleteSecret":                 op("delete", true, (*Sim).deleteSecret),
-	"DescribeSecret":               on("read", false, (*Sim).find, (*Sim).describeSecret),
-	"GetRandomPassword":            op("random", false, (*Sim).getRandomPassword),
-	"GetResourcePolicy":            on("policy", false, (*Sim).find, (*Sim).getResourcePolicy),
-	"GetSecretValue":               on("read", false, (*Sim).live, (*Sim).getSecretValue),
-	"ListSecretVersionIds":         on("versions", false, (*Sim).find, (*Sim).listSecretVersionIds),
-	"ListSecrets":                  op("list", false, (*Sim).listSecrets),
-	"PutResourcePolicy":            on("policy", true, (*Sim).writable, (*Sim).putResourcePolicy),
-	"PutSecretValue":               on("write", true, (*Sim).writable, (*Sim).putSecretValue),
-	"RemoveRegionsFromReplication": on("write", true, (*Sim).writable, (*Sim).removeRegionsFromReplication),
-	"ReplicateSecretToRegions":     on("write", true, (*Sim).writable, (*Sim).replicateSecretToRegions),
-	"RestoreSecret":                on("restore", true, (*Sim).find, (*Sim).restoreSecret),
-	"RotateSecret":                 on("rotate", true, (*Sim).writable, (*Sim).rotateSecret),
-	"StopReplicationToReplica":     on("write", true, (*Sim).live, (*Sim).stopReplicationToReplica),
-	"TagResource":                  on("tag", true, (*Sim).writable, (*Sim).tagResource),
-	"UntagResource":                on("tag", true, (*Sim).writable, (*Sim).untagResource),
-	"UpdateSecret":                 on("write", true, (*Sim).live, (*Sim).updateSecret),
-	"UpdateSecretVersionStage":     on("write", true, (*Sim).writable, (*Sim).updateSecretVersionStage),
-	"ValidateResourcePolicy":       op("policy", false, (*Sim).validateResourcePolicy),
+	"BatchGetSecretValue":          op((*Sim).batchGetSecretValue),
+	"CancelRotateSecret":           on((*Sim).writable, (*Sim).cancelRotateSecret),
+	"CreateSecret":                 op((*Sim).createSecret),
+	"DeleteResourcePolicy":         on((*Sim).writable, (*Sim).deleteResourcePolicy),
+	"DeleteSecret":                 op((*Sim).deleteSecret),
+	"DescribeSecret":               on((*Sim).find, (*Sim).describeSecret),
+	"GetRandomPassword":            op((*Sim).getRandomPassword),
+	"GetResourcePolicy":            on((*Sim).find, (*Sim).getResourcePolicy),
+	"GetSecretValue":               on((*Sim).live, (*Sim).getSecretValue),
+	"ListSecretVersionIds":         on((*Sim).find, (*Sim).listSecretVersionIds),
+	"ListSecrets":                  op((*Sim).listSecrets),
+	"PutResourcePolicy":            on((*Sim).writable, (*Sim).putResourcePolicy),
+	"PutSecretValue":               on((*Sim).writable, (*Sim).putSecretValue),
+	"RemoveRegionsFromReplication": on((*Sim).writable, (*Sim).removeRegionsFromReplication),
+	"ReplicateSecretToRegions":     on((*Sim).writable, (*Sim).replicateSecretToRegions),
+	"RestoreSecret":                on((*Sim).find, (*Sim).restoreSecret),
+	"RotateSecret":                 on((*Sim).writable, (*Sim).rotateSecret),
+	"StopReplicationToReplica":     on((*Sim).live, (*Sim).stopReplicationToReplica),
+	"TagResource":                  on((*Sim).writable, (*Sim).tagResource),
+	"UntagResource":                on((*Sim).writable, (*Sim).untagResource),
+	"UpdateSecret":                 on((*Sim).live, (*Sim).updateSecret),
+	"UpdateSecretVersionStage":     on((*Sim).writable, (*Sim).updateSecretVersionStage),
+	"ValidateResourcePolicy":       op((*Sim).validateResourcePolicy),
 }
 
 // maxRequest exceeds the largest valid request: a value of 65,536 bytes, fully escaped or in base64.
@@ -136,9 +131,12 @@ func (s *Sim) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.page)
 	mux.HandleFunc("GET /{key}", s.page)
+	mux.Handle("GET /page.css", http.FileServerFS(pageFiles))
+	mux.Handle("GET /page.js", http.FileServerFS(pageFiles))
 	mux.HandleFunc("GET /history/{secret...}", s.serveHistory)
-	mux.HandleFunc(functionsPath, s.lambda)
-	mux.HandleFunc(functionsPath+"/", s.lambda)
+	mux.HandleFunc("GET "+functionsPath, s.lambda(s.listFunctions))
+	mux.HandleFunc("GET "+functionsPath+"/{$}", s.lambda(s.listFunctions))
+	mux.HandleFunc("GET "+functionsPath+"/{function}/configuration", s.lambda(s.getFunctionConfiguration))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
 		switch {
@@ -168,7 +166,7 @@ func (s *Sim) serve(r *http.Request, body []byte) ([]byte, *fault) {
 	c.operation = name
 	faults := s.opts.Faults
 	if faults.hit(Throttle) {
-		return nil, throttled
+		return nil, &fault{"ThrottlingException", "Rate exceeded"}
 	}
 	if faults.hit(Slow) {
 		select {
@@ -195,14 +193,11 @@ func respond(w http.ResponseWriter, text []byte, f *fault) {
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 	w.Header().Set("X-Amzn-RequestId", uuid.NewString())
 	if f != nil {
-		member, status := "Message", http.StatusBadRequest
+		member := "Message"
 		if slices.Contains(unmodeled, f.Code) {
 			member = "message"
 		}
-		if f.Code == "InternalServiceError" {
-			status = http.StatusInternalServerError
-		}
-		w.WriteHeader(status)
+		w.WriteHeader(http.StatusBadRequest)
 		code, _ := json.Marshal(f.Code)
 		message, _ := json.Marshal(f.Message) // encoding a string cannot fail
 		text = fmt.Appendf(nil, `{"__type":%s,"%s":%s}`, code, member, message)

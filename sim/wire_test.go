@@ -54,16 +54,14 @@ func FuzzWire(f *testing.F) {
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		for _, secrets := range s.accounts {
-			for _, sec := range secrets {
-				for l, v := range sec.Labels {
-					if sec.Versions[v] == nil {
-						t.Fatalf("label %s is on no version", l)
-					}
+		for _, sec := range s.secrets {
+			for l, v := range sec.Labels {
+				if sec.Versions[v] == nil {
+					t.Fatalf("label %s is on no version", l)
 				}
-				if sec.HadValue && sec.Labels[current] == "" {
-					t.Fatal("AWSCURRENT is on no version")
-				}
+			}
+			if sec.HadValue && sec.Labels[current] == "" {
+				t.Fatal("AWSCURRENT is on no version")
 			}
 		}
 	})

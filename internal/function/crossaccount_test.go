@@ -195,7 +195,7 @@ func (c *crossing) grant() {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	if err := c.sim.PutRolePolicy(c.role.arn(), string(text)); err != nil {
+	if err := c.sim.PutPolicy(c.role.arn(), string(text)); err != nil {
 		c.t.Fatal(err)
 	}
 }

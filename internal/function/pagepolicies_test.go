@@ -86,7 +86,7 @@ func withoutARole(t *testing.T, policies [][]pageStatement, organization string)
 	c.wire = nil
 	c.actAs(functionRole)
 	c.sim.SetOrganization("123456789012", organization)
-	if err := c.sim.PutRolePolicy(functionRole, document(t, policies[0])); err != nil {
+	if err := c.sim.PutPolicy(functionRole, document(t, policies[0])); err != nil {
 		t.Fatal(err)
 	}
 	if len(policies[1]) > 0 {
@@ -100,7 +100,7 @@ func withoutARole(t *testing.T, policies [][]pageStatement, organization string)
 	own := pageStatement{Effect: "Allow",
 		Principal: map[string]string{"AWS": "arn:aws:iam::" + secretsAccount + ":root"}, Action: []string{"kms:*"},
 		Resource: "*"}
-	if err := c.sim.PutKeyPolicy(secretsKey, document(t, append([]pageStatement{own}, policies[2]...))); err != nil {
+	if err := c.sim.PutPolicy(secretsKey, document(t, append([]pageStatement{own}, policies[2]...))); err != nil {
 		t.Fatal(err)
 	}
 	c.key()
@@ -163,7 +163,7 @@ func TestPolicyOfThePageForAKeyOfAThirdAccount(t *testing.T) {
 		if admitted {
 			statements = append(statements, policies[0]...)
 		}
-		if err := c.sim.PutKeyPolicy(key, document(t, statements)); err != nil {
+		if err := c.sim.PutPolicy(key, document(t, statements)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := c.theirs.UpdateSecret(t.Context(),
@@ -189,7 +189,7 @@ func TestKeyPoliciesThatAreNotEvaluatedAreRefused(t *testing.T) {
 		"alias/mine":        `{"Effect":"Allow","Principal":"*","Action":"kms:*","Resource":"*"}`,
 		secretsKey + "/bad": `{"Effect":"Allow","Action":"kms:*","Resource":"*"}`,
 	} {
-		if s.PutKeyPolicy(arn, `{"Statement":`+statement+`}`) == nil {
+		if s.PutPolicy(arn, `{"Statement":`+statement+`}`) == nil {
 			t.Errorf("%s for %s is accepted", statement, arn)
 		}
 	}

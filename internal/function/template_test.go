@@ -128,7 +128,7 @@ func (d *deployed) grant(statements []statement) {
 	d.t.Helper()
 	text, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": statements})
 	if err == nil {
-		err = d.sim.PutRolePolicy(d.role, string(text))
+		err = d.sim.PutPolicy(d.role, string(text))
 	}
 	if err != nil {
 		d.t.Fatal(err)

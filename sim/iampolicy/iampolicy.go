@@ -54,66 +54,54 @@ func (l *List[T]) UnmarshalJSON(text []byte) error {
 
 // strictly decodes JSON, and rejects unknown members.
 func strictly(text []byte, v any) error {
+	if !json.Valid(text) {
+		return errors.New("it is not JSON")
+	}
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	return d.Decode(v)
 }
 
-// Decode parses a policy. It rejects unknown elements, and statements without an effect, an action or a resource.
-func Decode(document string) (*Policy, error) {
-	if !json.Valid([]byte(document)) {
-		return nil, errors.New("the policy is not JSON")
-	}
+// ErrUnsupported is the error of a policy that is valid, but that this package cannot evaluate.
+var ErrUnsupported = errors.New("not supported")
+
+// Parse parses a policy whose conditions use only the given keys. It rejects what it cannot evaluate instead of ignoring
+// it.
+func Parse(document string, keys ...string) (*Policy, error) {
 	var p Policy
 	if err := strictly([]byte(document), &p); err != nil {
 		return nil, fmt.Errorf("cannot parse the policy: %w", err)
 	}
 	for _, st := range p.Statement {
-		switch {
-		case st.Effect != "Allow" && st.Effect != "Deny":
-			return nil, fmt.Errorf("statement %q: its effect is neither Allow nor Deny", st.Sid)
-		case len(st.Action)+len(st.NotAction) == 0 || len(st.Resource)+len(st.NotResource) == 0:
-			return nil, fmt.Errorf("statement %q: it has no action or no resource", st.Sid)
+		if err := st.check(keys); err != nil {
+			return nil, fmt.Errorf("statement %q: %w", st.Sid, err)
 		}
 	}
 	return &p, nil
-}
-
-// Parse parses an identity policy whose conditions use only the given keys. Its holder may do only what it allows. A
-// condition that Holds cannot evaluate is rejected, never ignored.
-func Parse(document string, keys ...string) (*Policy, error) {
-	p, err := Decode(document)
-	if err != nil {
-		return nil, err
-	}
-	for _, st := range p.Statement {
-		if st.Principal != nil || st.NotPrincipal != nil {
-			return nil, fmt.Errorf("statement %q: an identity policy has no principal", st.Sid)
-		}
-		if err := st.Check(keys...); err != nil {
-			return nil, err
-		}
-	}
-	return p, nil
 }
 
 // operators lists the supported operators.
 // Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-single-vs-multi-valued-context-keys.html
 var operators = []string{"StringEquals", "StringLike", "ForAnyValue:StringEquals", "ForAllValues:StringEquals"}
 
-// Check returns an error if a condition uses any other key, or anything that Holds cannot evaluate.
-func (st *Statement) Check(keys ...string) error {
-	for operator, all := range st.Condition {
+func (st *Statement) check(supported []string) error {
+	switch {
+	case st.Effect != "Allow" && st.Effect != "Deny":
+		return errors.New("its effect is neither Allow nor Deny")
+	case len(st.Action)+len(st.NotAction) == 0 || len(st.Resource)+len(st.NotResource) == 0:
+		return errors.New("it has no action or no resource")
+	}
+	for operator, keys := range st.Condition {
 		if !slices.Contains(operators, operator) {
-			return fmt.Errorf("statement %q: the operator %s is not supported", st.Sid, operator)
+			return fmt.Errorf("the operator %s is %w", operator, ErrUnsupported)
 		}
-		for key, values := range all {
-			if !slices.Contains(keys, key) {
-				return fmt.Errorf("statement %q: the condition key %s is not supported", st.Sid, key)
+		for key, values := range keys {
+			if !slices.Contains(supported, key) {
+				return fmt.Errorf("the condition key %s is %w", key, ErrUnsupported)
 			}
 			for _, v := range values {
 				if _, ok := v.(string); !ok {
-					return fmt.Errorf("statement %q: the value %v of %s is not a text", st.Sid, v, key)
+					return fmt.Errorf("the value %v of %s, which is not a text, is %w", v, key, ErrUnsupported)
 				}
 			}
 		}
@@ -121,24 +109,24 @@ func (st *Statement) Check(keys ...string) error {
 	return nil
 }
 
-// Permits reports whether the policy allows an action on a resource. It ignores principals. have holds the values of
-// the call's condition keys.
+// Permits reports whether the policy allows an action on a resource; see Effect.
 func (p *Policy) Permits(action, resource string, have map[string][]string) bool {
 	return p.Effect(action, resource, have) == "Allow"
 }
 
-// Effect returns "Deny" or "Allow", or "" if the policy does not cover the action on the resource. See Permits.
+// Effect returns "Deny" or "Allow", or "" if the policy does not cover the action on the resource. It ignores
+// principals. have holds the values of the call's condition keys.
 func (p *Policy) Effect(action, resource string, have map[string][]string) (effect string) {
 	for _, st := range p.Statement {
-		if effect != "Deny" && st.Covers(action, resource) && st.Holds(have) {
+		if effect != "Deny" && st.covers(action, resource) && st.holds(have) {
 			effect = st.Effect
 		}
 	}
 	return effect
 }
 
-// Covers reports whether a statement applies to an action, ignoring case, and to a resource.
-func (st *Statement) Covers(action, resource string) bool {
+// covers reports whether a statement applies to an action, ignoring case, and to a resource.
+func (st *Statement) covers(action, resource string) bool {
 	return matches("(?is)", st.Action, st.NotAction, action) && matches("(?s)", st.Resource, st.NotResource, resource)
 }
 
@@ -150,9 +138,9 @@ func matches(flags string, patterns, not []string, text string) bool {
 	return slices.ContainsFunc(patterns, func(pattern string) bool { return glob(flags, pattern, text) })
 }
 
-// Holds reports whether all of a statement's conditions hold. A key that is missing from the call matches only
+// holds reports whether all of a statement's conditions hold. A key that is missing from the call matches only
 // ForAllValues, as on AWS.
-func (st *Statement) Holds(have map[string][]string) bool {
+func (st *Statement) holds(have map[string][]string) bool {
 	for operator, keys := range st.Condition {
 		for key, want := range keys {
 			fits := func(text string) bool {

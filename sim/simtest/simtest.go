@@ -15,7 +15,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"reflect"
-	"strings"
 	"testing"
 	"time"
 
@@ -75,22 +74,17 @@ func StartWith(t testing.TB, handler any, o sim.Options) *Server {
 	s := &Server{Clock: clock, Sim: sim.New(o), Timeout: time.Minute, t: t, retry: o.RetryDelay}
 	server := httptest.NewServer(s.Sim.Handler())
 	t.Cleanup(func() {
-		_ = s.Sim.Stop() // a state file is not the test's result
+		s.Sim.Stop()
 		server.Close()
 	})
 	s.URL = server.URL
 	s.Client = secretsmanager.NewFromConfig(s.Config())
-	s.Register(Function, handler)
-	return s
-}
-
-// Register adds or replaces the function with an ARN.
-func (s *Server) Register(arn string, handler any) {
 	invoker, ok := handler.(sim.Invoker)
 	if !ok {
-		invoker = &function{s, lambda.NewHandler(handler), arn}
+		invoker = &function{s, lambda.NewHandler(handler)}
 	}
-	s.Sim.RegisterFunction(arn, invoker)
+	s.Sim.RegisterFunction(Function, invoker)
+	return s
 }
 
 // Config returns a configuration whose clients call the simulator.
@@ -99,26 +93,18 @@ func (s *Server) Config() aws.Config {
 		Credentials: credentials.NewStaticCredentialsProvider(account, "simulated", "")}
 }
 
-// Env returns the environment variables, NAME=VALUE, that point every AWS SDK and the AWS CLI at the simulator.
-func (s *Server) Env() []string {
-	return []string{
-		"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + s.URL, "AWS_ENDPOINT_URL_STS=" + s.URL, "AWS_REGION=" + region,
-		"AWS_DEFAULT_REGION=" + region,
-		"AWS_ACCESS_KEY_ID=" + account, "AWS_SECRET_ACCESS_KEY=simulated", "AWS_EC2_METADATA_DISABLED=true",
-	}
-}
-
-// Setenv sets the variables of Env for the test, for a function that loads its configuration from
-// the environment. Like testing.T.Setenv, it cannot be used in parallel tests.
+// Setenv sets the environment variables that point every AWS SDK and the AWS CLI at the simulator, for a function that
+// loads its configuration from the environment. Like testing.T.Setenv, it cannot be used in parallel tests.
 func (s *Server) Setenv() {
 	s.t.Helper()
-	for _, v := range s.Env() {
-		name, value, _ := strings.Cut(v, "=")
-		s.t.Setenv(name, value)
-	}
-	for _, name := range []string{"AWS_SESSION_TOKEN", "AWS_PROFILE"} {
-		if _, ok := os.LookupEnv(name); ok {
-			s.t.Setenv(name, "")
+	for name, value := range map[string]string{
+		"AWS_ENDPOINT_URL_SECRETS_MANAGER": s.URL, "AWS_ENDPOINT_URL_STS": s.URL, "AWS_REGION": region,
+		"AWS_DEFAULT_REGION": region, "AWS_ACCESS_KEY_ID": account, "AWS_SECRET_ACCESS_KEY": "simulated",
+		"AWS_EC2_METADATA_DISABLED": "true", "AWS_SESSION_TOKEN": "", "AWS_PROFILE": "",
+	} {
+		s.t.Setenv(name, value) // which also restores it
+		if value == "" {
+			_ = os.Unsetenv(name)
 		}
 	}
 }
@@ -210,16 +196,6 @@ func (s *Server) Value(secret, label string) string {
 	return aws.ToString(out.SecretString)
 }
 
-// History returns the steps and events of a secret, oldest first.
-func (s *Server) History(secret string) []sim.Progress {
-	s.t.Helper()
-	h, err := s.Sim.History(secret)
-	if err != nil {
-		s.t.Fatalf("simtest: history of %s: %v", secret, err)
-	}
-	return h
-}
-
 func (s *Server) describe(secret string) *secretsmanager.DescribeSecretOutput {
 	s.t.Helper()
 	out, err := s.Client.DescribeSecret(s.t.Context(), &secretsmanager.DescribeSecretInput{SecretId: &secret})
@@ -234,7 +210,6 @@ func (s *Server) describe(secret string) *secretsmanager.DescribeSecretOutput {
 type function struct {
 	server  *Server
 	handler lambda.Handler
-	arn     string
 }
 
 // Invoke implements sim.Invoker.
@@ -248,7 +223,7 @@ func (f *function) Invoke(ctx context.Context, payload []byte) (body []byte, fun
 		}
 	}()
 	body, err = f.handler.Invoke(lambdacontext.NewContext(ctx,
-		&lambdacontext.LambdaContext{AwsRequestID: request, InvokedFunctionArn: f.arn}), payload)
+		&lambdacontext.LambdaContext{AwsRequestID: request, InvokedFunctionArn: Function}), payload)
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return sim.Failed("Sandbox.Timedout", "RequestId: "+request+" Error: Task timed out")

@@ -77,7 +77,11 @@ func TestAFailureIsRetriedAndReported(t *testing.T) {
 		t.Errorf("reported: %q", r.said)
 	}
 	failed := 0
-	for _, p := range s.History("app") {
+	history, err := s.Sim.History("app")
+	if err != nil {
+		r.Fatal(err)
+	}
+	for _, p := range history {
 		if p.Event == "RotationFailed" {
 			failed++
 		}
