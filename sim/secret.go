@@ -38,8 +38,6 @@ type secret struct {
 	Policy      string
 	Replicas    []replica
 	Rotation    rotation
-	// HadValue means that the secret has had a value.
-	HadValue bool
 
 	history []Progress
 	policy  *iampolicy.Policy // the content of Policy, or nil

@@ -93,7 +93,7 @@ func (s *Sim) createSecret(c *caller, in createInput) (answer, *fault) {
 // regardless of the labels in the request.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html
 func (s *Sim) store(sec *secret, v *version, stages []string) *fault {
-	if !sec.HadValue && !slices.Contains(stages, current) {
+	if sec.Labels[current] == "" && !slices.Contains(stages, current) { // a secret that had a value has AWSCURRENT
 		stages = append(slices.Clone(stages), current)
 	}
 	now := s.clock.Now()
@@ -105,7 +105,6 @@ func (s *Sim) store(sec *secret, v *version, stages []string) *fault {
 	if f := sec.relabel(func(l labeling) { l.attach(v.ID, stages) }); f != nil {
 		return f
 	}
-	sec.HadValue = true
 	v.Created = sec.touch(now)
 	sec.Versions[v.ID] = v
 	sec.prune(now)

@@ -60,7 +60,7 @@ func FuzzWire(f *testing.F) {
 					t.Fatalf("label %s is on no version", l)
 				}
 			}
-			if sec.HadValue && sec.Labels[current] == "" {
+			if sec.Labels[current] == "" {
 				t.Fatal("AWSCURRENT is on no version")
 			}
 		}
