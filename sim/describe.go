@@ -41,7 +41,7 @@ func (s *Sim) describe(sec *secret) answer {
 		out["RotationEnabled"] = r.Enabled
 	}
 	if len(sec.Replicas) > 0 {
-		out["PrimaryRegion"] = sec.primary().region()
+		out["PrimaryRegion"] = sec.primary().Region
 	}
 	return out
 }

@@ -85,7 +85,7 @@ func (s *Sim) announce(sec *secret, name, token string, err error) {
 	}
 	detail := map[string]any{
 		"eventVersion": "1.08", "eventType": "AwsServiceEvent", "eventSource": "secretsmanager.amazonaws.com",
-		"eventName": name, "eventTime": now.Format(time.RFC3339), "awsRegion": sec.region(),
+		"eventName": name, "eventTime": now.Format(time.RFC3339), "awsRegion": sec.Region,
 		"sourceIPAddress": "secretsmanager.amazonaws.com", "userAgent": "secretsmanager.amazonaws.com",
 		"userIdentity":      map[string]string{"accountId": sec.Account, "invokedBy": "secretsmanager.amazonaws.com"},
 		"requestParameters": nil, "responseElements": nil,
@@ -99,7 +99,7 @@ func (s *Sim) announce(sec *secret, name, token string, err error) {
 	line, err := json.Marshal(map[string]any{
 		"version": "0", "id": uuid.NewString(), "detail-type": "AWS Service Event via CloudTrail",
 		"source": "aws.secretsmanager", "account": sec.Account,
-		"time": now.Format(time.RFC3339), "region": sec.region(), "resources": []string{}, "detail": detail,
+		"time": now.Format(time.RFC3339), "region": sec.Region, "resources": []string{}, "detail": detail,
 	})
 	if err == nil {
 		_, _ = s.opts.Events.Write(append(line, '\n')) // the service continues if nobody reads the events

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/google/uuid"
 )
 
 // Configuration is what Lambda's API returns about a function.
@@ -26,31 +24,18 @@ type Configured interface {
 
 const functionsPath = "/2015-03-31/functions"
 
-// lambda returns the handler of an operation of Lambda.
+// lambda returns the handler of an operation of Lambda. Its errors have Secrets Manager's form, which SDKs also accept.
 func (s *Sim) lambda(do func(*caller, *http.Request) (answer, *fault)) http.HandlerFunc {
-	ask := func(r *http.Request) (answer, *fault) {
-		c, f := s.identify(r, nil, "lambda") // these operations have no body
-		if f != nil {
-			return nil, f
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return do(c, r)
-	}
 	return func(w http.ResponseWriter, r *http.Request) {
-		out, f := ask(r)
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("X-Amzn-RequestId", uuid.NewString())
-		if f != nil {
-			status := http.StatusForbidden
-			if f.Code == "ResourceNotFoundException" {
-				status = http.StatusNotFound
-			}
-			w.Header().Set("X-Amzn-ErrorType", f.Code)
-			w.WriteHeader(status)
-			out = answer{"message": f.Message}
+		c, f := s.identify(r, nil, "lambda") // these operations have no body
+		var out answer
+		if f == nil {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			out, f = do(c, r)
 		}
-		_ = json.NewEncoder(w).Encode(out) // fails only if the client is gone
+		text, _ := json.Marshal(out) // an answer has only types that can be encoded
+		respond(w, text, f)
 	}
 }
 

@@ -75,7 +75,7 @@ func (s *Sim) match(sec *secret, key, value string) bool {
 	case "description":
 		return hasWords(sec.Description, value)
 	case "primary-region":
-		return len(sec.Replicas) > 0 && prefix(sec.primary().region())
+		return len(sec.Replicas) > 0 && prefix(sec.primary().Region)
 	case "owning-service":
 		return sec.Owner != "" && prefix(sec.Owner)
 	default: // all

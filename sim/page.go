@@ -113,7 +113,7 @@ func (s *Sim) pageData(r *http.Request) *pageData {
 		{ID: "deleted", Title: "Scheduled for deletion"},
 	}
 	for _, sec := range slices.SortedFunc(maps.Values(s.secrets), func(a, b *secret) int {
-		return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.region(), b.region()), byName(a, b))
+		return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Region, b.Region), byName(a, b))
 	}) {
 		state, row := sec.row(now)
 		row.Key, row.Place = s.pageKey(sec)
@@ -133,7 +133,7 @@ func (s *Sim) pageData(r *http.Request) *pageData {
 // pageKey returns the page's key for a secret: the end of its ARN, plus its place unless that is
 // the default, because a promoted replica and its primary share the end.
 func (s *Sim) pageKey(sec *secret) (key, place string) {
-	key, place = sec.ARN[len(sec.ARN)-6:], sec.region()
+	key, place = sec.ARN[len(sec.ARN)-6:], sec.Region
 	switch {
 	case sec.Account != s.opts.Account:
 		return key + "-" + place + "-" + sec.Account, place + ", account " + sec.Account

@@ -299,14 +299,14 @@ func (s *Sim) mayUseKey(c *caller, sec *secret) *fault {
 		return nil
 	}
 	key := sec.Key
-	have := s.conditions(c, "kms:ViaService", "secretsmanager."+sec.region()+".amazonaws.com",
+	have := s.conditions(c, "kms:ViaService", "secretsmanager."+sec.Region+".amazonaws.com",
 		"kms:EncryptionContext:SecretARN", sec.ARN)
 	if _, alias, ok := strings.Cut(":"+key, ":alias/"); ok {
 		have["kms:ResourceAliases"] = []string{"alias/" + alias}
 		key = "of-alias-" + alias
 	}
 	if !strings.HasPrefix(key, "arn:") {
-		key = "arn:aws:kms:" + sec.region() + ":" + sec.Account + ":key/" + key
+		key = "arn:aws:kms:" + sec.Region + ":" + sec.Account + ":key/" + key
 	}
 	policy := s.policies[key]
 	for _, action := range keyActions[c.operation] {

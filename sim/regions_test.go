@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,6 +37,13 @@ func (b *bench) replicate(id string, force bool, regions ...string) []types.Repl
 		b.Fatal(err)
 	}
 	return out.ReplicationStatus
+}
+
+// regional returns the ARN of a replica.
+func regional(arn, region string) string {
+	parts := strings.SplitN(arn, ":", 5)
+	parts[3] = region
+	return strings.Join(parts, ":")
 }
 
 // value reads a secret.

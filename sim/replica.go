@@ -39,14 +39,6 @@ var regions = map[string][]string{
 	"aws-us-gov": {"us-gov-east-1", "us-gov-west-1"},
 }
 
-// regional returns the ARN of a replica. It differs from the secret's only in the region.
-// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/replicate-secrets.html
-func regional(arn, region string) string {
-	parts := strings.SplitN(arn, ":", 5)
-	parts[3] = region
-	return strings.Join(parts, ":")
-}
-
 func (sec *secret) replica(region string) *replica {
 	i := slices.IndexFunc(sec.Replicas, func(r replica) bool { return r.Region == region })
 	if i < 0 {
@@ -56,7 +48,7 @@ func (sec *secret) replica(region string) *replica {
 }
 
 // in returns a secret as seen from another region, or nil if it has no replica there. A replica has a separate key, and
-// separate dates of creation and retrieval.
+// separate dates of creation and retrieval. Its ARN differs only in the region.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/standalone-secret.html
 func (sec *secret) in(region string) *secret {
 	r := sec.replica(region)
@@ -65,7 +57,8 @@ func (sec *secret) in(region string) *secret {
 	}
 	view := *sec
 	view.origin = sec
-	view.ARN, view.Key, view.Created, view.Accessed = regional(sec.ARN, region), r.KmsKeyId, r.Created, r.Accessed
+	view.ARN, view.Region = strings.Replace(sec.ARN, ":"+sec.Region+":", ":"+region+":", 1), region
+	view.Key, view.Created, view.Accessed = r.KmsKeyId, r.Created, r.Accessed
 	return &view
 }
 
@@ -75,7 +68,7 @@ func (sec *secret) primary() *secret { return cmp.Or(sec.origin, sec) }
 // accessed records the day of a retrieval, separately for each region.
 func (sec *secret) accessed(day time.Time) {
 	if sec.origin != nil {
-		sec.origin.replica(sec.region()).Accessed = day
+		sec.origin.replica(sec.Region).Accessed = day
 		return
 	}
 	sec.Accessed = day
@@ -152,7 +145,7 @@ type replicateInput struct {
 }
 
 func (s *Sim) replicateSecretToRegions(_ *caller, sec *secret, in replicateInput) (answer, *fault) {
-	if f := checkReplicas(sec.region(), in.AddReplicaRegions); f != nil {
+	if f := checkReplicas(sec.Region, in.AddReplicaRegions); f != nil {
 		return nil, f
 	}
 	s.replicate(sec, in.AddReplicaRegions, in.ForceOverwriteReplicaSecret)
@@ -188,7 +181,7 @@ func (s *Sim) stopReplicationToReplica(_ *caller, view *secret, _ idInput) (answ
 		own := *v
 		sec.Versions[id] = &own
 	}
-	view.origin.forget(sec.region())
+	view.origin.forget(sec.Region)
 	now := s.clock.Now()
 	view.origin.touch(now)
 	sec.touch(now)

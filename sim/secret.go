@@ -23,6 +23,7 @@ const (
 // secret is one secret, guarded by the Sim's lock.
 type secret struct {
 	Account     string
+	Region      string
 	Name, ARN   string
 	Description string
 	Key         string // "" for the account's default key
@@ -131,13 +132,10 @@ func (c *caller) arnOf(rest string) string {
 	return "arn:" + partition(c.region) + ":secretsmanager:" + c.region + ":" + c.account + ":secret:" + rest
 }
 
-// region returns the region of a secret, or of a replica.
-func (sec *secret) region() string { return strings.SplitN(sec.ARN, ":", 5)[3] }
-
 // place is where a name is unique.
 type place struct{ account, region, name string }
 
-func (sec *secret) place() place { return place{sec.Account, sec.region(), sec.Name} }
+func (sec *secret) place() place { return place{sec.Account, sec.Region, sec.Name} }
 
 // at returns the secret or replica at a place, or nil.
 func (s *Sim) at(p place) *secret {

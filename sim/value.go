@@ -67,7 +67,7 @@ func (s *Sim) createSecret(c *caller, in createInput) (answer, *fault) {
 	}
 	now := s.clock.Now().Truncate(time.Millisecond)
 	sec := &secret{
-		Account: c.account, Name: in.Name, ARN: c.arnOf(in.Name + "-" + suffix()),
+		Account: c.account, Region: c.region, Name: in.Name, ARN: c.arnOf(in.Name + "-" + suffix()),
 		Description: in.Description, Key: in.KmsKeyId, Type: in.Type, Created: now, Changed: now,
 		Versions: make(map[string]*version), Labels: make(labeling),
 	}

@@ -135,7 +135,6 @@ func (s *Sim) Handler() http.Handler {
 	mux.Handle("GET /page.js", http.FileServerFS(pageFiles))
 	mux.HandleFunc("GET /history/{secret...}", s.serveHistory)
 	mux.HandleFunc("GET "+functionsPath, s.lambda(s.listFunctions))
-	mux.HandleFunc("GET "+functionsPath+"/{$}", s.lambda(s.listFunctions))
 	mux.HandleFunc("GET "+functionsPath+"/{function}/configuration", s.lambda(s.getFunctionConfiguration))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
