@@ -42,10 +42,11 @@ type secret struct {
 
 	history []Progress
 	policy  *iampolicy.Policy // the content of Policy, or nil
-	before  *view             // what a stale read still sees
-	origin  *secret           // a replica's primary secret
-	due     time.Time         // when it is erased, or its next rotation begins
-	disarm  func() bool       // cancels that
+	before  *secret           // what a stale read sees until fresh
+	fresh   time.Time
+	origin  *secret     // a replica's primary secret
+	due     time.Time   // when it is erased, or its next rotation begins
+	disarm  func() bool // cancels that
 }
 
 type tag struct {

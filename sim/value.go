@@ -44,10 +44,7 @@ type createInput struct {
 }
 
 func (s *Sim) createSecret(c *caller, in createInput) (answer, *fault) {
-	if f := checkName(in.Name); f != nil {
-		return nil, f
-	}
-	if f := checkReplicas(c.region, in.AddReplicaRegions); f != nil {
+	if f := cmp.Or(checkName(in.Name), checkReplicas(c.region, in.AddReplicaRegions)); f != nil {
 		return nil, f
 	}
 	if sec := s.at(place{c.account, c.region, in.Name}); sec != nil {
@@ -117,30 +114,24 @@ func (s *Sim) store(sec *secret, v *version, stages []string) *fault {
 	return nil
 }
 
-// view is a secret before its last change.
-type view struct {
-	versions map[string]*version
-	labels   map[string]string
-	end      time.Time
-}
-
 // staleFor is how long a read may miss the last write, in the time of Wall.
 const staleFor = 2 * time.Second
 
-// remember keeps the state that a stale read returns, if that fault is injected.
+// remember keeps the versions and labels that a stale read returns, if that fault is injected.
 func (s *Sim) remember(sec *secret) {
 	if s.opts.Faults.rate(StaleRead) > 0 {
-		sec.before = &view{maps.Clone(sec.Versions), maps.Clone(sec.Labels), s.clock.Wall().Add(staleFor)}
+		sec.before = &secret{Versions: maps.Clone(sec.Versions), Labels: maps.Clone(sec.Labels)}
+		sec.fresh = s.clock.Wall().Add(staleFor)
 	}
 }
 
 // seen returns the secret as a caller sees it: before the last write if the read is stale.
 func (s *Sim) seen(c *caller, sec *secret) *secret {
-	if !c.stale || sec.before == nil || s.clock.Wall().After(sec.before.end) {
+	if !c.stale || sec.before == nil || s.clock.Wall().After(sec.fresh) {
 		return sec
 	}
 	old := *sec
-	old.Versions, old.Labels = sec.before.versions, sec.before.labels
+	old.Versions, old.Labels = sec.before.Versions, sec.before.Labels
 	return &old
 }
 

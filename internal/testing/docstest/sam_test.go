@@ -301,7 +301,7 @@ func (w *workshop) deploy(t *testing.T) {
 	})
 	// The reader's situation: a secret, and a function that is deployed once `sam deploy` is done.
 	prelude := entered + `
-build/rotatorctl sim --listen ` + bridge + `:7788 --force --fault none \
+build/rotatorctl sim --listen ` + bridge + `:7788 --force \
 	--function arn:aws:lambda:us-east-1:123456789012:function:RotatorFunction=url:http://127.0.0.1:3001 > build/sim.log 2>&1 &
 for i in {1..200}; do grep -q ready build/sim.log && break; sleep 0.1; done
 aws secretsmanager create-secret --name my-secret --secret-string "$SECRET" > build/secret.json
