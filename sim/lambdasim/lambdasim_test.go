@@ -317,7 +317,7 @@ func TestRemoteFunctionIsCalledByItsNameAndTimesOut(t *testing.T) {
 	}
 }
 
-// A function ends when it asks for its next event.
+// Without the simulator, a function ends when it asks for its next event.
 func TestNoFunctionOutlivesAProgramThatIsKilled(t *testing.T) {
 	command := exec.CommandContext(t.Context(), os.Args[0])
 	command.Env = append(os.Environ(), "ORPHANS=1")
@@ -353,6 +353,7 @@ func leaveBehind() {
 		panic(err)
 	}
 	go func() { _, _, _ = f.Invoke(context.Background(), []byte(`{"do":"nap"}`)) }()
+	time.Sleep(100 * time.Millisecond) // until it naps, most of the time; without work it exits, as it must
 	fmt.Printf("%s\n", body)
 	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	select {}
