@@ -25,8 +25,7 @@ import (
 type Options struct {
 	// ARN is the function's ARN, whose region, account and name are in the function's environment. The access key is
 	// the account, which identifies the function to the simulator.
-	ARN  string
-	Args []string // arguments of the program
+	ARN string
 	// Env is added to the function's environment, as NAME=VALUE. This process's environment is not passed on, except
 	// PATH and HOME.
 	Env     []string
@@ -39,9 +38,9 @@ type Options struct {
 // Function is a Lambda binary that can be invoked. It is safe for concurrent use: like Lambda, it
 // starts another process if all others are busy.
 type Function struct {
-	path   string
-	opts   Options
-	config sim.Configuration // except the members in opts
+	runtime, handler string
+	command          []string
+	opts             Options
 
 	// life ends on Close, which kills every process.
 	life  context.Context
@@ -54,7 +53,11 @@ type Function struct {
 
 // New returns a function that runs a binary. The first invocation starts it. New fails if the program does not exist.
 func New(path string, o Options) (*Function, error) {
-	if _, err := exec.LookPath(path); err != nil {
+	return newFunction(o, "provided.al2023", "bootstrap", path)
+}
+
+func newFunction(o Options, runtime, handler string, command ...string) (*Function, error) {
+	if _, err := exec.LookPath(command[0]); err != nil {
 		return nil, fmt.Errorf("cannot run the function: %w", err)
 	}
 	o.Timeout = cmp.Or(o.Timeout, time.Minute)
@@ -65,8 +68,7 @@ func New(path string, o Options) (*Function, error) {
 	if o.Log == nil {
 		o.Log = io.Discard
 	}
-	binary := sim.Configuration{Runtime: "provided.al2023", Handler: "bootstrap"}
-	f := &Function{path: path, opts: o, config: binary}
+	f := &Function{runtime: runtime, handler: handler, command: command, opts: o}
 	f.life, f.close = context.WithCancel(context.Background())
 	return f, nil
 }
@@ -81,36 +83,29 @@ var (
 // Python returns a Python function with a handler in Lambda's notation, such as
 // lambda_function.lambda_handler. python3 runs it.
 func Python(handler string, o Options) (*Function, error) {
-	o.Args = []string{"-u", "-c", pythonRuntime, handler}
-	return script("python3", "python3.13", handler, o)
+	return script(o, "python3.13", handler, "python3", "-u", "-c", pythonRuntime, handler)
 }
 
 // Node returns a JavaScript function with an async handler in Lambda's notation, such as
 // index.handler. node, version 20 or later, runs it.
 func Node(handler string, o Options) (*Function, error) {
-	o.Args = []string{"--input-type=module", "--eval", nodeRuntime, handler}
-	return script("node", "nodejs22.x", handler, o)
+	return script(o, "nodejs22.x", handler, "node", "--input-type=module", "--eval", nodeRuntime, handler)
 }
 
-func script(program, runtime, handler string, o Options) (*Function, error) {
+func script(o Options, runtime, handler string, command ...string) (*Function, error) {
 	if file, name, ok := strings.Cut(filepath.Base(handler), "."); !ok || file == "" || name == "" {
 		return nil, fmt.Errorf("%q is not a handler, which is FILE.FUNCTION without the file's extension", handler)
 	}
-	o.Env = append([]string{"_HANDLER=" + handler}, o.Env...)
-	f, err := New(program, o)
-	if err == nil {
-		f.config = sim.Configuration{Runtime: runtime, Handler: filepath.Base(handler)}
-	}
-	return f, err
+	return newFunction(o, runtime, handler, command...)
 }
 
 // Configuration returns what Lambda's API returns about the function. The runtime of a script is a recent one of its
 // language, regardless of the version that runs it here.
 func (f *Function) Configuration() sim.Configuration {
-	c := f.config
-	c.Timeout, c.Environment = f.opts.Timeout, make(map[string]string)
+	c := sim.Configuration{Runtime: f.runtime, Handler: filepath.Base(f.handler), Timeout: f.opts.Timeout,
+		Environment: make(map[string]string)}
 	for _, e := range f.opts.Env {
-		if name, value, ok := strings.Cut(e, "="); ok && name != "_HANDLER" {
+		if name, value, ok := strings.Cut(e, "="); ok {
 			c.Environment[name] = value
 		}
 	}

@@ -66,7 +66,7 @@ func (f *Function) start(inv *invocation) (*sandbox, error) {
 	part := strings.Split(o.ARN, ":")
 	life, kill := context.WithCancel(f.life)
 	s.kill = kill
-	s.command = exec.CommandContext(life, f.path, o.Args...)
+	s.command = exec.CommandContext(life, f.command[0], f.command[1:]...)
 	s.command.Cancel = func() error { return s.killAll() }
 	s.command.Stdout, s.command.Stderr = o.Log, o.Log
 	// Do not wait for children that a function leaves behind.
@@ -78,7 +78,7 @@ func (f *Function) start(inv *invocation) (*sandbox, error) {
 		"AWS_LAMBDA_FUNCTION_VERSION=$LATEST",
 		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE=256", "AWS_LAMBDA_INITIALIZATION_TYPE=on-demand",
 		"AWS_LAMBDA_LOG_GROUP_NAME=/aws/lambda/" + part[6], "AWS_LAMBDA_LOG_STREAM_NAME=local",
-		"AWS_REGION=" + part[3], "AWS_DEFAULT_REGION=" + part[3], "_HANDLER=bootstrap",
+		"AWS_REGION=" + part[3], "AWS_DEFAULT_REGION=" + part[3], "_HANDLER=" + f.handler,
 		"AWS_ACCESS_KEY_ID=" + part[4], "AWS_SECRET_ACCESS_KEY=simulated", "AWS_EC2_METADATA_DISABLED=true",
 	}, o.Env...)
 	if err := s.command.Start(); err != nil {
