@@ -60,6 +60,7 @@ func TestBadSchedulesAreRefused(t *testing.T) {
 		{"cron(0 1 32 * ? *)", ""}, {"cron(0 1 0 * ? *)", ""}, {"cron(0 1 30 2 ? *)", ""}, {"cron(0 1 ? 13 MON *)", ""},
 		{"cron(0 1 ? * MON#6 *)", ""}, {"cron(0 1 ? * NOD *)", ""}, {"cron(0 1 ? * FRI-MON *)", ""},
 		{"cron(0 1/0 * * ? *)", ""},
+		{"cron(0 1 1/9223372036854775807 * ? *)", ""},
 		{"rate(4 hours)", "5h"}, {"cron(0 20 * * ? *)", "5h"}, {"cron(0 /8 * * ? *)", "9h"}, {"rate(1 day)", "25h"},
 		{"rate(1 day)", "0h"}, {"", "3h"},
 	} {
