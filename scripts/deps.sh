@@ -80,7 +80,6 @@ missing_packages() {
 	has samba && has samba-tool && [ -d /usr/share/samba/setup ] || echo samba-ad-dc samba-ad-provision
 	has rabbitmq-server || echo rabbitmq-server
 	# For the tests of key pairs.
-	has ssh-keygen || echo openssh-client
 	has openssl || echo openssl
 	# For rotation functions in other languages.
 	has python3 || echo python3

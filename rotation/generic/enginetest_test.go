@@ -47,19 +47,19 @@ func TestEngineWithABarePassword(t *testing.T) {
 }
 
 func TestEngineWithAKeyPairInFields(t *testing.T) {
-	private, public := sshPair(t)
+	private, public := keyPair(t)
 	first := engine.StringValue(`{"engine":"generic","owner":"ci"}`).With("private_key", private).
 		With("public_key", public)
 	enginetest.Run(t, func(t *testing.T) enginetest.Harness {
 		return &harness{
-			env: map[string]string{"ROTATOR_GENERIC_KIND": "ed25519", "ROTATOR_GENERIC_ENCODING": "openssh",
+			env: map[string]string{"ROTATOR_GENERIC_KIND": "ed25519",
 				"ROTATOR_GENERIC_FIELD": "private_key, public_key"},
 			first:  string(first.Reveal()),
 			fields: []string{"private_key", "public_key"},
 			open: func(v engine.Value) error {
 				private, _ := v.Text("private_key")
 				public, _ := v.Text("public_key")
-				if got := tool(t, private, "ssh-keygen", "-y", "-f"); got == "" || got != public {
+				if got := publicOf(t, private); got == "" || got != strings.TrimSpace(public) {
 					return engine.LoginRefused
 				}
 				return nil
@@ -84,42 +84,29 @@ func (h *harness) Open(_ context.Context, v engine.Value) error { return h.open(
 
 func (h *harness) Restore(context.Context, engine.Value) error { return errors.ErrUnsupported }
 
-// tool runs a program on a file with the key and returns its output without a comment, or "" if it fails.
-func tool(t testing.TB, key string, program string, args ...string) string {
+// publicOf returns the public key that OpenSSL derives from a private key, or "" if it fails.
+func publicOf(t testing.TB, key string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "key")
 	if err := os.WriteFile(path, []byte(key), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := exec.LookPath(program); err != nil {
+	if _, err := exec.LookPath("openssl"); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(program, append(args, path)...).Output()
+	out, err := exec.Command("openssl", "pkey", "-pubout", "-in", path).Output()
 	if err != nil {
 		return ""
 	}
-	text := strings.TrimSpace(string(out))
-	if words := strings.Fields(text); program == "ssh-keygen" && len(words) > 1 {
-		return words[0] + " " + words[1]
-	}
-	return text
+	return strings.TrimSpace(string(out))
 }
 
-// sshPair generates a key pair with ssh-keygen.
-func sshPair(t testing.TB) (private, public string) {
+// keyPair generates a key pair with OpenSSL.
+func keyPair(t testing.TB) (private, public string) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "id")
-	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", path).
-		CombinedOutput(); err != nil {
-		t.Fatalf("ssh-keygen: %v: %s", err, out)
-	}
-	a, err := os.ReadFile(path)
+	out, err := exec.Command("openssl", "genpkey", "-algorithm", "ed25519").Output()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("openssl: %v", err)
 	}
-	b, err := os.ReadFile(path + ".pub")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(a), strings.TrimSpace(string(b))
+	return string(out), publicOf(t, string(out))
 }

@@ -4,6 +4,7 @@ package generic
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -43,8 +44,6 @@ type maker interface {
 	make(r *engine.Request) (secret, public string, err error)
 	// check returns what is wrong with the value, or nil. public is "" if it is not stored.
 	check(secret, public string) error
-	// keeps returns how the format of the current value would change, or nil. A placeholder has no format.
-	keeps(secret, public string, binary bool) error
 }
 
 // CheckOptions checks the options of this engine.
@@ -56,17 +55,17 @@ func (*Engine) CheckOptions(r *engine.Request) error {
 // makerFor reads the options. The error has the cause InvalidConfiguration.
 func makerFor(r *engine.Request) (maker, error) {
 	kind, encoding := r.Option(kindOption), r.Option(encodingOption)
-	switch kind {
-	case "", "password":
-		if encoding != "" {
-			return nil, engine.Errorf(engine.InvalidConfiguration, "remove "+engine.OptionName(encodingOption)+
-				", or choose another "+kindOption, "a password has no encoding")
-		}
-		return password{}, nil
-	case "bytes":
+	if kind == "bytes" {
 		return newBytes(r.Option(bytesOption), encoding, r.Current.IsBinary())
 	}
-	return newKeyPair(kind, encoding)
+	if encoding != "" {
+		return nil, engine.Errorf(engine.InvalidConfiguration, "remove "+engine.OptionName(encodingOption)+
+			", or set "+kindOption+" to bytes", "only bytes have an encoding")
+	}
+	if kind == "" || kind == "password" {
+		return password{}, nil
+	}
+	return newKeyPair(kind)
 }
 
 type part struct {
@@ -92,40 +91,38 @@ func (p part) get(v engine.Value) (secret, public string) {
 
 // read returns the maker and the parts that the options name. It fails if the value lacks one.
 func read(r *engine.Request, v engine.Value) (maker, []part, error) {
-	const advice = "name the fields that change in the tag rotator:" + fieldOption
 	m, err := makerFor(r)
 	if err != nil {
 		return nil, nil, err
 	}
-	invalid := func(advice, format string, args ...any) (maker, []part, error) {
-		return nil, nil, engine.Errorf(engine.InvalidSecret, advice, format, args...)
-	}
 	fields := r.SecretFields
 	_, pair := m.(keyPair)
+	var faults []string
 	switch {
 	case len(fields) == 0 && v.IsObject():
-		return invalid(advice, "the value is a JSON object, but no field to rotate is named")
-	case len(fields) == 0 && v.IsZero():
-		return invalid(advice, "there is no value")
-	case len(fields) == 0:
-		return m, []part{{}}, nil
-	case !v.IsObject():
-		return invalid("remove the tag rotator:"+fieldOption+" or store JSON", "the value has no fields: %s", v.Fault())
+		faults = append(faults, "the value is a JSON object, but no field to rotate is named")
+	case len(fields) > 0 && !v.IsObject():
+		faults = append(faults, "the value has no fields: "+v.Fault())
 	case pair && len(fields) > 2:
-		return invalid(advice+": the private key's, then optionally the public key's",
-			"a key pair takes one or two fields, not %d", len(fields))
+		faults = append(faults, "a key pair takes one or two fields")
 	}
-	var faults []string
 	for i, name := range fields {
-		if v.JSON(name) == nil {
-			faults = append(faults, name+" is missing")
-		}
-		if name == "engine" || slices.Contains(fields[:i], name) {
+		switch raw := v.JSON(name); {
+		case name == "engine" || slices.Contains(fields[:i], name):
 			faults = append(faults, name+" is reserved or repeated")
+		case raw == nil:
+			faults = append(faults, name+" is missing")
+		case raw[0] != '"' && raw[0] != 'n': // null
+			faults = append(faults, name+" is not text")
 		}
 	}
 	if faults != nil {
-		return invalid(advice, "the named fields cannot be rotated: %s", strings.Join(faults, ", "))
+		return nil, nil, engine.Errorf(engine.InvalidSecret, "name in the tag rotator:"+fieldOption+
+			" the fields that change: of a key pair the private key's, then optionally the public key's; none if "+
+			"the whole value changes", "the value does not fit its options: %s", strings.Join(faults, ", "))
+	}
+	if len(fields) == 0 {
+		return m, []part{{}}, nil
 	}
 	if pair {
 		return m, []part{{fields[0], strings.Join(fields[1:], "")}}, nil
@@ -137,51 +134,31 @@ func read(r *engine.Request, v engine.Value) (maker, []part, error) {
 	return m, parts, nil
 }
 
-// keeps refuses to change the format that a value's readers expect. No option overrides this, because anyone who may
-// tag the secret can set options.
-func keeps(r *engine.Request, m maker, parts []part) error {
-	const advice = "set " + kindOption + ", " + encodingOption + " and " + bytesOption +
-		" to match the current value; to change the format, first store a placeholder such as \"x\""
-	for _, name := range r.SecretFields {
-		if raw := r.Current.JSON(name); raw[0] != '"' && raw[0] != 'n' {
-			return engine.Errorf(engine.InvalidSecret, advice, "the field %s is not text", name)
-		}
-	}
-	for _, p := range parts {
-		secret, public := p.get(r.Current)
-		if err := m.keeps(secret, public, r.Current.IsBinary()); err != nil {
-			return engine.Errorf(engine.InvalidSecret, advice, "the format would change: %s %w", p, err)
-		}
-	}
-	return nil
-}
-
-// Next returns the current value with a different new secret in each part.
+// Next returns the current value with a different new secret in each part. It refuses to change the format that a
+// value's readers expect. No option overrides this, because anyone who may tag the secret can set options.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	m, parts, err := read(r, r.Current)
-	if err == nil {
-		err = keeps(r, m, parts)
-	}
 	if err != nil {
 		return engine.Value{}, err
 	}
-	b, ok := m.(random)
-	binary := ok && b.coding.name == "binary"
 	next := r.Current
 	for _, p := range parts {
+		old, public := p.get(r.Current)
+		if err := m.check(old, public); err != nil && len(old) >= fewest { // a shorter text is a placeholder
+			return engine.Value{}, engine.Errorf(engine.InvalidSecret, "set "+kindOption+", "+encodingOption+" and "+
+				bytesOption+` to match the current value; to change the format, first store a placeholder such as "x"`,
+				"the format would change: %s %w", p, err)
+		}
 		secret, public, err := m.make(r)
 		switch {
 		case err != nil:
 			return engine.Value{}, err
-		case p.field == "" && (binary || next.IsBinary()):
-			next = engine.BinaryValue([]byte(secret))
-		case p.field == "":
-			next = engine.StringValue(secret)
-		case binary:
-			return engine.Value{}, engine.Errorf(engine.InvalidConfiguration,
-				"set "+encodingOption+" to base64, base64url or hex", "a field cannot hold bytes")
-		default:
+		case p.field != "":
 			next = next.With(p.field, secret)
+		case next.IsBinary():
+			next = engine.BinaryValue([]byte(secret))
+		default:
+			next = engine.StringValue(secret)
 		}
 		if p.public != "" {
 			next = next.With(p.public, public)
@@ -200,18 +177,19 @@ func (*Engine) Set(context.Context, *engine.Request) error { return nil }
 
 // Verify checks that the value is of its kind and that a pair's keys match. The error has the cause InvalidSecret.
 func (e *Engine) Verify(_ context.Context, r *engine.Request, v engine.Value) error {
-	const advice = "compare the value with the options " + kindOption + " and " + encodingOption
 	m, parts, err := read(r, v)
 	if err != nil {
 		return err
 	}
 	for _, p := range parts {
 		secret, public := p.get(v)
+		err := m.check(secret, public)
 		if p.public != "" && public == "" {
-			return engine.Errorf(engine.InvalidSecret, advice, "the field %s is empty", p.public)
+			err = errors.New("has no public key")
 		}
-		if err := m.check(secret, public); err != nil {
-			return engine.Errorf(engine.InvalidSecret, advice, "%s %w", p, err)
+		if err != nil {
+			return engine.Errorf(engine.InvalidSecret, "compare the value with the options "+kindOption+", "+
+				encodingOption+" and "+bytesOption, "%s %w", p, err)
 		}
 	}
 	return nil

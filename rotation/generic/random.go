@@ -5,9 +5,11 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
-	"slices"
+	"fmt"
 	"strconv"
+	"unicode/utf8"
 
 	"example.com/rotator/rotation/engine"
 )
@@ -19,38 +21,43 @@ func (password) make(r *engine.Request) (secret, public string, err error) {
 }
 
 func (password) check(secret, _ string) error {
-	if secret == "" {
+	block, _ := pem.Decode([]byte(secret))
+	switch {
+	case secret == "":
 		return errors.New("is empty or not text")
+	case block != nil:
+		return errors.New("is a key in PEM, not a password")
+	case !utf8.ValidString(secret):
+		return errors.New("is bytes, not a password")
 	}
 	return nil
 }
 
 type random struct {
-	length int
-	chosen bool // whether an option sets the length
-	coding coding
+	length   int
+	chosen   bool // whether an option sets the length
+	encoding string
 }
 
 type coding struct {
-	name  string
 	write func([]byte) string
 	read  func(string) ([]byte, error)
 }
 
-var codings = []coding{
-	{"hex", hex.EncodeToString, hex.DecodeString},
-	{"base64", base64.StdEncoding.EncodeToString, base64.StdEncoding.Strict().DecodeString},
+var codings = map[string]coding{
+	"hex":    {hex.EncodeToString, hex.DecodeString},
+	"base64": {base64.StdEncoding.EncodeToString, base64.StdEncoding.Strict().DecodeString},
 	// Without padding, as in JSON Web Keys.
-	{"base64url", base64.RawURLEncoding.EncodeToString, base64.RawURLEncoding.Strict().DecodeString},
-	{"binary", func(raw []byte) string { return string(raw) },
-		func(s string) ([]byte, error) { return []byte(s), nil }},
+	"base64url": {base64.RawURLEncoding.EncodeToString, base64.RawURLEncoding.Strict().DecodeString},
+	// For a SecretBinary.
+	"": {func(raw []byte) string { return string(raw) }, func(s string) ([]byte, error) { return []byte(s), nil }},
 }
 
 // The minimum cannot be guessed; the maximum fits into a secret in every encoding.
 const fewest, most = 16, 4096
 
 func newBytes(length, encoding string, binary bool) (maker, error) {
-	b := random{length: 32, chosen: length != ""}
+	b := random{32, length != "", encoding}
 	if b.chosen {
 		var err error
 		if b.length, err = strconv.Atoi(length); err != nil || b.length < fewest || b.length > most {
@@ -58,28 +65,30 @@ func newBytes(length, encoding string, binary bool) (maker, error) {
 				bytesOption)+" to a whole number from 16 to 4096", "the number of bytes is %q", length)
 		}
 	}
-	if encoding == "" && binary {
-		encoding = "binary"
+	if !binary {
+		b.encoding = cmp.Or(encoding, "base64")
 	}
-	i := slices.IndexFunc(codings, func(c coding) bool { return c.name == cmp.Or(encoding, "base64") })
-	if i < 0 {
+	if _, ok := codings[b.encoding]; !ok {
 		return nil, engine.Errorf(engine.InvalidConfiguration, "set "+engine.OptionName(encodingOption)+
-			" to base64, base64url, hex or binary", "the encoding of bytes is %q", encoding)
+			" to base64, base64url or hex", "the encoding of bytes is %q", encoding)
 	}
-	b.coding = codings[i]
 	return b, nil
 }
 
 func (b random) make(*engine.Request) (secret, public string, err error) {
 	raw := make([]byte, b.length)
 	_, _ = rand.Read(raw) // never fails
-	return b.coding.write(raw), "", nil
+	return codings[b.encoding].write(raw), "", nil
 }
 
-// check decodes the bytes. It accepts any number, because the option can be raised during a rotation.
+// check accepts fewer bytes if an option sets the number, because the option can raise it.
 func (b random) check(secret, _ string) error {
-	if _, err := b.coding.read(secret); err != nil {
-		return errors.New("is not " + b.coding.name) // the decoder's error quotes the value
+	raw, err := codings[b.encoding].read(secret)
+	switch n := len(raw); {
+	case err != nil:
+		return errors.New("is not " + b.encoding) // the decoder's error quotes the value
+	case n > b.length || n < b.length && !b.chosen:
+		return fmt.Errorf("is %d bytes, not %d", n, b.length)
 	}
-	return password{}.check(secret, "")
+	return nil
 }
