@@ -123,15 +123,6 @@ func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 		}
 		return engine.Value{}, err
 	}
-	within, cancel := mark.LeaveTime(ctx)
-	defer cancel()
-	if _, err := s.await(within, id, true); err != nil {
-		if derr := s.delete(ctx, id); derr != nil {
-			err = engine.Errorf(engine.CauseOf(err), "delete that key if the next rotation does not",
-				"the new access key %s could not be deleted: %w; the reason to delete it: %w", id, derr, err)
-		}
-		return engine.Value{}, err
-	}
 	return r.Current.With(idField, id).With(secretField, secret), nil
 }
 
@@ -177,26 +168,10 @@ func (s *session) proves(ctx context.Context, v engine.Value, id string) (bool, 
 	return err == nil && by.user == s.user, err
 }
 
-// Set checks that the pending key is active. It never reactivates a key, which may have leaked or be a different one.
+// Set logs in. The pending key is valid already. An inactive key, which may have leaked or be a different one, is never
+// reactivated, and testSecret reports it.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
-	pending, err := parse(r.Pending)
-	if err != nil {
-		return err
-	}
-	s, err := e.open(ctx, r, r.Login)
-	if err != nil {
-		return err
-	}
-	advice := "remove AWSPENDING from version " + r.Version + " and rotate again"
-	k, err := s.await(ctx, pending.id, true)
-	switch {
-	case errors.Is(err, engine.Unsettled):
-		return engine.Errorf(engine.TargetFailed, advice, "the pending access key %s of %q does not exist", pending.id,
-			pending.user)
-	case err == nil && !k.active:
-		return engine.Errorf(engine.TargetFailed, advice,
-			"the pending access key %s of %q is inactive, and is not activated", pending.id, pending.user)
-	}
+	_, err := e.open(ctx, r, r.Login)
 	return err
 }
 
@@ -245,18 +220,14 @@ func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 	return s.deactivate(ctx, old)
 }
 
-// Revoke deletes the key that Mint created, and waits until IAM no longer lists it.
+// Revoke deletes the key that Mint created.
 func (e *Engine) Revoke(ctx context.Context, r *engine.Request) error {
 	s, err := e.mayEnd(ctx, r, r.Pending)
 	if err != nil {
 		return err
 	}
 	id, _ := r.Pending.Text(idField)
-	if err := s.delete(ctx, id); err != nil {
-		return err
-	}
-	_, err = s.await(ctx, id, false)
-	return err
+	return s.delete(ctx, id)
 }
 
 // mayEnd opens a session with r.Login. It fails unless the key that a value names is gone or belongs to this secret.

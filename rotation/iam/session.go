@@ -13,7 +13,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/aws/middleware"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
@@ -23,7 +22,6 @@ import (
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/awsapi"
 	"example.com/rotator/rotation/internal/boundconn"
-	"example.com/rotator/rotation/internal/httpapi"
 )
 
 // session is a key that STS has accepted, with a client that manages its user's keys.
@@ -136,21 +134,6 @@ func (s *session) list(ctx context.Context) error {
 	return nil
 }
 
-// await polls the list until a key is there, or gone, as a list may lag. It returns Unsettled if ctx is nearly done.
-func (s *session) await(ctx context.Context, id string, there bool) (key, error) {
-	for wait := moment / 8; ; wait = min(2*wait, moment) {
-		if err := s.list(ctx); err != nil {
-			return key{}, err
-		}
-		if k, ok := s.keys[id]; ok == there {
-			return k, nil
-		}
-		if httpapi.Wait(ctx, wait) != nil {
-			return key{}, unsettled("IAM's list of the keys of %q is not yet correct for the key %s", s.login.user, id)
-		}
-	}
-}
-
 // unsettled returns an error that a retry resolves.
 func unsettled(format string, args ...any) error {
 	return engine.Errorf(engine.Unsettled, "wait: Secrets Manager retries automatically", format, args...)
@@ -162,13 +145,10 @@ func (s *session) note(ctx context.Context, text string) error {
 	return s.failed("TagUser", err)
 }
 
-// create creates a key. Only a throttled call is retried, because any other call may have created a key.
+// create creates a key. The SDK must not repeat the call, which may have created a key.
 func (s *session) create(ctx context.Context) (id, secret string, err error) {
-	out, err := s.client.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: &s.login.user}, func(o *iam.Options) {
-		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
-			o.Retryables = []retry.IsErrorRetryable{retry.RetryableErrorCode{Codes: retry.DefaultThrottleErrorCodes}}
-		})
-	})
+	out, err := s.client.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: &s.login.user},
+		func(o *iam.Options) { o.Retryer = aws.NopRetryer{} })
 	if _, full := errors.AsType[*types.LimitExceededException](err); full {
 		// The list had only one key just before.
 		return "", "", unsettled("the user %q just received a second access key: %w", s.login.user, err)
