@@ -38,8 +38,8 @@ func TestCredentialIsNotCombinedWithAnotherVersionsPlace(t *testing.T) {
 		field   string
 		other   string
 	}{
-		"LDAP's dn": {ldap.New(tls), `{"engine":"ldap","host":"h","username":"app","dn":"uid=app,dc=a"}`,
-			"dn", `"uid=app,dc=b"`},
+		"LDAP's user": {ldap.New(tls), `{"engine":"ldap","host":"h","username":"uid=app,dc=a"}`,
+			"username", `"uid=app,dc=b"`},
 		"LDAP's port": {ldap.New(tls), `{"engine":"ldap","host":"h","username":"uid=app,dc=a","port":636}`,
 			"port", `3269`},
 		"LDAP's engine": {ldap.New(tls), `{"engine":"ldap","host":"h","username":"uid=app,dc=a"}`,

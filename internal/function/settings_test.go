@@ -69,8 +69,6 @@ func TestSettingsThatAreRefused(t *testing.T) {
 		"malformed switch": {`ROTATOR_SETTINGS={"METRICS": {}}`, `METRICS;true or false`},
 		"Redis's nodes":    {`ROTATOR_SETTINGS={"ROTATOR_REDIS_NODES": "one"}`, `ROTATOR_REDIS_NODES;all or host`},
 		"Redis's saving":   {`ROTATOR_REDIS_PERSIST=no`, `ROTATOR_REDIS_PERSIST;required or off`},
-		"LDAP's change":    {`ROTATOR_LDAP_CHANGE=both`, `ROTATOR_LDAP_CHANGE;overlap or exop`},
-		"LDAP's StartTLS":  {`ROTATOR_LDAP_STARTTLS=maybe`, `ROTATOR_LDAP_STARTTLS;true or false`},
 		"a kind of value":  {`ROTATOR_GENERIC_KIND=rsa`, `ROTATOR_GENERIC_KIND;rsa-2048`},
 		"a form of values": {
 			`ROTATOR_GENERIC_KIND=bytes;ROTATOR_GENERIC_ENCODING=pem`,

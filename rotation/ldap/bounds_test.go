@@ -39,7 +39,7 @@ func TestServerTakesALimitedAmountOfMemory(t *testing.T) {
 		"endless sequences": bytes.Repeat([]byte{0x30, 0x80, 0x05, 0x00}, 900),
 	} {
 		encrypted := &tls.Config{Certificates: []tls.Certificate{pair}}
-		for start, config := range map[string]*tls.Config{"false": encrypted, "true": nil} {
+		for start, config := range map[bool]*tls.Config{false: encrypted, true: nil} {
 			port := testserver.Hostile(t, config, func(c net.Conn) {
 				_, _ = c.Read(make([]byte, 4096))
 				_, _ = c.Write(append([]byte{0x30, 0x84, 0x29, 0xb9, 0x27, 0x06}, begin...))
@@ -52,13 +52,14 @@ func TestServerTakesALimitedAmountOfMemory(t *testing.T) {
 			v := engine.StringValue(`{"engine":"ldap","host":"localhost","username":"cn=app","password":"first"}`).
 				WithJSON("port", []byte(strconv.Itoa(port)))
 			r := &engine.Request{Current: v, Pending: v, Login: v}
-			r.Setting = func(name string) string { return map[string]string{startOption: start}[name] }
-			used := testserver.PeakMemory(func() {
-				err = New(engine.TLSPolicy{ExtraCAs: ca.PEM}).Verify(enginetest.Within(t), r, r.Current)
-			})
+			e := New(engine.TLSPolicy{ExtraCAs: ca.PEM})
+			if start {
+				e.startTLS = port
+			}
+			used := testserver.PeakMemory(func() { err = e.Verify(enginetest.Within(t), r, r.Current) })
 			if !errors.Is(err, engine.Unreachable) || errors.Is(err, context.DeadlineExceeded) || used > 64<<20 ||
 				len(err.Error()) > 1000 || !strings.Contains(err.Error(), "sends more than") {
-				t.Errorf("%s, StartTLS %s: %v, %d MiB", name, start, err, used>>20)
+				t.Errorf("%s, StartTLS %v: %v, %d MiB", name, start, err, used>>20)
 			}
 		}
 	}

@@ -1,8 +1,6 @@
 package ldap
 
 import (
-	"crypto/hmac"
-	"crypto/md5"
 	"crypto/rand"
 	"crypto/sha1"
 	"crypto/sha256"
@@ -10,12 +8,9 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"hash"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 	"unicode/utf16"
 
 	"github.com/go-ldap/ldap/v3"
@@ -34,23 +29,23 @@ var errTooYoung = errors.New("the password was changed too recently")
 // tooYoung matches servers' messages for that. The code, 19, is the same as for any rejected password.
 var tooYoung = lazyregexp.New(`(?i)too young|minimum age`)
 
-// tooYoungFailure returns an error if the policy does not allow the change yet, or nil.
-func tooYoungFailure(cause engine.Cause, dn string, err error) error {
+// tooYoungFailure returns an error if the policy does not allow the change yet, or nil. The cause is not
+// PolicyRejected, because another password would not help.
+func tooYoungFailure(dn string, err error) error {
 	if !ldap.IsErrorWithCode(err, ldap.LDAPResultConstraintViolation) || !tooYoung.MatchString(err.Error()) {
 		return nil
 	}
-	return engine.Errorf(cause, "wait until the policy's minimum age (pwdMinAge) has passed, and rotate less often "+
-		"than that; or name in masterarn the secret of an administrator who is exempt from the policy",
+	return engine.Errorf(engine.TargetFailed, "wait until the policy's minimum age (pwdMinAge) has passed, and rotate "+
+		"less often than that; or name in masterarn the secret of an administrator who is exempt from the policy",
 		"%w: the password of %q may not be changed yet: %w", errTooYoung, dn, err)
 }
 
 // rehearse checks whether the login may change the entry's password now. It requests two changes that a server checks
 // but cannot make, because they delete a value that does not exist. A server that accepts changes at all answers the
-// first one with noSuchAttribute. The second one would also add a value, which makes a policy check more. This does not
-// work with Active Directory: see warnOfAge.
+// first one with noSuchAttribute. The second one would also add a value, which makes a policy check more. Active
+// Directory checks nothing in this way.
 func (s *session) rehearse() error {
 	if s.ad {
-		s.warnOfAge()
 		return nil
 	}
 	const what = "the password could not be changed"
@@ -61,54 +56,20 @@ func (s *session) rehearse() error {
 	case ldap.IsErrorAnyOf(err, ldap.LDAPResultInsufficientAccessRights, ldap.LDAPResultReferral, ldap.LDAPResultBusy,
 		ldap.LDAPResultUnavailable, ldap.ErrorNetwork), s.ctx.Err() != nil:
 		return s.failed(what, err)
-	case ldap.IsErrorWithCode(err, ldap.LDAPResultUnwillingToPerform) && !s.one:
-		return engine.Errorf(engine.TargetFailed,
-			"name a server as the host that accepts changes of entries; if it accepts only Password Modify, set "+
-				changeOption+" to exop", what+": %w", err)
+	case ldap.IsErrorWithCode(err, ldap.LDAPResultUnwillingToPerform):
+		return engine.Errorf(engine.TargetFailed, "name as the host a server that accepts changes of entries",
+			what+": %w", err)
 	}
 	m.Add(passwordAttribute, []string{"{SSHA}" + rand.Text()})
 	err = s.conn.Modify(m)
 	if ldap.IsErrorAnyOf(err, ldap.LDAPResultInsufficientAccessRights, ldap.ErrorNetwork) || s.ctx.Err() != nil {
 		return s.failed(what, err)
 	}
-	return tooYoungFailure(engine.PolicyRejected, s.dn, err)
-}
-
-// warnOfAge warns if the domain's minimum password age has not passed for a user who changes its own password. Only
-// administrators can read fine-grained policies, so under one there is no warning.
-// Source: https://learn.microsoft.com/en-us/windows/win32/adschema/a-minpwdage
-func (s *session) warnOfAge() {
-	if s.r.Superuser {
-		return // a reset is possible at any age
-	}
-	base, err := s.defaultBase()
-	if err != nil {
-		return
-	}
-	user, err := s.entry(s.dn, "pwdLastSet", "msDS-ResultantPSO")
-	if err != nil || user.GetAttributeValue("msDS-ResultantPSO") != "" {
-		return
-	}
-	domain, err := s.entry(base, "minPwdAge")
-	if err != nil {
-		return
-	}
-	set, serr := strconv.ParseInt(user.GetAttributeValue("pwdLastSet"), 10, 64)
-	age, aerr := strconv.ParseInt(domain.GetAttributeValue("minPwdAge"), 10, 64)
-	// Both are in units of 100 ns, the first since 1601 and the second negative.
-	end := time.Date(1601, 1, 1, 0, 0, 0, 0, time.UTC).Unix() + (set-age)/1e7
-	if serr == nil && aerr == nil && time.Now().Unix() < end {
-		s.r.Warn(fmt.Sprintf("the domain's minimum password age forbids %q to change its password before %s: "+
-			"finishSecret will fail until then",
-			s.dn, time.Unix(end, 0).UTC().Format(time.RFC3339)))
-	}
+	return tooYoungFailure(s.dn, err)
 }
 
 // mayChange checks whether the login may change the entry's password, now or later.
 func (s *session) mayChange() error {
-	if s.ad {
-		return nil
-	}
 	if err := s.rehearse(); !errors.Is(err, errTooYoung) {
 		return err
 	}
@@ -117,8 +78,8 @@ func (s *session) mayChange() error {
 
 // set makes the pending password valid. If current is valid and the server allows two, it stays valid.
 func (s *session) set(current string) error {
-	if s.ad || s.one {
-		return s.only(nil)
+	if s.ad {
+		return s.only()
 	}
 	have, err := s.values()
 	if err != nil {
@@ -128,14 +89,16 @@ func (s *session) set(current string) error {
 		return nil // this is the pending password
 	}
 	name, ok := best(have)
-	want := keep(have, s.pending, current)
-	lost := !slices.ContainsFunc(want, func(v string) bool { return !matches(v, s.pending) })
-	// Without a readable value, the server's hash scheme is unknown.
-	if !ok || len(have) == 0 || s.r.KeepCurrent && lost {
-		return s.only(have)
+	want := find(have, s.pending)
+	if want == nil && ok {
+		want = []string{hashed(name, s.pending, s.salt())}
 	}
-	if len(want) == 0 || !matches(want[0], s.pending) {
-		want = append([]string{hashed(name, s.pending, salt(s.r, s.dn, s.pending))}, want...)
+	if current != "" {
+		want = append(want, find(have, current)...)
+	}
+	// Without a readable value, the server's hash scheme is unknown.
+	if !ok || len(have) == 0 || s.r.KeepCurrent && len(want) == 1 {
+		return s.only()
 	}
 	if sameValues(have, want) {
 		return nil
@@ -143,14 +106,13 @@ func (s *session) set(current string) error {
 	err = s.exchange(have, want)
 	if ldap.IsErrorAnyOf(err, ldap.LDAPResultConstraintViolation, ldap.LDAPResultUnwillingToPerform) {
 		// The policy allows only one value, accepts no hashes, or requires the old password with the new one.
-		return s.only(have)
+		return s.only()
 	}
 	return s.failed("the password could not be changed", err)
 }
 
-// only has the server replace the values, read as have, with the pending password. The server chooses the hash scheme.
-// A scheme that differs from the previous one is reported.
-func (s *session) only(have []string) error {
+// only has the server replace all passwords with the pending one. The server chooses the hash scheme.
+func (s *session) only() error {
 	switch {
 	case s.r.KeepCurrent:
 		return engine.ErrOneAtATime
@@ -159,19 +121,7 @@ func (s *session) only(have []string) error {
 	case s.ad:
 		return s.unicodePwd()
 	}
-	if err := s.exop(); err != nil || len(have) == 0 {
-		return err
-	}
-	now, err := s.values()
-	if err != nil || len(now) == 0 {
-		return err
-	}
-	before, _ := scheme(have[0])
-	if after, _ := scheme(now[0]); after != before {
-		s.r.Changed(fmt.Sprintf("the server keeps the password of %q by the scheme %q, and kept the one before by "+
-			"%q; its setting password-hash decides", s.dn, after, before))
-	}
-	return nil
+	return s.exop()
 }
 
 // exchange replaces the entry's values, read as have, with want. A plain replacement would also remove a password that
@@ -219,17 +169,10 @@ func (s *session) exop() error {
 		request = ldap.NewPasswordModifyRequest(s.dn, "", s.pending)
 	}
 	_, err := s.conn.PasswordModify(request)
-	if young := tooYoungFailure(engine.TargetFailed, s.dn, err); young != nil {
+	if young := tooYoungFailure(s.dn, err); young != nil {
 		return young
 	}
-	exists := ldap.IsErrorAnyOf(err, ldap.LDAPResultConstraintViolation, ldap.LDAPResultAttributeOrValueExists)
-	unwilling := ldap.IsErrorWithCode(err, ldap.LDAPResultUnwillingToPerform)
-	switch {
-	case err == nil:
-		return nil
-	case exists:
-		return s.failed("the server rejects the password", ldap.NewError(ldap.LDAPResultConstraintViolation, err))
-	case unwilling && !s.r.Superuser:
+	if ldap.IsErrorWithCode(err, ldap.LDAPResultUnwillingToPerform) && !s.r.Superuser {
 		// The bind has just proved the password, but the server does not accept it as the old one. OpenLDAP answers
 		// with this code instead of 49, and also if the user may not change the password.
 		if err := s.mayChange(); err != nil {
@@ -291,39 +234,31 @@ func quotedUTF16(password string) string {
 	return string(out)
 }
 
-// digests are the schemes whose values can be checked here.
+// digests are the salted schemes whose values can be computed here. Of two names, the greater has the longer digest.
 // Source: https://www.openldap.org/doc/admin26/security.html#Password%20Storage
 var digests = map[string]func() hash.Hash{
-	"SSHA": sha1.New, "SHA": sha1.New, "SMD5": md5.New, "MD5": md5.New,
-	"SSHA256": sha256.New, "SHA256": sha256.New, "SSHA384": sha512.New384, "SHA384": sha512.New384,
-	"SSHA512": sha512.New, "SHA512": sha512.New,
+	"SSHA": sha1.New, "SSHA256": sha256.New, "SSHA384": sha512.New384, "SSHA512": sha512.New,
 }
-
-// form matches the beginning of a value that is not a plaintext password.
-var form = lazyregexp.New(`^\{([\w./-]+)\}`)
 
 // scheme splits a value into its scheme, or "" for a plaintext password, and the rest.
 func scheme(value string) (name, rest string) {
-	if m := form.FindStringSubmatch(value); m != nil && !strings.EqualFold(m[1], "CLEARTEXT") {
-		return strings.ToUpper(m[1]), value[len(m[0]):]
+	if name, rest, ok := strings.Cut(value, "}"); ok && strings.HasPrefix(name, "{") {
+		return strings.ToUpper(name[1:]), rest
 	}
-	return "", strings.TrimPrefix(value, "{CLEARTEXT}")
+	return "", value
 }
 
-// best returns the scheme for a value next to others: the one with the longest digest among theirs, or at least SSHA,
-// the strongest that every OpenLDAP supports. SHA-1 is fast, but that does not help in guessing 32 random characters.
-// ok is false if a value has another scheme, such as {ARGON2}, which cannot be matched here.
+// best returns the scheme for a value next to others: the strongest among theirs, or at least SSHA, which every
+// OpenLDAP supports. SHA-1 is fast, but that does not help in guessing 32 random characters. ok is false if a value has
+// another scheme, such as {ARGON2}, which cannot be matched here.
 func best(values []string) (name string, ok bool) {
 	name = "SSHA"
 	for _, v := range values {
 		other, _ := scheme(v)
-		digest := digests[other]
-		if digest == nil && other != "" {
+		if digests[other] == nil && other != "" {
 			return "", false
 		}
-		if digest != nil && digest().Size() > digests[name]().Size() {
-			name = "SSHA" + other[strings.LastIndex(other, "A")+1:]
-		}
+		name = max(name, other)
 	}
 	return name, true
 }
@@ -337,32 +272,24 @@ func hashed(scheme, password string, salt []byte) string {
 }
 
 // salt is derived, so a repeated Set sends the same value.
-func salt(r *engine.Request, dn, password string) []byte {
-	mac := hmac.New(sha256.New, []byte(password))
-	fmt.Fprintf(mac, "rotator ldap salt\x00%s\x00%s\x00%s", r.Secret, r.Version, dn)
-	return mac.Sum(nil)[:8]
+func (s *session) salt() []byte {
+	sum := sha256.Sum256([]byte(s.r.Secret + s.r.Version + s.dn + s.pending))
+	return sum[:8]
 }
 
-// matches reports whether a value, in plaintext or with one of the digests, is the password.
-func matches(value, password string) bool {
-	name, rest := scheme(value)
-	digest := digests[name]
-	if digest == nil {
-		return name == "" && rest == password
-	}
-	raw, err := base64.StdEncoding.DecodeString(rest)
-	size := digest().Size()
-	return err == nil && len(raw) >= size &&
-		hmac.Equal([]byte(hashed(name, password, raw[size:])), []byte("{"+name+"}"+rest))
-}
-
-// keep returns the values that stay: one for the pending password and one for the current one.
-func keep(values []string, pending, current string) (kept []string) {
-	for _, password := range []string{pending, current} {
-		i := slices.IndexFunc(values, func(v string) bool { return matches(v, password) })
-		if i >= 0 && password != "" && !slices.Contains(kept, values[i]) {
-			kept = append(kept, values[i])
+// find returns the first value that is the password, in plaintext or with one of the digests.
+func find(values []string, password string) []string {
+	for _, v := range values {
+		name, rest := scheme(v)
+		match := name == "" && v == password
+		if digest := digests[name]; digest != nil {
+			raw, err := base64.StdEncoding.DecodeString(rest)
+			size := digest().Size()
+			match = err == nil && len(raw) >= size && hashed(name, password, raw[size:]) == "{"+name+"}"+rest
+		}
+		if match {
+			return []string{v}
 		}
 	}
-	return kept
+	return nil
 }

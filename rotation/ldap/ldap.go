@@ -15,48 +15,25 @@ import (
 )
 
 // Engine rotates the passwords of directory entries.
-type Engine struct{ tls engine.TLSPolicy }
+type Engine struct {
+	tls engine.TLSPolicy
+	// startTLS is the port at which a connection begins in plain text; at all others, it is LDAPS.
+	startTLS int
+}
 
 // New returns the engine with the given policy for its connections, which are always encrypted.
-func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
-
-// The engine's settings.
-const (
-	// changeOption is "overlap", the default, or "exop" for servers that should hash and check passwords themselves.
-	changeOption = "ldap-change"
-	// startOption is "true" to encrypt with StartTLS on any port, and "false" for LDAPS. The default is StartTLS on
-	// port 389 and LDAPS on all others.
-	startOption = "ldap-starttls"
-)
+func New(tls engine.TLSPolicy) *Engine { return &Engine{tls, 389} }
 
 // Kind describes the engine.
 func (*Engine) Kind() engine.Kind {
 	return engine.Kind{
-		Names:         []string{"ldap", "openldap", "activedirectory", "ad"},
-		Overlap:       engine.AskTarget,
-		UserField:     "username",
-		SecretFields:  []string{"password"},
-		Passwords:     engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
-		Options:       []string{changeOption, startOption},
-		AccountFields: []string{"dn"},
-
+		Names:          []string{"ldap", "openldap", "activedirectory", "ad"},
+		Overlap:        engine.AskTarget,
+		UserField:      "username",
+		SecretFields:   []string{"password"},
+		Passwords:      engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
 		SuperuserField: "masterarn",
 	}
-}
-
-// account is a login from a secret.
-type account struct {
-	engine.Target
-	// dn is the entry's name, or "" to look it up in Active Directory.
-	dn string
-}
-
-// name returns the name that the account binds with.
-func (a account) name() string {
-	if a.dn != "" {
-		return a.dn
-	}
-	return a.User
 }
 
 // isAD reports whether a value's engine is Active Directory.
@@ -65,67 +42,31 @@ func isAD(v engine.Value) bool {
 	return engine == "ad" || engine == "activedirectory"
 }
 
-// parse reads a login. The entry's name is the field dn, or the user name if that is a distinguished name. Active
-// Directory also finds an entry by its userPrincipalName.
-func parse(v engine.Value, ad bool) (account, error) {
-	const advice = "correct the secret's value; the engine's page in the documentation shows its format"
+// isDN reports whether a user name that parse accepts is a distinguished name, not a userPrincipalName.
+func isDN(user string) bool { return strings.Contains(user, "=") }
+
+// parse reads a login. The user name is the entry's distinguished name, or its userPrincipalName in Active Directory.
+func parse(v engine.Value, ad bool) (engine.Target, error) {
 	t, err := engine.ParseTarget(v, 636, "")
 	if err != nil {
-		return account{}, err
+		return t, err
 	}
 	if t.TLS == engine.TLSOff {
-		return account{}, engine.Errorf(engine.InvalidSecret,
-			`remove "ssl": false; StartTLS encrypts a connection to port 389`,
+		return t, engine.Errorf(engine.InvalidSecret, `remove "ssl": false; StartTLS encrypts a connection to port 389`,
 			"a bind would reveal the password, so this engine makes no unencrypted connection")
 	}
-	a := account{Target: t}
-	a.dn, _ = v.Text("dn")
-	if a.dn == "" && strings.Contains(t.User, "=") {
-		a.dn = t.User
+	dn, err := ldap.ParseDN(t.User)
+	if isDN(t.User) && (err != nil || len(dn.RDNs) == 0) || !isDN(t.User) && !(ad && strings.Contains(t.User, "@")) {
+		return t, engine.Errorf(engine.InvalidSecret, "set username to the entry's distinguished name, with special "+
+			`characters escaped according to RFC 4514 (\, for a comma), or to its userPrincipalName in Active Directory`,
+			"the user name %q is not a distinguished name", t.User)
 	}
-	switch {
-	case a.dn != "":
-		if dn, err := ldap.ParseDN(a.dn); err != nil || len(dn.RDNs) == 0 {
-			return account{}, engine.Errorf(engine.InvalidSecret,
-				"escape its special characters according to RFC 4514, such as \\, for a comma",
-				"the entry's name is not a distinguished name")
-		}
-	case !ad:
-		return account{}, engine.Errorf(engine.InvalidSecret, advice,
-			"the user name is not a distinguished name, and there is no field dn")
-	case !strings.Contains(t.User, "@"):
-		return account{}, engine.Errorf(engine.InvalidSecret, advice,
-			"the user name is neither a distinguished name nor a userPrincipalName, and there is no field dn")
-	}
-	return a, nil
-}
-
-// CheckOptions checks the engine's settings.
-func (*Engine) CheckOptions(r *engine.Request) error {
-	_, err := read(r)
-	return err
-}
-
-// settings are the engine's settings in a request.
-type settings struct {
-	one   bool // never two passwords
-	start string
-}
-
-func read(r *engine.Request) (s settings, err error) {
-	s.start = r.Option(startOption)
-	if _, err = r.Choice(startOption, "true", "false"); err == nil {
-		s.one, err = r.Choice(changeOption, "overlap", "exop")
-	}
-	return s, err
+	return t, nil
 }
 
 // Next returns the current value with a new password.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	if _, err := parse(r.Current, isAD(r.Current)); err != nil {
-		return engine.Value{}, err
-	}
-	if _, err := read(r); err != nil {
 		return engine.Value{}, err
 	}
 	return engine.NextPassword(e.Kind(), r), nil
@@ -145,7 +86,7 @@ func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 // Retire makes all passwords but the pending one invalid. If there can be only one, Set has already done so.
 func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 	return e.with(ctx, r, func(s *session) error {
-		if s.ad || s.one {
+		if s.ad {
 			return nil
 		}
 		return s.set("")
@@ -164,7 +105,7 @@ func (e *Engine) with(ctx context.Context, r *engine.Request, do func(*session) 
 	}
 	defer s.conn.Close()
 	s.pending = pending.Password
-	if s.dn, err = s.find(pending); err == nil && r.Superuser {
+	if s.dn, err = s.find(pending.User); err == nil && r.Superuser {
 		err = s.mayLend()
 	}
 	if err == nil {
@@ -183,7 +124,7 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	if r.SuperuserChanges {
 		return nil
 	}
-	if s.dn, err = s.find(s.account); err == nil {
+	if s.dn, err = s.find(s.account.User); err == nil {
 		err = s.mayChange()
 	}
 	return err

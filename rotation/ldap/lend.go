@@ -21,10 +21,10 @@ var protected = []uint32{512, 516, 518, 519, 521, 526, 527, 544, 548, 549, 550, 
 // entry shows whether it is an administrator. In OpenLDAP, access rules decide that, and a login cannot be expected to
 // read them: nothing shows that an entry is ordinary, so the secret must have the entry's own valid credential.
 func (s *session) mayLend() error {
-	own := s.account.dn // the server's built-in administrator has no entry
+	own := s.account.User
 	var err error
-	if own == "" {
-		own, err = s.find(s.account)
+	if !isDN(own) { // the server's built-in administrator has a DN, but no entry
+		own, err = s.find(own)
 	}
 	power := ""
 	if err == nil && s.ad {
@@ -89,18 +89,19 @@ func (e *Engine) Needs(_ context.Context, r *engine.Request, n *engine.Needs) er
 	if err != nil {
 		return err
 	}
-	n.Login = login.name()
+	n.Login = login.User
+	by := "self"
+	if r.Superuser {
+		by = `dn.exact="` + login.User + `"`
+	}
 	switch {
 	case ad && r.Superuser:
-		n.Note = `the right "Reset Password" on ` + entry.name()
+		n.Note = `the right "Reset Password" on ` + entry.User
 	case ad:
 		n.Note = `the right "Change Password" on itself, which users have by default`
-	case r.Superuser:
-		n.Note = `in OpenLDAP the rule: to dn.exact="` + entry.dn + `" attrs=userPassword by dn.exact="` + login.dn +
-			`" write by anonymous auth; and read access to the entry`
 	default:
-		n.Note = `in OpenLDAP the rule: to dn.exact="` + entry.dn +
-			`" attrs=userPassword by self write by anonymous auth; and read access to the entry`
+		n.Note = `in OpenLDAP the rule: to dn.exact="` + entry.User + `" attrs=userPassword by ` + by +
+			` write by anonymous auth; and read access to the entry`
 	}
 	return nil
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"slices"
+	"fmt"
 	"strings"
 
 	"github.com/go-ldap/ldap/v3"
@@ -16,8 +16,7 @@ import (
 
 // session is a connection that is bound as one account.
 type session struct {
-	settings
-	account account
+	account engine.Target
 	ad      bool
 	ctx     context.Context
 	conn    *ldap.Conn
@@ -37,9 +36,6 @@ func (e *Engine) open(ctx context.Context, r *engine.Request, v engine.Value) (s
 	if s.account, err = parse(v, s.ad); err != nil {
 		return nil, err
 	}
-	if s.settings, err = read(r); err != nil {
-		return nil, err
-	}
 	// The library waits without a context; closing the connection ends the wait.
 	raw, err := boundconn.Dial(ctx, "tcp", s.account.Address())
 	if err != nil {
@@ -47,7 +43,7 @@ func (e *Engine) open(ctx context.Context, r *engine.Request, v engine.Value) (s
 	}
 	raw = boundconn.Limit(raw, answerLimit)
 	config := e.tls.Config(s.account.CertificateName())
-	if s.start == "true" || s.start == "" && s.account.Port == 389 {
+	if s.account.Port == e.startTLS {
 		s.conn = ldap.NewConn(raw, false)
 		s.conn.Start()
 		err = s.conn.StartTLS(config)
@@ -69,10 +65,10 @@ func (e *Engine) open(ctx context.Context, r *engine.Request, v engine.Value) (s
 	return s, nil
 }
 
-// bind logs in and asks the server who is logged in, because a bind can also succeed anonymously.
+// bind logs in. A password that is not empty makes this more than an anonymous login.
 // Source: https://www.rfc-editor.org/rfc/rfc4513#section-5.1.2
 func (s *session) bind() error {
-	req := ldap.NewSimpleBindRequest(s.account.name(), s.account.Password,
+	req := ldap.NewSimpleBindRequest(s.account.User, s.account.Password,
 		[]ldap.Control{ldap.NewControlBeheraPasswordPolicy()})
 	res, err := s.conn.SimpleBind(req)
 	policy := ldap.NewControlBeheraPasswordPolicy()
@@ -86,68 +82,46 @@ func (s *session) bind() error {
 	if err != nil {
 		return s.refusal(err, policy)
 	}
-	nobody, err := s.nobody()
 	switch {
-	case err != nil:
-		return s.failed("could not ask the server for the login's identity", err)
 	case policy.Grace >= 0: // each login leaves the application one fewer
 		return engine.Errorf(engine.TargetFailed,
 			"set the secret's password again as an administrator, and rotate more often than the password's lifetime",
-			"the password of %q has expired, and the server accepts it for %d more logins", s.account.name(),
+			"the password of %q has expired, and the server accepts it for %d more logins", s.account.User,
 			policy.Grace)
 	case policy.Error == ldap.BeheraChangeAfterReset: // no application could work with this login
 		return engine.Errorf(engine.TargetFailed,
 			"remove the entry's attribute pwdReset, and remove pwdMustChange from its policy if an administrator "+
 				"rotates it",
-			"the account %q must change its password before it may do anything", s.account.name())
-	case nobody:
-		return engine.Errorf(engine.TargetFailed, "disable anonymous access, or correct the user name",
-			"the server treats the login as anonymous")
+			"the account %q must change its password before it may do anything", s.account.User)
 	}
 	return nil
-}
-
-// anonymous is the SID of anonymous logins, S-1-5-7.
-// Source: https://learn.microsoft.com/en-us/windows-server/identity/ad-ds/manage/understand-security-identifiers
-const anonymous = "\x01\x01\x00\x00\x00\x00\x00\x05\x07\x00\x00\x00"
-
-// nobody reports whether the server treats the login as anonymous. Samba's domain controller lacks the "Who am I?"
-// operation, and instead shows the SIDs of the login, as Windows does.
-// Source: https://learn.microsoft.com/en-us/openspecs/windows_protocols/ms-adts/96f7b086-1ca3-4764-9a08-33f8f7a543db
-func (s *session) nobody() (bool, error) {
-	who, err := s.conn.WhoAmI(nil)
-	if err == nil {
-		return who.AuthzID == "" || who.AuthzID == "dn:", nil
-	}
-	if !s.ad || !ldap.IsErrorWithCode(err, ldap.LDAPResultProtocolError) {
-		return false, err
-	}
-	root, err := s.entry("", "tokenGroups")
-	if err != nil {
-		return false, err
-	}
-	sids := root.GetAttributeValues("tokenGroups")
-	return len(sids) == 0 || slices.Contains(sids, anonymous), nil
 }
 
 // subcode matches Active Directory's reason for refusing a bind.
 var subcode = lazyregexp.New(`(?i)AcceptSecurityContext error, data ([0-9a-f]+),`)
 
-// wrongPassword is the subcode for a wrong password.
-const wrongPassword = "52e"
+// state is a reason why a bind is refused.
+type state struct {
+	cause        engine.Cause
+	what, advice string
+}
 
-const adviceExpired = "set a password as an administrator, or rotate more often than the password's lifetime"
-
-// states are Active Directory's reasons why an account cannot log in with any password.
+// states are Active Directory's reasons. Only the first two depend on the password.
 // Source: https://learn.microsoft.com/en-us/windows/win32/debug/system-error-codes--1300-1699-, in hexadecimal
-var states = map[string][2]string{
-	"530": {"may not log in at this time", "change the account's logon hours"},
-	"531": {"may not log in from here", "change the account's workstations"},
-	"532": {"has a password that has expired", adviceExpired},
-	"533": {"is disabled", "enable the account"},
-	"701": {"has expired", "extend the account's life"},
-	"773": {"must change its password", "clear the account's option to change the password at the next logon"},
-	"775": {"is locked", "unlock the account; the server counts refused logins"},
+var states = map[string]state{
+	"525": {engine.LoginRefused, "does not exist", "correct the secret's user name"},
+	"52e": {engine.LoginRefused, "is refused",
+		"check the entry's password at the server, which gives the same answer if the entry does not exist"},
+	"530": {engine.TargetFailed, "may not log in at this time", "change the account's logon hours"},
+	"531": {engine.TargetFailed, "may not log in from here", "change the account's workstations"},
+	"532": {engine.TargetFailed, "has a password that has expired",
+		"set a password as an administrator, or rotate more often than the password's lifetime"},
+	"533": {engine.TargetFailed, "is disabled", "enable the account"},
+	"701": {engine.TargetFailed, "has expired", "extend the account's life"},
+	"773": {engine.TargetFailed, "must change its password",
+		"clear the account's option to change the password at the next logon"},
+	"775": {engine.TargetFailed, "is locked",
+		"unlock the account, in OpenLDAP by removing its attribute pwdAccountLockedTime; refused logins count"},
 }
 
 // refusal adds the cause and advice to the answer to a bind.
@@ -155,26 +129,21 @@ func (s *session) refusal(err error, policy *ldap.ControlBeheraPasswordPolicy) e
 	if !ldap.IsErrorWithCode(err, ldap.LDAPResultInvalidCredentials) {
 		return s.failed("the login is not possible", err)
 	}
-	code := wrongPassword
+	code := "52e"
 	if m := subcode.FindStringSubmatch(err.Error()); m != nil {
 		code = strings.ToLower(m[1])
 	}
-	cause, what, advice := engine.TargetFailed, "is refused", "look up the number in Windows' system error codes"
-	state, known := states[code]
-	switch {
-	case known:
-		what, advice = state[0], state[1]
-	case policy.Error == ldap.BeheraAccountLocked:
-		what, advice = "is locked", "unlock the account by removing its attribute pwdAccountLockedTime"
-	case policy.Error == ldap.BeheraPasswordExpired:
-		what, advice = "has a password that has expired", adviceExpired
-	case code == "525":
-		cause, what, advice = engine.LoginRefused, "does not exist", "correct the secret's user name"
-	case code == wrongPassword:
-		cause, advice = engine.LoginRefused,
-			"check the entry's password at the server, which gives the same answer if the entry does not exist"
+	switch policy.Error {
+	case ldap.BeheraAccountLocked:
+		code = "775"
+	case ldap.BeheraPasswordExpired:
+		code = "532"
 	}
-	return engine.Errorf(cause, advice, "the account %q %s: %w", s.account.name(), what, err)
+	why, ok := states[code]
+	if !ok {
+		why = state{engine.TargetFailed, "is refused", "look up the number in Windows' system error codes"}
+	}
+	return engine.Errorf(why.cause, why.advice, "the account %q %s: %w", s.account.User, why.what, err)
 }
 
 // failed adds the cause and advice to all other errors.
@@ -191,7 +160,7 @@ func (s *session) failed(what string, err error) error {
 		if s.ctx.Err() != nil {
 			err = errors.Join(s.ctx.Err(), err)
 		}
-		if n := engine.NetworkError(s.account.Target, err); n != nil {
+		if n := engine.NetworkError(s.account, err); n != nil {
 			return n
 		}
 		return engine.Errorf(engine.Unreachable,
@@ -204,11 +173,12 @@ func (s *session) failed(what string, err error) error {
 	case ldap.LDAPResultConfidentialityRequired, ldap.LDAPResultStrongAuthRequired:
 		cause, advice = engine.TLSFailed, "use port 636, or StartTLS on port 389"
 	case ldap.LDAPResultInvalidDNSyntax, ldap.LDAPResultNoSuchObject:
-		cause, advice = engine.InvalidSecret, "correct the entry's name in the secret"
+		cause, advice = engine.InvalidSecret,
+			"correct the secret's user name; the login must be able to read the entry"
 	case ldap.LDAPResultInsufficientAccessRights:
 		cause, advice = engine.PrivilegeMissing,
 			"let the user write its own userPassword, or name in masterarn the secret of a user who may"
-	case ldap.LDAPResultConstraintViolation:
+	case ldap.LDAPResultConstraintViolation, ldap.LDAPResultAttributeOrValueExists: // by the policy, or in its history
 		cause, advice = engine.PolicyRejected,
 			"adapt PASSWORD_LENGTH, EXCLUDE_CHARACTERS and the schedule to the server's password policy"
 	case ldap.LDAPResultReferral:
@@ -226,11 +196,11 @@ func (s *session) entry(dn string, attributes ...string) (*ldap.Entry, error) {
 	found, err := s.conn.Search(ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, ldap.NeverDerefAliases, 1, 0, false,
 		"(objectClass=*)", attributes, nil))
 	if err != nil {
-		return nil, s.failed("the entry could not be read", err)
+		return nil, s.failed(fmt.Sprintf("the entry %q could not be read", dn), err)
 	}
 	if len(found.Entries) != 1 {
 		return nil, engine.Errorf(engine.PrivilegeMissing, "let the login read the entry",
-			"the entry %q is not visible to %q", dn, s.account.name())
+			"the entry %q is not visible to %q", dn, s.account.User)
 	}
 	return found.Entries[0], nil
 }
@@ -244,30 +214,28 @@ func (s *session) defaultBase() (string, error) {
 	return root.GetAttributeValue("defaultNamingContext"), nil
 }
 
-// find returns the name of an account's entry, which must exist.
-func (s *session) find(a account) (string, error) {
-	base, scope, filter := a.dn, ldap.ScopeBaseObject, "(objectClass=*)"
-	if a.dn == "" {
-		domain, err := s.defaultBase()
+// find returns the name of a user's entry, which must exist.
+func (s *session) find(user string) (string, error) {
+	if isDN(user) {
+		e, err := s.entry(user, "1.1")
 		if err != nil {
 			return "", err
 		}
-		base, scope = domain, ldap.ScopeWholeSubtree
-		filter = "(userPrincipalName=" + ldap.EscapeFilter(a.User) + ")"
+		return e.DN, nil
 	}
-	found, err := s.conn.Search(ldap.NewSearchRequest(base, scope, ldap.NeverDerefAliases, 2, 0, false, filter,
-		[]string{"1.1"}, nil))
-	switch {
-	case ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject) || err == nil && len(found.Entries) == 0:
-		// A server gives the same answer for an entry that the login may not see.
+	base, err := s.defaultBase()
+	if err != nil {
+		return "", err
+	}
+	found, err := s.conn.Search(ldap.NewSearchRequest(base, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases, 2, 0, false,
+		"(userPrincipalName="+ldap.EscapeFilter(user)+")", []string{"1.1"}, nil))
+	if err != nil {
+		return "", s.failed("the entry could not be looked up", err)
+	}
+	if len(found.Entries) != 1 {
 		return "", engine.Errorf(engine.InvalidSecret,
-			"correct the secret's user name or give the entry's name in the field dn; the login must be able to read "+
-				"the entry", "there is no entry for %q", a.name())
-	case err != nil:
-		return "", s.failed("the entry could not be read", err)
-	case len(found.Entries) > 1:
-		return "", engine.Errorf(engine.InvalidSecret, "give the entry's name in the field dn",
-			"several entries have the name %q", a.User)
+			"correct the secret's user name, or use the distinguished name; the login must be able to read the entry",
+			"%d entries have the name %q", len(found.Entries), user)
 	}
 	return found.Entries[0].DN, nil
 }
