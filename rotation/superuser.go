@@ -172,7 +172,7 @@ func (r *run) samePlace(a, b engine.Value) bool { return same(a, b, r.placeField
 
 // sameAccount reports whether users of the same name in two values are the same user.
 func (r *run) sameAccount(a, b engine.Value) bool {
-	return same(a, b, append(append(r.placeFields(), "dbname", "engine"), r.kind.AccountFields...))
+	return same(a, b, append(r.placeFields(), "dbname", "engine"))
 }
 
 // same reports whether two values agree in the named fields. A number equals a string with the same text.

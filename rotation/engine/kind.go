@@ -38,8 +38,6 @@ type Kind struct {
 
 	// PlaceFields are the fields that, in addition to host, port, ssl and tlsServerName, say where the target is.
 	PlaceFields []string
-	// AccountFields are the fields that, in addition to UserField, dbname and engine, say whose credential it is.
-	AccountFields []string
 	// UserDatabase means that the field dbname says where a user is defined, not what to connect
 	// to. The superuser secret's own dbname then applies to the superuser.
 	UserDatabase bool
