@@ -160,11 +160,8 @@ func (e *Engine) login(ctx context.Context, r *engine.Request, v engine.Value) (
 		return s, err
 	}
 	k := kerberos{realm: strings.ToUpper(aws.ToString(d.Name)), user: s.user, password: s.password}
-	for i, ip := range d.DnsIpAddrs {
-		within, cancel := ctx, context.CancelFunc(func() {})
-		if i < len(d.DnsIpAddrs)-1 {
-			within, cancel = context.WithTimeout(ctx, answerLimit)
-		}
+	for _, ip := range d.DnsIpAddrs {
+		within, cancel := context.WithTimeout(ctx, answerLimit)
 		err = k.login(within, e.controller(ip))
 		cancel()
 		if !errors.Is(err, engine.Unreachable) {
@@ -174,7 +171,7 @@ func (e *Engine) login(ctx context.Context, r *engine.Request, v engine.Value) (
 	return s, err
 }
 
-// answerLimit is how long a domain controller may take if there is another one to try.
+// answerLimit is how long a domain controller may take. A directory has two.
 const answerLimit = 5 * time.Second
 
 // find describes a directory. It fails if the API cannot reset passwords there.
@@ -211,14 +208,11 @@ func failed(what string, err error) error {
 		advice = "correct the directory's ID in the secret; the directory must be in the secret's account and region"
 	case strings.HasPrefix(code, "UserDoesNotExist"):
 		advice = "move the user to the organizational unit with the domain's NetBIOS name: AWS resets no other users"
-	case strings.HasPrefix(code, "UnsupportedOperation"):
-		advice = "rotate the user by the engine ad, over LDAPS"
 	case strings.HasPrefix(code, "InvalidPassword"):
 		cause, advice = engine.PolicyRejected,
 			"adapt PASSWORD_LENGTH and EXCLUDE_CHARACTERS to the domain's password policy"
-	case strings.HasPrefix(code, "DirectoryUnavailable"):
-		cause, advice = engine.TargetFailed,
-			"check the directory's status in the console; Secrets Manager retries the rotation"
+	case strings.HasPrefix(code, "UnsupportedOperation"):
+		advice = "rotate the user by the engine ad, over LDAPS"
 	default:
 		return awsapi.Failed(what, err)
 	}

@@ -99,7 +99,7 @@ func (k kerberos) login(ctx context.Context, controller engine.Target) error {
 	r := request{Version: 5, Type: asRequest, Body: body{
 		Options: asn1.BitString{Bytes: canonicalize, BitLength: 32},
 		Client:  name(person, k.user), Realm: realm, Server: name(service, "krbtgt", k.realm),
-		Till: now.Add(5 * time.Minute).Truncate(time.Second), Nonce: int(rand.Int32()), Ciphers: []int{18, 17},
+		Till: now.Add(5 * time.Minute).Truncate(time.Second), Nonce: int(rand.Int32()), Ciphers: []int{aes256},
 	}}
 	// The first response says how to derive the key from the password.
 	answer, err := send(ctx, controller, r)
@@ -122,7 +122,7 @@ func (k kerberos) login(ctx context.Context, controller engine.Target) error {
 	default:
 		answer = reply.bytes(12)
 	}
-	cipher, secret, err := k.key(answer)
+	secret, err := k.key(answer)
 	if err != nil {
 		return failed(err)
 	}
@@ -131,7 +131,7 @@ func (k kerberos) login(ctx context.Context, controller engine.Target) error {
 		Microseconds int       `asn1:"explicit,tag:1"`
 	}
 	proof := secret.seal(usageTime, encode(stamp{now.Truncate(time.Second), now.Nanosecond() / 1000}, ""))
-	r.Data = []paData{{encryptedTime, encode(encryptedData{cipher, proof}, "")}}
+	r.Data = []paData{{encryptedTime, encode(encryptedData{aes256, proof}, "")}}
 	if answer, err = send(ctx, controller, r); err != nil {
 		return err
 	}
@@ -169,14 +169,13 @@ func (k kerberos) login(ctx context.Context, controller engine.Target) error {
 
 // key derives the password's key as a domain controller's hints specify.
 // Source: https://www.rfc-editor.org/rfc/rfc4120#section-5.2.7.5
-func (k kerberos) key(hints []byte) (cipher int, secret key, err error) {
+func (k kerberos) key(hints []byte) (key, error) {
 	for _, hint := range list(hints) {
 		if hint.number(1) != cipherHints {
 			continue
 		}
 		for _, entry := range list(hint.bytes(2)) {
-			size, ok := ciphers[entry.number(0)]
-			if !ok {
+			if entry.number(0) != aes256 {
 				continue
 			}
 			n := rounds
@@ -184,13 +183,12 @@ func (k kerberos) key(hints []byte) (cipher int, secret key, err error) {
 				n = int(binary.BigEndian.Uint32(p))
 			}
 			if n == 0 || n > roundsLimit {
-				return 0, nil, fmt.Errorf("the domain controller asks for %d rounds of PBKDF2", n)
+				return nil, fmt.Errorf("the domain controller asks for %d rounds of PBKDF2", n)
 			}
-			secret, err = passwordKey(k.password, string(entry.bytes(1)), n, size)
-			return entry.number(0), secret, err
+			return passwordKey(k.password, string(entry.bytes(1)), n)
 		}
 	}
-	return 0, nil, errors.New("the account has no AES key: set its password again")
+	return nil, errors.New("the account has no AES-256 key: set its password again")
 }
 
 // message is a decoded sequence: its application tag, and its fields by tag.
@@ -254,42 +252,37 @@ func (m message) bytes(tag int) []byte {
 	return v.Bytes
 }
 
-// Error codes that domain controllers return.
+// errPreauthRequired is the code of a response that says how to derive the key.
+const errPreauthRequired = 25
+
+// A refusal explains an error code.
+type refusal struct {
+	cause        engine.Cause
+	what, advice string
+}
+
+// refusals are the codes that domain controllers return.
 // Source: https://www.rfc-editor.org/rfc/rfc4120#section-7.5.9
-const (
-	errNameExpired     = 1
-	errUnknown         = 6
-	errPolicy          = 12
-	errNoCipher        = 14
-	errRevoked         = 18
-	errKeyExpired      = 23
-	errPreauthFailed   = 24
-	errPreauthRequired = 25
-	errClockSkew       = 37
-)
+var refusals = map[int]refusal{
+	6:  {engine.LoginRefused, "does not exist", "correct the secret's user name"},
+	24: {engine.LoginRefused, "is refused", "check the user's password in the directory"},
+	// A reset would enable the account.
+	1:  {engine.TargetFailed, "is expired", "extend the account's life"},
+	18: {engine.TargetFailed, "is disabled, locked or expired", "enable or unlock the account"},
+	23: {engine.TargetFailed, "has a password that has expired or must be changed",
+		"set a password as an administrator, and rotate more often than the password's lifetime"},
+	12: {engine.TargetFailed, "may not log in now or from here", "change the account's logon hours and workstations"},
+	14: {engine.TargetFailed, "has no AES-256 key", "allow AES-256 for the account, and set its password again"},
+	37: {engine.TargetFailed, "cannot be tried because the clocks differ", "correct the domain controller's clock"},
+}
 
 // refused adds the cause and advice to an error of a domain controller.
 func (k kerberos) refused(code int) error {
-	cause, what, advice := engine.TargetFailed, "is refused", "look the number up in RFC 4120, section 7.5.9"
-	switch code {
-	case errUnknown:
-		cause, what, advice = engine.LoginRefused, "does not exist", "correct the secret's user name"
-	case errPreauthFailed:
-		cause, advice = engine.LoginRefused, "check the user's password in the directory"
-	case errRevoked, errNameExpired:
-		// A reset would enable the account.
-		what, advice = "is disabled, locked or expired", "enable or unlock the account"
-	case errKeyExpired:
-		what = "has a password that has expired or must be changed"
-		advice = "set a password as an administrator, and rotate more often than the password's lifetime"
-	case errPolicy:
-		what, advice = "may not log in now or from here", "change the account's logon hours and workstations"
-	case errNoCipher:
-		what, advice = "has no AES key", "allow AES for the account, and set its password again"
-	case errClockSkew:
-		what, advice = "cannot be tried because the clocks differ", "correct the domain controller's clock"
+	r, ok := refusals[code]
+	if !ok {
+		r = refusal{engine.TargetFailed, "is refused", "look the number up in RFC 4120, section 7.5.9"}
 	}
-	return engine.Errorf(cause, advice, "the account %q %s: Kerberos error %d", k.user, what, code)
+	return engine.Errorf(r.cause, r.advice, "the account %q %s: Kerberos error %d", k.user, r.what, code)
 }
 
 // send sends a request and returns the response.

@@ -13,18 +13,18 @@ import (
 	"slices"
 )
 
-// ciphers are the key lengths of the encryption types aes256-cts-hmac-sha1-96 and aes128-cts-hmac-sha1-96. Every
-// account whose password was set at functional level 2008 or later has such keys. The older types are weak.
+// aes256 is the number of the encryption type aes256-cts-hmac-sha1-96. Every account whose password was set at
+// functional level 2008 or later has such a key.
 // Source: https://www.rfc-editor.org/rfc/rfc3962
-var ciphers = map[int]int{18: 32, 17: 16}
+const aes256 = 18
 
-// key is a key of one of the ciphers.
+// key is a key of 32 bytes.
 type key []byte
 
 // passwordKey derives a password's key.
 // Source: https://www.rfc-editor.org/rfc/rfc3962#section-4
-func passwordKey(password, salt string, rounds, size int) (key, error) {
-	k, err := pbkdf2.Key(sha1.New, password, []byte(salt), rounds, size)
+func passwordKey(password, salt string, rounds int) (key, error) {
+	k, err := pbkdf2.Key(sha1.New, password, []byte(salt), rounds, 32)
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +36,7 @@ func passwordKey(password, salt string, rounds, size int) (key, error) {
 func (k key) derive(constant []byte) key {
 	block, err := aes.NewCipher(k)
 	if err != nil {
-		panic(err) // its length is one of ciphers
+		panic(err) // its length is right
 	}
 	var out key
 	for next := fold(constant, aes.BlockSize); len(out) < len(k); out = append(out, next...) {

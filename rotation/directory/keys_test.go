@@ -28,12 +28,10 @@ func TestKeyOfAPassword(t *testing.T) {
 		rounds int
 		want   string
 	}{
-		{1, "42263c6e89f4fc28b8df68ee09799f15"},
 		{1, "fe697b52bc0d3ce14432ba036a92e65bbb52280990a2fa27883998d72af30161"},
-		{1200, "4c01cd46d632d01e6dbe230a01ed642a"},
 		{1200, "55a6ac740ad17b4846941051e1e8b0a7548d93b0ab30a8bc3ff16280382b8c2a"},
 	} {
-		k, err := passwordKey("password", "ATHENA.MIT.EDUraeburn", c.rounds, len(c.want)/2)
+		k, err := passwordKey("password", "ATHENA.MIT.EDUraeburn", c.rounds)
 		if got := hex.EncodeToString(k); err != nil || got != c.want {
 			t.Errorf("%s, want %s, %v", got, c.want, err)
 		}
@@ -65,23 +63,21 @@ func TestCiphertextStealing(t *testing.T) {
 }
 
 func TestSealedMessages(t *testing.T) {
-	for _, size := range ciphers {
-		k := key(make([]byte, size))
-		for n := 1; n < 50; n++ {
-			message := bytes.Repeat([]byte("m"), n)
-			sealed := k.seal(usageTime, message)
-			if got, err := k.open(usageTime, sealed); err != nil || !bytes.Equal(got, message) {
-				t.Fatalf("%d bytes: %q, %v", n, got, err)
-			}
-			sealed[n%len(sealed)] ^= 1
-			if _, err := k.open(usageTime, sealed); err == nil {
-				t.Fatalf("%d bytes: a changed message is accepted", n)
-			}
+	k := key(make([]byte, 32))
+	for n := 1; n < 50; n++ {
+		message := bytes.Repeat([]byte("m"), n)
+		sealed := k.seal(usageTime, message)
+		if got, err := k.open(usageTime, sealed); err != nil || !bytes.Equal(got, message) {
+			t.Fatalf("%d bytes: %q, %v", n, got, err)
 		}
-		for n := range 30 {
-			if _, err := k.open(usageTime, make([]byte, n)); err == nil {
-				t.Errorf("%d bytes that are not a message are accepted", n)
-			}
+		sealed[n%len(sealed)] ^= 1
+		if _, err := k.open(usageTime, sealed); err == nil {
+			t.Fatalf("%d bytes: a changed message is accepted", n)
+		}
+	}
+	for n := range 30 {
+		if _, err := k.open(usageTime, make([]byte, n)); err == nil {
+			t.Errorf("%d bytes that are not a message are accepted", n)
 		}
 	}
 }
