@@ -51,9 +51,9 @@ func TestRefusedEnginesSayWhy(t *testing.T) {
 
 // recipeX returns the variables of an environment with a recipe for an HTTP API named x.
 func recipeX(name string) string {
-	return map[string]string{"HTTP_RECIPES": `{"x":{"hosts":["h"],"fields":{"id":"/id"},"id":"id",` +
+	return map[string]string{"HTTP_RECIPES": `{"x":{"fields":{"token":"/t"},"id":"id",` +
 		`"issue":{"method":"POST","url":"https://h/","form":{"name":"{{rotation.name}}"}},` +
-		`"verify":{"url":"https://h/?{{id}}"},` +
+		`"verify":{"url":"https://h/?{{token}}"},` +
 		`"list":{"url":"https://h/","name":"/n","token_id":"/id"},"revoke":{"method":"POST",` +
 		`"url":"https://h/{{rotation.id}}"}}}`}[name]
 }

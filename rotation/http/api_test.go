@@ -56,7 +56,7 @@ func newAPI(t testing.TB) *api {
 		}))
 	mux.HandleFunc("GET /bearer/accounts/{account}/tokens",
 		a.bearer(func(w nethttp.ResponseWriter, _ *nethttp.Request, by *apiToken) {
-			a.list(w, by.account, 100, "", nil)
+			a.list(w, by.account)
 		}))
 	mux.HandleFunc("DELETE /bearer/accounts/{account}/tokens/{id}",
 		a.bearer(func(w nethttp.ResponseWriter, r *nethttp.Request, by *apiToken) {
@@ -65,29 +65,22 @@ func newAPI(t testing.TB) *api {
 	mux.HandleFunc("GET /bearer/me", a.bearer(func(w nethttp.ResponseWriter, _ *nethttp.Request, by *apiToken) {
 		fmt.Fprintf(w, `{"id":%s}`, by.id)
 	}))
-	// A client with a separate password sends forms to manage tokens; Link headers point to more pages.
+	// A client with a separate password sends forms to manage tokens.
 	mux.HandleFunc("POST /form/tokens", a.client(func(w nethttp.ResponseWriter, r *nethttp.Request, account string) {
 		t := a.add(account, r.FormValue("label"))
 		fmt.Fprintf(w, `[{"token_id":"%s"},{"value":%q}]`, t.id, t.text)
 	}))
 	mux.HandleFunc("GET /form/tokens", a.client(func(w nethttp.ResponseWriter, r *nethttp.Request, account string) {
-		a.list(w, account, 1, r.FormValue("after"), func(id string) {
-			w.Header().Set("Link", fmt.Sprintf(
-				`</form/tokens?after=0>; rel="first", </form/tokens?after=%s>; rel="next"`, id))
-		})
+		a.list(w, account)
 	}))
 	mux.HandleFunc("POST /form/revoke", a.client(func(w nethttp.ResponseWriter, r *nethttp.Request, account string) {
 		a.revoke(w, account, r.FormValue("id"))
 	}))
-	mux.HandleFunc("GET /form/check", a.bearer(func(w nethttp.ResponseWriter, _ *nethttp.Request, by *apiToken) {
-		fmt.Fprintf(w, `{"token":{"id":%q}}`, by.id)
+	mux.HandleFunc("GET /form/check", a.bearer(func(w nethttp.ResponseWriter, _ *nethttp.Request, _ *apiToken) {
+		w.WriteHeader(204)
 	}))
-	// Keys are sent in a custom header and refused with 403. The body has the next page's URL. All calls are
-	// redirected.
-	mux.HandleFunc("/key/", func(w nethttp.ResponseWriter, r *nethttp.Request) {
-		nethttp.Redirect(w, r, "/moved"+strings.TrimPrefix(r.URL.RequestURI(), "/key"), nethttp.StatusPermanentRedirect)
-	})
-	mux.HandleFunc("/moved/v2/keys", func(w nethttp.ResponseWriter, r *nethttp.Request) {
+	// Keys are sent in a custom header and refused with 403.
+	mux.HandleFunc("/key/v2/keys", func(w nethttp.ResponseWriter, r *nethttp.Request) {
 		by := a.find(r.Header.Get("X-Api-Key"))
 		switch {
 		case by == nil:
@@ -99,11 +92,11 @@ func newAPI(t testing.TB) *api {
 				return
 			}
 			t := a.add(by.account, in.Meta.Tags[1])
-			fmt.Fprintf(w, `{"a/b":{"id":"%s"},"key":%q}`, t.id, t.text)
+			fmt.Fprintf(w, `{"a/b":{"key":%q}}`, t.text)
 		case r.Method == "DELETE":
 			a.revoke(w, by.account, r.FormValue("id"))
 		default:
-			a.list(w, by.account, 2, r.FormValue("after"), nil)
+			a.list(w, by.account)
 		}
 	})
 	a.Server = httptest.NewUnstartedServer(nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
@@ -163,28 +156,14 @@ func (a *api) client(do func(nethttp.ResponseWriter, *nethttp.Request, string)) 
 	}
 }
 
-func (a *api) list(w nethttp.ResponseWriter, account string, size int, after string, link func(string)) {
-	start, _ := strconv.Atoi(after)
-	var ids []int
-	for _, t := range a.tokens {
-		if id, _ := strconv.Atoi(t.id); t.account == account && !t.revoked && id > start {
-			ids = append(ids, id)
-		}
-	}
-	slices.Sort(ids)
-	next := ""
-	if len(ids) > size {
-		ids = ids[:size]
-		next = "/moved/v2/keys?after=" + strconv.Itoa(ids[size-1])
-		if link != nil {
-			link(strconv.Itoa(ids[size-1]))
-		}
-	}
+func (a *api) list(w nethttp.ResponseWriter, account string) {
 	items := []map[string]any{}
-	for _, id := range ids {
-		items = append(items, map[string]any{"id": id, "name": a.tokens[strconv.Itoa(id)].name})
+	for _, t := range a.tokens {
+		if t.account == account && !t.revoked {
+			items = append(items, map[string]any{"id": json.Number(t.id), "name": t.name})
+		}
 	}
-	_ = json.NewEncoder(w).Encode(map[string]any{"items": items, "next": next})
+	_ = json.NewEncoder(w).Encode(map[string]any{"items": items})
 }
 
 func (a *api) revoke(w nethttp.ResponseWriter, account, id string) {
@@ -236,42 +215,38 @@ func (a *api) opens(text string) bool {
 func recipes(host string) string {
 	return strings.ReplaceAll(`{
   "bearer": {
-    "hosts": ["HOST"],
-    "headers": {"Authorization": "Bearer {{token}}"},
-    "fields": {"token": "/data/key", "token_id": "/data/id"},
+    "fields": {"token": "/data/key"},
     "id": "token_id",
     "issue": {"method": "POST", "url": "https://HOST/bearer/accounts/{{account}}/tokens",
-      "json": {"name": "{{rotation.name}}", "days": 30}},
-    "verify": {"url": "https://HOST/bearer/me", "token_id": "/id"},
+      "headers": {"Authorization": "Bearer {{token}}"}, "json": {"name": "{{rotation.name}}", "days": 30}},
+    "verify": {"url": "https://HOST/bearer/me", "headers": {"Authorization": "Bearer {{token}}"}},
     "list": {"url": "https://HOST/bearer/accounts/{{account}}/tokens",
-      "items": "/items", "name": "/name", "token_id": "/id"},
-    "revoke": {"method": "DELETE", "url": "https://HOST/bearer/accounts/{{account}}/tokens/{{rotation.id}}"}
+      "headers": {"Authorization": "Bearer {{token}}"}, "items": "/items", "name": "/name", "token_id": "/id"},
+    "revoke": {"method": "DELETE", "url": "https://HOST/bearer/accounts/{{account}}/tokens/{{rotation.id}}",
+      "headers": {"Authorization": "Bearer {{token}}"}}
   },
   "form": {
-    "hosts": ["HOST"],
-    "fields": {"token": "/1/value", "token_id": "/0/token_id"},
+    "fields": {"token": "/1/value"},
     "id": "token_id",
     "issue": {"method": "POST", "url": "https://HOST/form/tokens",
       "basic": "{{account}}:{{password}}", "form": {"label": "{{rotation.name}}"}},
-    "verify": {"url": "https://HOST/form/check",
-      "headers": {"Authorization": "Bearer {{token}}"}, "token_id": "/token/id"},
+    "verify": {"url": "https://HOST/form/check", "headers": {"Authorization": "Bearer {{token}}"}},
     "list": {"url": "https://HOST/form/tokens",
       "basic": "{{account}}:{{password}}", "items": "/items", "name": "/name", "token_id": "/id"},
     "revoke": {"method": "POST", "url": "https://HOST/form/revoke",
       "basic": "{{account}}:{{password}}", "form": {"id": "{{rotation.id}}"}}
   },
   "key": {
-    "hosts": ["HOST"],
-    "headers": {"X-Api-Key": "{{token}}"},
-    "fields": {"token": "/key", "token_id": "/a~1b/id"},
+    "fields": {"token": "/a~1b/key"},
     "id": "token_id",
-    "issue": {"method": "PUT", "url": "https://HOST/key/v2/keys",
+    "issue": {"method": "PUT", "url": "https://HOST/key/v2/keys", "headers": {"X-Api-Key": "{{token}}"},
       "json": {"meta": {"tags": ["{{account}}", "{{rotation.name}}"]}}},
-    "verify": {"url": "https://HOST/key/v2/keys"},
+    "verify": {"url": "https://HOST/key/v2/keys", "headers": {"X-Api-Key": "{{token}}"}},
     "refused": [401, 403],
-    "list": {"url": "https://HOST/key/v2/keys?prefix={{rotation.prefix}}",
-      "items": "/items", "name": "/name", "token_id": "/id", "next": "/next"},
-    "revoke": {"method": "DELETE", "url": "https://HOST/key/v2/keys?id={{rotation.id}}"}
+    "list": {"url": "https://HOST/key/v2/keys?prefix={{rotation.prefix}}", "headers": {"X-Api-Key": "{{token}}"},
+      "items": "/items", "name": "/name", "token_id": "/id"},
+    "revoke": {"method": "DELETE", "url": "https://HOST/key/v2/keys?id={{rotation.id}}",
+      "headers": {"X-Api-Key": "{{token}}"}}
   }
 }`, "HOST", host)
 }

@@ -18,18 +18,14 @@ import (
 
 // Recipe defines how to manage the tokens of one API. It is part of the function's configuration, never of a secret.
 type Recipe struct {
-	// Hosts lists every host, or host:port, that requests may go to.
-	Hosts []string `json:"hosts"`
-	// Headers are sent with every request.
-	Headers map[string]string `json:"headers"`
-	// Fields maps the secret's fields that a rotation changes to JSON pointers (RFC 6901) into the response to Issue.
+	// Fields maps the secret's fields that authenticate to JSON pointers (RFC 6901) into the response to Issue.
 	Fields map[string]string `json:"fields"`
-	// ID is the field in Fields that identifies a token in List and Revoke.
+	// ID is the secret's field for the token's id, by which List and Revoke know it.
 	ID string `json:"id"`
 	// Issue creates a token named {{rotation.name}}.
 	Issue Call `json:"issue"`
 	// Verify succeeds only for a valid token.
-	Verify Verify `json:"verify"`
+	Verify Call `json:"verify"`
 	// Refused lists the statuses that Verify returns for an invalid token; the default is 401.
 	Refused []int `json:"refused"`
 	// List returns the valid tokens.
@@ -41,29 +37,21 @@ type Recipe struct {
 // Call is a request. {{field}} is replaced with the secret's field in the path and query of URL, in Basic, in the
 // values of Headers and Form, and in the strings of JSON.
 type Call struct {
-	Method  string            `json:"method"`  // GET by default
-	URL     string            `json:"url"`     // absolute, without placeholders in scheme and host
-	Headers map[string]string `json:"headers"` // in addition to the recipe's
-	Basic   string            `json:"basic"`   // user:password for basic authentication
-	JSON    json.RawMessage   `json:"json"`    // the body; JSON or Form, not both
+	Method  string            `json:"method"` // GET by default
+	URL     string            `json:"url"`    // absolute, without placeholders in scheme and host
+	Headers map[string]string `json:"headers"`
+	Basic   string            `json:"basic"` // user:password for basic authentication
+	JSON    json.RawMessage   `json:"json"`  // the body; JSON or Form, not both
 	Form    map[string]string `json:"form"`
 }
 
-// Verify is the call that verifies a token. TokenID, if set, points to the token's id in the response. The id proves
-// that the secret holds this token, so a rotation may revoke it even if it was not issued for the secret.
-type Verify struct {
-	Call
-	TokenID string `json:"token_id"`
-}
-
 // List is the call that lists tokens, with pointers into its response. {{rotation.prefix}} is the prefix of the names
-// of the secret's tokens. A Link header (RFC 8288) with rel="next" also leads to the next page.
+// of the secret's tokens.
 type List struct {
 	Call
 	Items   string `json:"items"`    // the array in the response
 	Name    string `json:"name"`     // a token's name in an item
 	TokenID string `json:"token_id"` // a token's id in an item
-	Next    string `json:"next"`     // the next page's URL, if the response has it
 }
 
 // Load returns an engine for each recipe; it serves secrets whose engine is http:NAME. text is a JSON object of recipes
@@ -93,12 +81,10 @@ func Load(tls engine.TLSPolicy, text string) ([]*Engine, error) {
 	}
 	var engines []*Engine
 	var faults []string
-	for name, r := range recipes {
+	for _, name := range slices.Sorted(maps.Keys(recipes)) {
+		r := recipes[name]
 		if r.Refused == nil {
 			r.Refused = []int{nethttp.StatusUnauthorized}
-		}
-		for _, c := range r.calls() {
-			c.Headers = merged(r.Headers, c.Headers)
 		}
 		for _, fault := range r.faults(name) {
 			faults = append(faults, name+": "+fault)
@@ -110,14 +96,10 @@ func Load(tls engine.TLSPolicy, text string) ([]*Engine, error) {
 		return nil, engine.Errorf(engine.InvalidConfiguration, advice, "the recipes are not valid: %s",
 			strings.Join(faults, "; "))
 	}
-	slices.SortFunc(engines, func(a, b *Engine) int { return strings.Compare(a.name, b.name) })
 	return engines, nil
 }
 
-var (
-	recipeForm = lazyregexp.New(`^[a-z0-9][a-z0-9._-]*$`)
-	methodForm = lazyregexp.New(`^[A-Z]+$`)
-)
+var recipeForm = lazyregexp.New(`^[a-z0-9][a-z0-9._-]*$`)
 
 func (r *Recipe) faults(name string) []string {
 	var faults []string
@@ -125,82 +107,71 @@ func (r *Recipe) faults(name string) []string {
 	if !recipeForm.MatchString(name) {
 		bad("the name may have only a-z, 0-9, dot, hyphen and underscore")
 	}
-	if len(r.Hosts) == 0 || len(r.Fields) == 0 {
-		bad("hosts or fields are missing")
-	}
-	if _, ok := r.Fields[r.ID]; !ok {
-		bad("id is not one of fields")
+	if _, ok := r.Fields[r.ID]; ok || r.ID == "" || r.ID == "engine" || len(r.Fields) == 0 {
+		bad("id or fields are missing, or id is one of fields")
 	}
 	for field, p := range r.Fields {
 		if field == "engine" || !pointerForm.MatchString(p) {
 			bad("the field %s has no JSON pointer", field)
 		}
 	}
-	for what, p := range map[string]string{"list: items": r.List.Items, "list: name": r.List.Name,
-		"list: token_id": r.List.TokenID, "list: next": r.List.Next, "verify: token_id": r.Verify.TokenID} {
-		if !pointerForm.MatchString(p) || p == "" && (what == "list: name" || what == "list: token_id") {
-			bad("%s is not a JSON pointer", what)
+	for what, p := range map[string]string{"items": r.List.Items, "name": r.List.Name, "token_id": r.List.TokenID} {
+		if !pointerForm.MatchString(p) || p == "" && what != "items" {
+			bad("list: %s is not a JSON pointer", what)
 		}
 	}
-	for i, c := range r.calls() {
-		what, word, changes, names := rules[i].call, rules[i].word, rules[i].changes, c.names()
-		if changes && slices.Contains([]string{"", "GET", "HEAD", "OPTIONS", "TRACE"}, c.Method) {
-			bad("%s: the method must be one that changes something, such as POST", what)
+	for _, c := range r.calls() {
+		names, wrong := c.call.names()
+		if fault := unsafe(c.call.URL); fault != "" {
+			wrong = append(wrong, fault)
 		}
-		if changes && !slices.Contains(names, word) {
-			bad("%s: {{%s}} is missing", what, word)
+		for _, fault := range wrong {
+			bad("%s: %s", c.name, fault)
+		}
+		if !slices.Contains(changing, c.call.Method) && (c.changes || c.call.Method != "" && c.call.Method != "GET") {
+			bad("%s: the method must be one of %s, or GET if the call changes nothing", c.name, changing)
+		}
+		if c.changes && !slices.Contains(names, c.word) {
+			bad("%s: {{%s}} is missing", c.name, c.word)
 		}
 		for _, n := range names {
-			if strings.HasPrefix(n, "rotation.") && n != word {
-				bad("%s: {{%s}} is not available here", what, n)
+			if strings.HasPrefix(n, "rotation.") && n != c.word {
+				bad("%s: {{%s}} is not available here", c.name, n)
 			}
 		}
-		if fault := c.malformed(); fault != "" {
-			bad("%s: %s", what, fault)
+		if c.call.JSON != nil && c.call.Form != nil {
+			bad("%s: it has two bodies, json and form", c.name)
 		}
-		if fault := r.forbids(c.URL); fault != "" {
-			bad("%s: %s", what, fault)
-		}
-		if c.Method != "" && !methodForm.MatchString(c.Method) {
-			bad("%s: the method is not a word in upper case", what)
-		}
-		if c.JSON != nil && c.Form != nil {
-			bad("%s: it has two bodies, json and form", what)
-		}
-		if what == "verify" && !slices.ContainsFunc(r.secrets(),
-			func(s string) bool { return slices.Contains(names, s) }) {
+		if c.name == "verify" && !slices.ContainsFunc(names, func(s string) bool { return r.Fields[s] != "" }) {
 			bad("verify: the token is missing, so the call cannot verify it")
 		}
 	}
 	return faults
 }
 
-func merged(common, own map[string]string) map[string]string {
-	out := map[string]string{}
-	for _, headers := range []map[string]string{common, own} {
-		for k, v := range headers {
-			out[nethttp.CanonicalHeaderKey(k)] = v
-		}
-	}
-	return out
+// named is a call with its name in the recipe.
+type named struct {
+	name    string
+	call    *Call
+	word    string // the only {{rotation.*}} that it may contain, and must contain if it changes something
+	changes bool
 }
 
-// rules has a rule for each call, in the order of Recipe.calls. A call that changes something must contain its word,
-// and must not use a method that Go's client retries after a broken connection.
-var rules = [...]struct {
-	call, word string // the only {{rotation.*}} that it may contain
-	changes    bool
-}{{"issue", "rotation.name", true}, {"verify", "", false}, {"list", "rotation.prefix", false},
-	{"revoke", "rotation.id", true}}
+func (r *Recipe) calls() []named {
+	return []named{{"issue", &r.Issue, "rotation.name", true}, {"verify", &r.Verify, "", false},
+		{"list", &r.List.Call, "rotation.prefix", false}, {"revoke", &r.Revoke, "rotation.id", true}}
+}
 
-func (r *Recipe) calls() []*Call { return []*Call{&r.Issue, &r.Verify.Call, &r.List.Call, &r.Revoke} }
+// changing are the methods that Go's client does not retry after a broken connection.
+var changing = []string{"POST", "PUT", "PATCH", "DELETE"}
 
 // place returns the fields that determine where a token belongs: engine, and the fields in requests that stay the same.
 func (r *Recipe) place() []string {
 	fields := []string{"engine"}
 	for _, c := range r.calls() {
-		for _, n := range c.names() {
-			if _, changes := r.Fields[n]; !changes && !strings.HasPrefix(n, "rotation.") {
+		names, _ := c.call.names()
+		for _, n := range names {
+			if _, changes := r.Fields[n]; !changes && n != r.ID && !strings.HasPrefix(n, "rotation.") {
 				fields = append(fields, n)
 			}
 		}
@@ -209,24 +180,14 @@ func (r *Recipe) place() []string {
 	return slices.Compact(fields)
 }
 
-// secrets returns the fields that authenticate: those that change, except the id unless it is the only one.
-func (r *Recipe) secrets() []string {
-	if len(r.Fields) == 1 {
-		return []string{r.ID}
-	}
-	return slices.DeleteFunc(slices.Sorted(maps.Keys(r.Fields)), func(s string) bool { return s == r.ID })
-}
-
-// forbids returns why a URL is not allowed, or "".
-func (r *Recipe) forbids(text string) string {
+// unsafe returns why a URL may not have the token, or "".
+func unsafe(text string) string {
 	scheme, rest, _ := strings.Cut(strings.ToLower(text), "://")
 	host, _, _ := strings.Cut(rest, "/")
 	u := url.URL{Host: host}
 	switch {
 	case host == "" || strings.Contains(host, "{{") || strings.ContainsAny(host, "?#@"):
 		return "the URL's host is not fixed"
-	case !slices.ContainsFunc(r.Hosts, func(h string) bool { return strings.EqualFold(h, host) }):
-		return "the host " + host + " is not one of hosts"
 	case scheme == "https" || scheme == "http" && loopback(u.Hostname()):
 		return ""
 	}
@@ -262,13 +223,17 @@ func resolve(x any, pointer string) any {
 	return x
 }
 
-// scalar returns the string or number that a pointer refers to, as nonempty text of bounded length.
-func scalar(x any, pointer string) (text string, number, ok bool) {
+// scalar returns the string or number that a pointer refers to, as text of bounded length, or "".
+func scalar(x any, pointer string) string {
+	text := ""
 	switch x := resolve(x, pointer).(type) {
 	case string:
-		return x, false, x != "" && len(x) <= 16<<10
+		text = x
 	case json.Number:
-		return x.String(), true, len(x) <= 64
+		text = x.String()
 	}
-	return "", false, false
+	if len(text) > 16<<10 {
+		return ""
+	}
+	return text
 }

@@ -4,90 +4,60 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"maps"
 	nethttp "net/http"
 	"net/url"
-	"slices"
 	"strings"
 
 	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 )
 
-// placeholder matches {{field}} or {{rotation.word}}. Templates have no other syntax, so values are escaped by context.
-var placeholder = lazyregexp.New(`\{\{\s*([A-Za-z_][A-Za-z0-9_.-]*)\s*\}\}`)
+var (
+	// placeholder matches {{field}} or {{rotation.word}}. Templates have no other syntax, so values are escaped by
+	// context.
+	placeholder = lazyregexp.New(`\{\{\s*([A-Za-z_][A-Za-z0-9_.-]*)\s*\}\}`)
+	// jsonText matches a JSON string and, after a member's name, the colon.
+	jsonText = lazyregexp.New(`"(?:[^"\\]|\\.)*"(?:\s*:)?`)
+)
 
-func (c Call) texts() []string {
-	texts := []string{c.URL, c.Basic, string(c.JSON)}
-	texts = slices.AppendSeq(texts, maps.Values(c.Headers))
-	return slices.AppendSeq(texts, maps.Values(c.Form))
-}
+// A lookup returns what replaces a placeholder, or "".
+type lookup func(name string) string
 
-func (c Call) names() (names []string) {
-	for _, t := range c.texts() {
-		for _, m := range placeholder.FindAllStringSubmatch(t, -1) {
-			names = append(names, m[1])
+// fields returns a lookup of a value's fields and, if it is not "", of one of the rotation's words.
+func fields(v engine.Value, word, text string) lookup {
+	return func(name string) string {
+		if name == word {
+			return text
 		}
+		s, _ := v.Text(name)
+		return s
 	}
-	return names
-}
-
-// jsonText matches a JSON string and, after a member's name, the colon.
-var jsonText = lazyregexp.New(`"((?:[^"\\]|\\.)*)"(\s*:)?`)
-
-// malformed returns what is wrong with the call's placeholders, or "". It ignores closing braces, which JSON also has.
-// Names may not contain placeholders, because a writer of the secret must not choose the names of headers or fields.
-func (c Call) malformed() string {
-	braces := func(text string) bool { return strings.Contains(text, "{{") }
-	names := slices.AppendSeq(slices.Collect(maps.Keys(c.Headers)), maps.Keys(c.Form))
-	for _, m := range jsonText.FindAllStringSubmatch(string(c.JSON), -1) {
-		if m[2] != "" {
-			names = append(names, m[1])
-		}
-	}
-	switch {
-	case slices.ContainsFunc(names, braces):
-		return "a name contains a placeholder"
-	case slices.ContainsFunc(c.texts(),
-		func(text string) bool { return braces(placeholder.ReplaceAllString(text, "")) }):
-		return "a placeholder is not of the form {{name}}"
-	}
-	return ""
-}
-
-// values resolves placeholders: the fields of a secret's value, and the rotation's words.
-type values struct {
-	engine.Value
-	words map[string]string
-}
-
-func (v values) get(name string) string {
-	if word, ok := strings.CutPrefix(name, "rotation."); ok {
-		return v.words[word]
-	}
-	s, _ := v.Text(name)
-	return s
 }
 
 type filler struct {
-	values values
+	lookup lookup
 	faults []string
 }
+
+func (f *filler) wrong(fault string) { f.faults = append(f.faults, fault) }
 
 // An escape returns a value escaped for one context, or why it is not allowed there.
 type escape func(s string) (escaped, fault string)
 
 func (f *filler) fill(text string, escape escape) string {
+	if strings.Contains(placeholder.ReplaceAllString(text, ""), "{{") { // "}}" may end JSON
+		f.wrong("a placeholder is not of the form {{name}}")
+	}
 	return placeholder.ReplaceAllStringFunc(text, func(m string) string {
 		name := placeholder.FindStringSubmatch(m)[1]
-		s := f.values.get(name)
+		s := f.lookup(name)
 		if s == "" {
-			f.faults = append(f.faults, name+" is missing")
+			f.wrong(name + " is missing")
 			return ""
 		}
 		s, fault := escape(s)
 		if fault != "" {
-			f.faults = append(f.faults, name+" "+fault)
+			f.wrong(name + " " + fault)
 		}
 		return s
 	})
@@ -112,19 +82,30 @@ func inHeader(s string) (string, string) {
 	return s, ""
 }
 
-// inJSON escapes a value for a JSON string, the only place in JSON for placeholders.
+// inJSON escapes a value for a JSON string.
 func inJSON(s string) (string, string) {
 	text, _ := json.Marshal(s) // never fails for a string
 	return string(text[1 : len(text)-1]), ""
 }
 
-func (c Call) request(ctx context.Context, with values) (*nethttp.Request, []string) {
-	f := filler{values: with}
+// names returns the placeholders in the call, and what is wrong with the call whatever replaces them.
+func (c Call) names() (names, faults []string) {
+	_, faults = c.request(context.Background(), func(name string) string {
+		names = append(names, name)
+		return "x"
+	})
+	return names, faults
+}
+
+// request returns the call with its placeholders replaced, or what is wrong with it. Names of headers and of members of
+// the body have no placeholders, because a writer of the secret must not choose them.
+func (c Call) request(ctx context.Context, with lookup) (*nethttp.Request, []string) {
+	f := filler{lookup: with}
 	path, query, queried := strings.Cut(c.URL, "?")
 	at := f.fill(path, inPath)
 	for segment := range strings.SplitSeq(at, "/") {
 		if segment == "." || segment == ".." {
-			f.faults = append(f.faults, "the path would have the segment "+segment)
+			f.wrong("the path would have the segment " + segment)
 		}
 	}
 	if queried {
@@ -133,7 +114,13 @@ func (c Call) request(ctx context.Context, with values) (*nethttp.Request, []str
 	body, kind := "", ""
 	switch {
 	case c.JSON != nil:
-		body, kind = f.fill(string(c.JSON), inJSON), "application/json"
+		kind = "application/json"
+		body = jsonText.ReplaceAllStringFunc(string(c.JSON), func(text string) string {
+			if strings.HasSuffix(text, ":") {
+				return text
+			}
+			return f.fill(text, inJSON)
+		})
 	case c.Form != nil:
 		form := url.Values{}
 		for k, v := range c.Form {

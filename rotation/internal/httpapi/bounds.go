@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 )
 
 // valueLimit limits the number of values in a response's JSON: a value of a few bytes can take a hundred in memory.
@@ -34,7 +33,6 @@ type Answer struct {
 	Status int
 	Header http.Header
 	Body   []byte
-	From   *url.URL // where it came from, after redirects
 }
 
 // OK reports whether the status is 2xx.
@@ -56,7 +54,7 @@ func Send(d Doer, req *http.Request, limit int) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Answer{resp.StatusCode, resp.Header, body, resp.Request.URL}, nil
+	return &Answer{resp.StatusCode, resp.Header, body}, nil
 }
 
 // sdkLimit limits the bytes of a response that an AWS SDK reads.

@@ -94,7 +94,7 @@ func (c *Client) Call(ctx context.Context, what string, r Request, body, out any
 func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 	for {
 		if c.client == nil {
-			c.client = &http.Client{Transport: Transport(c.attempts[0]), CheckRedirect: refuseRedirect}
+			c.client = &http.Client{Transport: Transport(c.attempts[0]), CheckRedirect: RefuseRedirect}
 		}
 		a, err := c.once(ctx, r)
 		if err == nil {
@@ -108,8 +108,8 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 	}
 }
 
-// refuseRedirect returns redirects to the caller: following one would send the credential elsewhere.
-func refuseRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+// RefuseRedirect returns redirects to the caller: following one would send the credential elsewhere.
+func RefuseRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // Transport returns a transport with a connection timeout.
 func Transport(config *tls.Config) *http.Transport {
