@@ -94,6 +94,15 @@ func encode(v any, params string) []byte {
 
 // login logs in to a domain controller. The cause is LoginRefused only if the response can mean nothing else.
 func (k kerberos) login(ctx context.Context, controller engine.Target) error {
+	err := k.prove(ctx, controller)
+	if _, ok := errors.AsType[*engine.Error](err); err == nil || ok {
+		return err
+	}
+	return engine.Errorf(engine.TargetFailed, "check that the directory's DNS addresses are its domain controllers",
+		"the login of %q at %s failed: %w", k.user, controller.Address(), err)
+}
+
+func (k kerberos) prove(ctx context.Context, controller engine.Target) error {
 	now := time.Now().UTC()
 	realm := asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 2, IsCompound: true, Bytes: encode(text(k.realm), "")}
 	r := request{Version: 5, Type: asRequest, Body: body{
@@ -102,29 +111,20 @@ func (k kerberos) login(ctx context.Context, controller engine.Target) error {
 		Till: now.Add(5 * time.Minute).Truncate(time.Second), Nonce: int(rand.Int32()), Ciphers: []int{aes256},
 	}}
 	// The first response says how to derive the key from the password.
-	answer, err := send(ctx, controller, r)
-	if err != nil {
-		return err
-	}
-	failed := func(err error) error {
-		return engine.Errorf(engine.TargetFailed, "check that the directory's DNS addresses are its domain controllers",
-			"the login of %q at %s failed: %w", k.user, controller.Address(), err)
-	}
-	switch reply, err := read(answer, asReply, asError); {
+	reply, err := send(ctx, controller, r)
+	switch {
 	case err != nil:
-		return failed(err)
+		return err
 	case reply.tag == asReply:
 		return engine.Errorf(engine.TargetFailed,
 			`clear the account's option "Do not require Kerberos preauthentication"`,
 			"the domain controller answers for %q without a password", k.user)
 	case reply.number(6) != errPreauthRequired:
 		return k.refused(reply.number(6))
-	default:
-		answer = reply.bytes(12)
 	}
-	secret, err := k.key(answer)
+	secret, err := k.key(reply.bytes(12))
 	if err != nil {
-		return failed(err)
+		return err
 	}
 	type stamp struct {
 		Time         time.Time `asn1:"generalized,explicit,tag:0"`
@@ -132,32 +132,29 @@ func (k kerberos) login(ctx context.Context, controller engine.Target) error {
 	}
 	proof := secret.seal(usageTime, encode(stamp{now.Truncate(time.Second), now.Nanosecond() / 1000}, ""))
 	r.Data = []paData{{encryptedTime, encode(encryptedData{aes256, proof}, "")}}
-	if answer, err = send(ctx, controller, r); err != nil {
-		return err
-	}
-	reply, err := read(answer, asReply, asError)
+	reply, err = send(ctx, controller, r)
 	switch {
 	case err != nil:
-		return failed(err)
+		return err
 	case reply.tag == asError:
 		return k.refused(reply.number(6))
 	}
 	// Only a server that knows the key can send this response.
 	sealed, err := read(reply.fields[6])
 	if err != nil {
-		return failed(err)
+		return err
 	}
 	plain, err := secret.open(usageReply, sealed.bytes(2))
 	if err != nil {
-		return failed(err)
+		return err
 	}
 	part, err := read(plain, 25, 26) // some servers use the tag of another message
 	if err != nil || part.number(2) != r.Body.Nonce {
-		return failed(errors.New("the answer is not to this login"))
+		return errors.New("the answer is not to this login")
 	}
 	var client principal
 	if _, err := asn1.Unmarshal(reply.fields[4], &client); err != nil || len(client.Names) == 0 {
-		return failed(errors.New("the answer names no account"))
+		return errors.New("the answer names no account")
 	}
 	// A name can also be the beginning of another account's userPrincipalName.
 	if account := string(client.Names[0].Bytes); !strings.EqualFold(account, k.user) {
@@ -287,19 +284,17 @@ func (k kerberos) refused(code int) error {
 
 // send sends a request and returns the response.
 // Source: https://www.rfc-editor.org/rfc/rfc4120#section-7.2.2
-func send(ctx context.Context, to engine.Target, r request) ([]byte, error) {
+func send(ctx context.Context, to engine.Target, r request) (message, error) {
 	answer, err := exchange(ctx, to.Address(), encode(r, fmt.Sprintf("application,explicit,tag:%d", asRequest)))
 	if err == nil {
-		return answer, nil
+		return read(answer, asReply, asError)
 	}
-	if ctx.Err() != nil {
-		err = errors.Join(ctx.Err(), err)
-	}
+	err = errors.Join(ctx.Err(), err)
 	if n := engine.NetworkError(to, err); n != nil {
-		return nil, n
+		return message{}, n
 	}
 	const advice = "check that the function reaches port 88 of the directory's DNS addresses"
-	return nil, engine.Errorf(engine.Unreachable, advice, "cannot speak Kerberos with %s: %w", to.Address(), err)
+	return message{}, engine.Errorf(engine.Unreachable, advice, "cannot speak Kerberos with %s: %w", to.Address(), err)
 }
 
 func exchange(ctx context.Context, address string, message []byte) ([]byte, error) {
@@ -311,11 +306,10 @@ func exchange(ctx context.Context, address string, message []byte) ([]byte, erro
 	if _, err := conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(message))), message...)); err != nil {
 		return nil, err
 	}
-	var head [4]byte
-	if _, err := io.ReadFull(conn, head[:]); err != nil {
+	var size uint32
+	if err := binary.Read(conn, binary.BigEndian, &size); err != nil {
 		return nil, err
 	}
-	size := binary.BigEndian.Uint32(head[:])
 	if size > messageLimit {
 		return nil, fmt.Errorf("the answer has %d bytes", size)
 	}

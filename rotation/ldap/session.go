@@ -73,10 +73,9 @@ func (s *session) bind() error {
 	res, err := s.conn.SimpleBind(req)
 	policy := ldap.NewControlBeheraPasswordPolicy()
 	if res != nil {
-		for _, c := range res.Controls {
-			if p, ok := c.(*ldap.ControlBeheraPasswordPolicy); ok {
-				policy = p
-			}
+		c := ldap.FindControl(res.Controls, ldap.ControlTypeBeheraPasswordPolicy)
+		if p, ok := c.(*ldap.ControlBeheraPasswordPolicy); ok {
+			policy = p
 		}
 	}
 	if err != nil {
@@ -157,9 +156,7 @@ func (s *session) failed(what string, err error) error {
 	e, ok := errors.AsType[*ldap.Error](err)
 	if !ok || e.ResultCode >= ldap.ErrorNetwork {
 		// The library's codes begin here. If this side closed the connection, only the library's text shows the cause.
-		if s.ctx.Err() != nil {
-			err = errors.Join(s.ctx.Err(), err)
-		}
+		err = errors.Join(s.ctx.Err(), err)
 		if n := engine.NetworkError(s.account, err); n != nil {
 			return n
 		}
@@ -205,15 +202,6 @@ func (s *session) entry(dn string, attributes ...string) (*ldap.Entry, error) {
 	return found.Entries[0], nil
 }
 
-// defaultBase returns the name of the domain's entry in Active Directory.
-func (s *session) defaultBase() (string, error) {
-	root, err := s.entry("", "defaultNamingContext")
-	if err != nil {
-		return "", err
-	}
-	return root.GetAttributeValue("defaultNamingContext"), nil
-}
-
 // find returns the name of a user's entry, which must exist.
 func (s *session) find(user string) (string, error) {
 	if isDN(user) {
@@ -223,11 +211,12 @@ func (s *session) find(user string) (string, error) {
 		}
 		return e.DN, nil
 	}
-	base, err := s.defaultBase()
+	root, err := s.entry("", "defaultNamingContext")
 	if err != nil {
 		return "", err
 	}
-	found, err := s.conn.Search(ldap.NewSearchRequest(base, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases, 2, 0, false,
+	found, err := s.conn.Search(ldap.NewSearchRequest(root.GetAttributeValue("defaultNamingContext"),
+		ldap.ScopeWholeSubtree, ldap.NeverDerefAliases, 2, 0, false,
 		"(userPrincipalName="+ldap.EscapeFilter(user)+")", []string{"1.1"}, nil))
 	if err != nil {
 		return "", s.failed("the entry could not be looked up", err)

@@ -40,18 +40,11 @@ func New(policy engine.TLSPolicy, t engine.Target, authorize func(*http.Request)
 // Source: https://www.rfc-editor.org/rfc/rfc7617#section-2
 func ParseUser(v engine.Value, port int) (engine.Target, error) {
 	t, err := engine.ParseTarget(v, port, "")
-	fault := ""
-	switch {
-	case err != nil:
-		return t, err
-	case strings.Contains(t.User, ":"):
-		fault = "contains a colon, which HTTP logins do not allow"
-	case len(t.User) > 255:
-		fault = "is longer than 255 bytes"
-	default:
-		return t, nil
+	if err == nil && strings.Contains(t.User, ":") {
+		err = engine.Errorf(engine.InvalidSecret, "use another user",
+			"the user name contains a colon, which HTTP logins do not allow")
 	}
-	return t, engine.Errorf(engine.InvalidSecret, "use another user", "the user name %s", fault)
+	return t, err
 }
 
 // Close closes the connections.
@@ -73,12 +66,8 @@ type Request struct {
 // Call sends body as JSON, unless it is nil, and decodes a successful response into out, unless that is nil.
 func (c *Client) Call(ctx context.Context, what string, r Request, body, out any) (*Answer, error) {
 	if body != nil {
-		var err error
 		r.Type = "application/json"
-		if r.Body, err = json.Marshal(body); err != nil {
-			return nil, engine.Errorf(engine.InternalError, "report this error",
-				"%s cannot be requested: %w", what, err)
-		}
+		r.Body, _ = json.Marshal(body) // the engines' types can be encoded
 	}
 	a, err := c.Do(ctx, r)
 	if err == nil && a.OK() && out != nil && Decode(a.Body, out) != nil {
