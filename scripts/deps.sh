@@ -79,7 +79,7 @@ missing_packages() {
 	# A domain controller, with the templates of a domain.
 	has samba && has samba-tool && [ -d /usr/share/samba/setup ] || echo samba-ad-dc samba-ad-provision
 	has rabbitmq-server || echo rabbitmq-server
-	# For the tests of key pairs.
+	# For the tests of keys.
 	has openssl || echo openssl
 	# For rotation functions in other languages.
 	has python3 || echo python3

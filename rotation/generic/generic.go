@@ -1,10 +1,9 @@
-// Package generic generates random values that no target has to accept: keys for HMAC and signing, passwords that
-// consumers fetch, and key pairs. Consumers must also accept AWSPREVIOUS as long as it may be in use.
+// Package generic generates random values that no target has to accept: keys for HMAC and signatures, and passwords that
+// consumers fetch. Consumers must also accept AWSPREVIOUS as long as it may be in use.
 package generic
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 
@@ -40,10 +39,10 @@ func (*Engine) Kind() engine.Kind {
 }
 
 type maker interface {
-	// make returns a new secret, and its public key or "".
-	make(r *engine.Request) (secret, public string, err error)
-	// check returns what is wrong with the value, or nil. public is "" if it is not stored.
-	check(secret, public string) error
+	// make returns a new secret.
+	make(r *engine.Request) (string, error)
+	// check returns what is wrong with a secret, or nil.
+	check(secret string) error
 }
 
 // CheckOptions checks the options of this engine.
@@ -65,46 +64,39 @@ func makerFor(r *engine.Request) (maker, error) {
 	if kind == "" || kind == "password" {
 		return password{}, nil
 	}
-	return newKeyPair(kind)
+	return newPrivateKey(kind)
 }
 
-type part struct {
-	field  string // of the secret, or "" for the whole value
-	public string // the field of the public key, or ""
+// get returns a field's text, or the whole value for the field "".
+func get(v engine.Value, field string) string {
+	if field == "" {
+		return string(v.Reveal())
+	}
+	secret, _ := v.Text(field)
+	return secret
 }
 
-func (p part) String() string {
-	if p.field == "" {
+func describe(field string) string {
+	if field == "" {
 		return "the value"
 	}
-	return "the field " + p.field
+	return "the field " + field
 }
 
-func (p part) get(v engine.Value) (secret, public string) {
-	if p.field == "" {
-		return string(v.Reveal()), ""
-	}
-	secret, _ = v.Text(p.field)
-	public, _ = v.Text(p.public)
-	return secret, public
-}
-
-// read returns the maker and the parts that the options name. It fails if the value lacks one.
-func read(r *engine.Request, v engine.Value) (maker, []part, error) {
+// read returns the maker and the fields that the options name, or "" for the whole value. It fails if the value lacks
+// one.
+func read(r *engine.Request, v engine.Value) (maker, []string, error) {
 	m, err := makerFor(r)
 	if err != nil {
 		return nil, nil, err
 	}
 	fields := r.SecretFields
-	_, pair := m.(keyPair)
 	var faults []string
 	switch {
 	case len(fields) == 0 && v.IsObject():
 		faults = append(faults, "the value is a JSON object, but no field to rotate is named")
 	case len(fields) > 0 && !v.IsObject():
 		faults = append(faults, "the value has no fields: "+v.Fault())
-	case pair && len(fields) > 2:
-		faults = append(faults, "a key pair takes one or two fields")
 	}
 	for i, name := range fields {
 		switch raw := v.JSON(name); {
@@ -118,50 +110,40 @@ func read(r *engine.Request, v engine.Value) (maker, []part, error) {
 	}
 	if faults != nil {
 		return nil, nil, engine.Errorf(engine.InvalidSecret, "name in the tag rotator:"+fieldOption+
-			" the fields that change: of a key pair the private key's, then optionally the public key's; none if "+
-			"the whole value changes", "the value does not fit its options: %s", strings.Join(faults, ", "))
+			" the fields that change, or none if the whole value changes", "the value does not fit its options: %s",
+			strings.Join(faults, ", "))
 	}
 	if len(fields) == 0 {
-		return m, []part{{}}, nil
+		fields = []string{""}
 	}
-	if pair {
-		return m, []part{{fields[0], strings.Join(fields[1:], "")}}, nil
-	}
-	var parts []part
-	for _, name := range fields {
-		parts = append(parts, part{field: name})
-	}
-	return m, parts, nil
+	return m, fields, nil
 }
 
-// Next returns the current value with a different new secret in each part. It refuses to change the format that a
+// Next returns the current value with a different new secret in each field. It refuses to change the format that a
 // value's readers expect. No option overrides this, because anyone who may tag the secret can set options.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
-	m, parts, err := read(r, r.Current)
+	m, fields, err := read(r, r.Current)
 	if err != nil {
 		return engine.Value{}, err
 	}
 	next := r.Current
-	for _, p := range parts {
-		old, public := p.get(r.Current)
-		if err := m.check(old, public); err != nil && len(old) >= fewest { // a shorter text is a placeholder
+	for _, field := range fields {
+		old := get(r.Current, field)
+		if err := m.check(old); err != nil && len(old) >= fewest { // a shorter text is a placeholder
 			return engine.Value{}, engine.Errorf(engine.InvalidSecret, "set "+kindOption+", "+encodingOption+" and "+
 				bytesOption+` to match the current value; to change the format, first store a placeholder such as "x"`,
-				"the format would change: %s %w", p, err)
+				"the format would change: %s %w", describe(field), err)
 		}
-		secret, public, err := m.make(r)
+		secret, err := m.make(r)
 		switch {
 		case err != nil:
 			return engine.Value{}, err
-		case p.field != "":
-			next = next.With(p.field, secret)
+		case field != "":
+			next = next.With(field, secret)
 		case next.IsBinary():
 			next = engine.BinaryValue([]byte(secret))
 		default:
 			next = engine.StringValue(secret)
-		}
-		if p.public != "" {
-			next = next.With(p.public, public)
 		}
 	}
 	return next, nil
@@ -175,21 +157,16 @@ func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 // Set has nothing to do: there is no target.
 func (*Engine) Set(context.Context, *engine.Request) error { return nil }
 
-// Verify checks that the value is of its kind and that a pair's keys match. The error has the cause InvalidSecret.
+// Verify checks that the value is of its kind. The error has the cause InvalidSecret.
 func (e *Engine) Verify(_ context.Context, r *engine.Request, v engine.Value) error {
-	m, parts, err := read(r, v)
+	m, fields, err := read(r, v)
 	if err != nil {
 		return err
 	}
-	for _, p := range parts {
-		secret, public := p.get(v)
-		err := m.check(secret, public)
-		if p.public != "" && public == "" {
-			err = errors.New("has no public key")
-		}
-		if err != nil {
+	for _, field := range fields {
+		if err := m.check(get(v, field)); err != nil {
 			return engine.Errorf(engine.InvalidSecret, "compare the value with the options "+kindOption+", "+
-				encodingOption+" and "+bytesOption, "%s %w", p, err)
+				encodingOption+" and "+bytesOption, "%s %w", describe(field), err)
 		}
 	}
 	return nil

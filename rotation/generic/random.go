@@ -16,11 +16,9 @@ import (
 
 type password struct{}
 
-func (password) make(r *engine.Request) (secret, public string, err error) {
-	return r.NewPassword(), "", nil
-}
+func (password) make(r *engine.Request) (string, error) { return r.NewPassword(), nil }
 
-func (password) check(secret, _ string) error {
+func (password) check(secret string) error {
 	block, _ := pem.Decode([]byte(secret))
 	switch {
 	case secret == "":
@@ -75,14 +73,14 @@ func newBytes(length, encoding string, binary bool) (maker, error) {
 	return b, nil
 }
 
-func (b random) make(*engine.Request) (secret, public string, err error) {
+func (b random) make(*engine.Request) (string, error) {
 	raw := make([]byte, b.length)
 	_, _ = rand.Read(raw) // never fails
-	return codings[b.encoding].write(raw), "", nil
+	return codings[b.encoding].write(raw), nil
 }
 
 // check accepts fewer bytes if an option sets the number, because the option can raise it.
-func (b random) check(secret, _ string) error {
+func (b random) check(secret string) error {
 	raw, err := codings[b.encoding].read(secret)
 	switch n := len(raw); {
 	case err != nil:

@@ -18,11 +18,11 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// keyPair generates key pairs with an algorithm, as PKCS #8 (RFC 5958) and SubjectPublicKeyInfo (RFC 5280) in PEM.
-type keyPair string
+// privateKey generates private keys for an algorithm, as PKCS #8 (RFC 5958) in PEM. Readers derive the public key.
+type privateKey string
 
 // algorithms maps the names that nameOf returns to key generators.
-var algorithms = map[keyPair]func() (crypto.Signer, error){
+var algorithms = map[privateKey]func() (crypto.Signer, error){
 	"ed25519":    func() (crypto.Signer, error) { _, k, err := ed25519.GenerateKey(nil); return k, err },
 	"rsa-2048":   func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 2048) },
 	"rsa-3072":   func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 3072) },
@@ -32,54 +32,46 @@ var algorithms = map[keyPair]func() (crypto.Signer, error){
 	"ecdsa-p521": func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P521(), rand.Reader) },
 }
 
-func nameOf(key crypto.PublicKey) keyPair {
+func nameOf(key crypto.PublicKey) privateKey {
 	switch k := key.(type) {
 	case ed25519.PublicKey:
 		return "ed25519"
 	case *rsa.PublicKey:
-		return keyPair(fmt.Sprintf("rsa-%d", k.N.BitLen()))
+		return privateKey(fmt.Sprintf("rsa-%d", k.N.BitLen()))
 	case *ecdsa.PublicKey:
-		return keyPair(fmt.Sprintf("ecdsa-p%d", k.Params().BitSize))
+		return privateKey(fmt.Sprintf("ecdsa-p%d", k.Params().BitSize))
 	}
 	return "another"
 }
 
-func newKeyPair(kind string) (maker, error) {
-	if algorithms[keyPair(kind)] == nil {
+func newPrivateKey(kind string) (maker, error) {
+	if algorithms[privateKey(kind)] == nil {
 		names := fmt.Sprint(slices.Sorted(maps.Keys(algorithms)))
 		return nil, engine.Errorf(engine.InvalidConfiguration, "set "+engine.OptionName(kindOption)+
 			" to password, bytes or one of "+names, "the kind of value is %q", kind)
 	}
-	return keyPair(kind), nil
+	return privateKey(kind), nil
 }
 
-func (p keyPair) make(*engine.Request) (secret, public string, err error) {
+const pemType = "PRIVATE KEY"
+
+func (p privateKey) make(*engine.Request) (string, error) {
 	var der []byte
 	key, err := algorithms[p]()
-	if err == nil {
-		public, err = publicOf(key)
-	}
 	if err == nil {
 		der, err = x509.MarshalPKCS8PrivateKey(key)
 	}
 	if err != nil {
-		return "", "", engine.Errorf(engine.InternalError, "report this as a bug", "generating the key failed: %w", err)
+		return "", engine.Errorf(engine.InternalError, "report this as a bug", "generating the key failed: %w", err)
 	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: privateType, Bytes: der})), public, nil
+	return string(pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der})), nil
 }
 
-const privateType = "PRIVATE KEY"
-
-func publicOf(key crypto.Signer) (string, error) {
-	der, err := x509.MarshalPKIXPublicKey(key.Public())
-	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), err
-}
-
-// check parses both keys. It hides the parsers' errors, which might quote a key.
-func (p keyPair) check(secret, public string) error {
+// check parses the key. It hides the parser's errors, which might quote a key.
+func (p privateKey) check(secret string) error {
 	block, rest := pem.Decode([]byte(secret))
-	if block == nil || block.Type != privateType || strings.TrimSpace(string(rest)) != "" {
-		return errors.New("is not one PEM block of type " + privateType)
+	if block == nil || block.Type != pemType || strings.TrimSpace(string(rest)) != "" {
+		return errors.New("is not one PEM block of type " + pemType)
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	key, ok := parsed.(crypto.Signer)
@@ -88,10 +80,6 @@ func (p keyPair) check(secret, public string) error {
 	}
 	if nameOf(key.Public()) != p {
 		return errors.New("is not a key of type " + string(p))
-	}
-	want, err := publicOf(key)
-	if err != nil || public != "" && strings.TrimSpace(want) != strings.TrimSpace(public) {
-		return errors.New("and its public key do not match")
 	}
 	return nil
 }
