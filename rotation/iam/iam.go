@@ -180,12 +180,14 @@ func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 // Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	for begin := time.Now(); ; {
-		err := e.verify(ctx, r, v)
-		fresh := v.Equal(r.Pending) && !v.Equal(r.Login)
-		if !errors.Is(err, engine.LoginRefused) || !fresh {
+		s, err := e.open(ctx, r, v)
+		if err == nil && !e.byRole {
+			err = s.look(ctx)
+		}
+		if !errors.Is(err, engine.LoginRefused) || !v.Equal(r.Pending) || v.Equal(r.Login) {
 			return err
 		}
-		if httpapi.Wait(ctx, moment) != nil {
+		if httpapi.Wait(ctx, 250*time.Millisecond) != nil {
 			if time.Since(begin) < delay {
 				return unsettled("IAM may not know the new access key yet: %w", err)
 			}
@@ -194,18 +196,8 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	}
 }
 
-const (
-	moment = 250 * time.Millisecond // the pause between two attempts
-	delay  = 5 * time.Second        // the usual time until IAM accepts a new key
-)
-
-func (e *Engine) verify(ctx context.Context, r *engine.Request, v engine.Value) error {
-	s, err := e.open(ctx, r, v)
-	if err != nil || e.byRole {
-		return err
-	}
-	return s.look(ctx)
-}
+// delay is the usual time until IAM accepts a new key.
+const delay = 5 * time.Second
 
 // Retire deactivates the key that r.Pending replaced. It can be reactivated until the next rotation deletes it.
 func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
