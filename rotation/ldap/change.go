@@ -23,10 +23,8 @@ import (
 // Source: https://www.rfc-editor.org/rfc/rfc4519#section-2.41
 const passwordAttribute = "userPassword"
 
-// errTooYoung is wrapped by a rehearsal's error if the policy's minimum password age forbids the change for now.
-var errTooYoung = errors.New("the password was changed too recently")
-
-// tooYoung matches servers' messages for that. The code, 19, is the same as for any rejected password.
+// tooYoung matches servers' messages if the policy's minimum password age forbids a change for now. The code, 19, is the
+// same as for any rejected password.
 var tooYoung = lazyregexp.New(`(?i)too young|minimum age`)
 
 // tooYoungFailure returns an error if the policy does not allow the change yet, or nil. The cause is not
@@ -37,7 +35,7 @@ func tooYoungFailure(dn string, err error) error {
 	}
 	return engine.Errorf(engine.TargetFailed, "wait until the policy's minimum age (pwdMinAge) has passed, and rotate "+
 		"less often than that; or name in masterarn the secret of an administrator who is exempt from the policy",
-		"%w: the password of %q may not be changed yet: %w", errTooYoung, dn, err)
+		"the password of %q may not be changed yet: %w", dn, err)
 }
 
 // rehearse checks whether the login may change the entry's password now. It requests two changes that a server checks
@@ -66,14 +64,6 @@ func (s *session) rehearse() error {
 		return s.failed(what, err)
 	}
 	return tooYoungFailure(s.dn, err)
-}
-
-// mayChange checks whether the login may change the entry's password, now or later.
-func (s *session) mayChange() error {
-	if err := s.rehearse(); !errors.Is(err, errTooYoung) {
-		return err
-	}
-	return nil
 }
 
 // set makes the pending password valid. If current is valid and the server allows two, it stays valid.
@@ -175,7 +165,7 @@ func (s *session) exop() error {
 	if ldap.IsErrorWithCode(err, ldap.LDAPResultUnwillingToPerform) && !s.r.Superuser {
 		// The bind has just proved the password, but the server does not accept it as the old one. OpenLDAP answers
 		// with this code instead of 49, and also if the user may not change the password.
-		if err := s.mayChange(); err != nil {
+		if err := s.rehearse(); err != nil {
 			return err
 		}
 		return engine.Errorf(engine.TargetFailed,
