@@ -96,7 +96,7 @@ func TestAbilitiesOfEngines(t *testing.T) {
 		"timestream-influxdb":       "rehearses, has needs",
 		"timestream-influxdb token": "mints, rehearses, retires, has needs",
 		"elasticache user_arn":      "rehearses, retires, has needs",
-		"aws-directory awsSeamlessDomainDirectoryId": "rehearses, has needs",
+		"aws-directory awsSeamlessDomainDirectoryId": "has needs",
 		"memorydb": "rehearses, retires, has needs", "iam": "mints, rehearses, retires, has needs",
 		"http:x": "mints, retires, has needs", "generic": "rehearses, checks options",
 	}

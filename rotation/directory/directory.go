@@ -103,13 +103,7 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	return next, nil
 }
 
-// DryRun logs in. Only a reset could prove that the role may reset the password.
-func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
-	_, err := e.login(ctx, r, r.Login)
-	return err
-}
-
-// Verify logs in.
+// Verify logs in. It is also the rehearsal: only a reset could prove that the role may reset the password.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	_, err := e.login(ctx, r, v)
 	return err

@@ -40,7 +40,7 @@ func (f *fixture) request(directory, user, current string) *engine.Request {
 func (f *fixture) do(t *testing.T, r *engine.Request) error {
 	t.Helper()
 	e := f.engine()
-	err := e.DryRun(enginetest.Within(t), r)
+	err := e.Verify(enginetest.Within(t), r, r.Login)
 	return errors.Join(e.Set(enginetest.Within(t), r), err)
 }
 
