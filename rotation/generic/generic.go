@@ -1,5 +1,5 @@
-// Package generic generates random values that no target has to accept: keys for HMAC and signatures, and passwords that
-// consumers fetch. Consumers must also accept AWSPREVIOUS as long as it may be in use.
+// Package generic generates random values that no target has to accept: keys for HMAC and signatures, and passwords
+// that consumers fetch. Consumers must also accept AWSPREVIOUS as long as it may be in use.
 package generic
 
 import (

@@ -218,6 +218,8 @@ func TestVerifyRefusesMalformedValues(t *testing.T) {
 		{"bytes that are not hex", options("ROTATOR_GENERIC_KIND", "bytes", "ROTATOR_GENERIC_ENCODING", "hex",
 			"ROTATOR_GENERIC_FIELD", "key"), func(v engine.Value) engine.Value { return v.With("key", "zz") },
 			"is not hex"},
+		{"no bytes", options("ROTATOR_GENERIC_KIND", "bytes", "ROTATOR_GENERIC_BYTES", "64", "ROTATOR_GENERIC_FIELD",
+			"key"), func(v engine.Value) engine.Value { return v.With("key", "") }, "is 0 bytes, not 64"},
 		{"an empty password", options("ROTATOR_GENERIC_FIELD", "key"), func(v engine.Value) engine.Value {
 			return v.With("key", "")
 		}, "is empty"},

@@ -85,7 +85,7 @@ func (b random) check(secret string) error {
 	switch n := len(raw); {
 	case err != nil:
 		return errors.New("is not " + b.encoding) // the decoder's error quotes the value
-	case n > b.length || n < b.length && !b.chosen:
+	case n < fewest || n > b.length || n < b.length && !b.chosen:
 		return fmt.Errorf("is %d bytes, not %d", n, b.length)
 	}
 	return nil
