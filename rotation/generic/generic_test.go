@@ -256,7 +256,7 @@ func TestFormatOfAValueNeverChanges(t *testing.T) {
 		env   map[string]string
 		want  string // of the error
 	}{
-		"PKCS #1 becomes PKCS #8":  {text(pkcs1), options(kind, "rsa-2048"), "is not one PEM block of type PRIVATE KEY"},
+		"PKCS #1 becomes PKCS #8":  {text(pkcs1), options(kind, "rsa-2048"), "is not one PEM block"},
 		"RSA becomes Ed25519":      {text(pkcs8), options(kind, "ed25519"), "is not a key of type ed25519"},
 		"RSA of more bits":         {text(pkcs8), options(kind, "rsa-3072"), "is not a key of type rsa-3072"},
 		"a key becomes a password": {text(pkcs8), options(), "is a key in PEM"},

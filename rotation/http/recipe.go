@@ -122,7 +122,7 @@ func (r *Recipe) faults(name string) []string {
 	}
 	for _, c := range r.calls() {
 		names, wrong := c.call.names()
-		if fault := unsafe(c.call.URL); fault != "" {
+		if fault := urlFault(c.call.URL); fault != "" {
 			wrong = append(wrong, fault)
 		}
 		for _, fault := range wrong {
@@ -180,8 +180,8 @@ func (r *Recipe) place() []string {
 	return slices.Compact(fields)
 }
 
-// unsafe returns why a URL may not have the token, or "".
-func unsafe(text string) string {
+// urlFault returns why a URL may not have the token, or "".
+func urlFault(text string) string {
 	scheme, rest, _ := strings.Cut(strings.ToLower(text), "://")
 	host, _, _ := strings.Cut(rest, "/")
 	u := url.URL{Host: host}

@@ -304,10 +304,7 @@ func TestDeactivatedKeyStaysInactive(t *testing.T) {
 		t.Error(err)
 	}
 	r.Login = r.Pending // as the ladder's next credential
-	if err := w.engine.Verify(context5(t), r, r.Pending); engine.CauseOf(err) != engine.LoginRefused ||
-		!strings.Contains(err.(*engine.Error).Advice, "is active") {
-		t.Errorf("its login: %v", err)
-	}
+	enginetest.WantCause(t, w.engine.Verify(context5(t), r, r.Pending), engine.LoginRefused, "is active")
 	if s := w.fake.Keys("ci")[leaked.AccessKeyID]; s != "Inactive" {
 		t.Errorf("the leaked key is %s", s)
 	}

@@ -23,8 +23,8 @@ import (
 // Source: https://www.rfc-editor.org/rfc/rfc4519#section-2.41
 const passwordAttribute = "userPassword"
 
-// tooYoung matches servers' messages if the policy's minimum password age forbids a change for now. The code, 19, is the
-// same as for any rejected password.
+// tooYoung matches servers' messages if the policy's minimum password age forbids a change for now. The code, 19, is
+// the same as for any rejected password.
 var tooYoung = lazyregexp.New(`(?i)too young|minimum age`)
 
 // tooYoungFailure returns an error if the policy does not allow the change yet, or nil. The cause is not
