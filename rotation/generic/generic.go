@@ -3,7 +3,9 @@
 package generic
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -65,6 +67,17 @@ func makerFor(r *engine.Request) (maker, error) {
 		return password{}, nil
 	}
 	return newPrivateKey(kind)
+}
+
+// encoded returns what is wrong with making a password of bytes in hex or in base64. Digits alone, and base64 without
+// padding, may be a password.
+func encoded(secret string) error {
+	for name, sign := range map[string]string{"hex": "abcdefABCDEF", "base64": "="} {
+		if raw, err := codings[name].read(secret); err == nil && len(raw) >= fewest && strings.ContainsAny(secret, sign) {
+			return fmt.Errorf("looks like %s, not a password", name)
+		}
+	}
+	return nil
 }
 
 // get returns a field's text, or the whole value for the field "".
@@ -129,7 +142,11 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	next := r.Current
 	for _, field := range fields {
 		old := get(r.Current, field)
-		if err := m.check(old); err != nil && len(old) >= fewest { // a shorter text is a placeholder
+		err := m.check(old)
+		if r.Option(kindOption) == "" {
+			err = cmp.Or(err, encoded(old))
+		}
+		if err != nil && len(old) >= fewest { // a shorter text is a placeholder
 			return engine.Value{}, engine.Errorf(engine.InvalidSecret, "set "+kindOption+", "+encodingOption+" and "+
 				bytesOption+` to match the current value; to change the format, first store a placeholder such as "x"`,
 				"the format would change: %s %w", describe(field), err)
