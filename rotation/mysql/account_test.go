@@ -13,7 +13,7 @@ func TestDescriptionsOfAccounts(t *testing.T) {
 		statement string
 		want      account
 	}{
-		"MySQL 8": {&mysqld{version: 80400},
+		"MySQL 8": {&mysqld{},
 			"CREATE USER `a`@`%` IDENTIFIED WITH 'caching_sha2_password' AS '$A$005$it''s REQUIRE X509' DEFAULT ROLE " +
 				"`r`@`%`,`s, t`@`%` REQUIRE SUBJECT '/CN=x' ISSUER '/CN=y' WITH MAX_USER_CONNECTIONS 3 PASSWORD " +
 				"EXPIRE INTERVAL 9 DAY ACCOUNT LOCK PASSWORD HISTORY 3 PASSWORD REUSE INTERVAL DEFAULT PASSWORD " +
@@ -23,14 +23,12 @@ func TestDescriptionsOfAccounts(t *testing.T) {
 				attributes: "REQUIRE SUBJECT '/CN=x' ISSUER '/CN=y'" + limits +
 					"3 ACCOUNT LOCK PASSWORD EXPIRE INTERVAL 9 DAY PASSWORD HISTORY 3 PASSWORD REUSE INTERVAL " +
 					"DEFAULT PASSWORD REQUIRE CURRENT OPTIONAL FAILED_LOGIN_ATTEMPTS 2 PASSWORD_LOCK_TIME UNBOUNDED"}},
-		"MySQL 5.7": {&mysqld{version: 50744},
-			"CREATE USER 'a'@'%' IDENTIFIED WITH 'mysql_native_password' AS '*00' REQUIRE SSL PASSWORD EXPIRE " +
-				"DEFAULT ACCOUNT UNLOCK",
-			account{plugin: native, attributes: "REQUIRE SSL" + limits + "0 ACCOUNT UNLOCK PASSWORD EXPIRE DEFAULT"}},
-		"IAM": {&mysqld{version: 50744},
+		"IAM": {&mysqld{},
 			"CREATE USER `a`@`%` IDENTIFIED WITH 'AWSAuthenticationPlugin' AS 'RDS' REQUIRE SSL PASSWORD EXPIRE " +
 				"DEFAULT ACCOUNT UNLOCK",
-			account{attributes: "REQUIRE SSL" + limits + "0 ACCOUNT UNLOCK PASSWORD EXPIRE DEFAULT"}},
+			account{attributes: "REQUIRE SSL" + limits + "0 ACCOUNT UNLOCK PASSWORD EXPIRE DEFAULT PASSWORD HISTORY " +
+				"DEFAULT PASSWORD REUSE INTERVAL DEFAULT PASSWORD REQUIRE CURRENT DEFAULT FAILED_LOGIN_ATTEMPTS 0 " +
+				"PASSWORD_LOCK_TIME 0"}},
 		"MariaDB": {&mariadb{}, "CREATE USER `a`@`%` IDENTIFIED VIA unix_socket OR ed25519 USING 'x OR y' OR " +
 			"mysql_native_password USING '*00' REQUIRE ISSUER 'b' SUBJECT 'a' WITH MAX_STATEMENT_TIME 1.500000 " +
 			"ACCOUNT LOCK PASSWORD EXPIRE NEVER",

@@ -14,7 +14,7 @@ import (
 	"example.com/rotator/rotation/pair"
 )
 
-// Engine rotates users of MySQL 5.7 and later and MariaDB 10.4 and later.
+// Engine rotates users of MySQL 8.0.19 and later and MariaDB 10.4 and later.
 type Engine struct {
 	base
 	tls engine.TLSPolicy

@@ -157,22 +157,6 @@ func TestStatementThatTheServerCannotParseIsNotQuoted(t *testing.T) {
 	})
 }
 
-func TestOlderMariaDBIsRefused(t *testing.T) {
-	only(t, "mariadb", func(t *testing.T, f *fixture) {
-		user, old := f.user()
-		p := testserver.Proxy(t, f.server.Addr())
-		p.Filter(func(c testserver.Chunk) bool {
-			if c.FromServer { // 10.3.11-MariaDB
-				copy(c.Bytes, bytes.ReplaceAll(c.Bytes, []byte("10.11."), []byte("10.3.1")))
-			}
-			return true
-		})
-		r := f.single(user, old, "Second-Pw-2")
-		r.Login = r.Login.WithJSON("port", []byte(strconv.Itoa(p.Port))).WithJSON("ssl", []byte("false"))
-		fails(t, f.engine.DryRun(t.Context(), r), engine.TargetFailed, "10.3.1", "upgrade")
-	})
-}
-
 // RDS's master user does not have every right on a database, and can grant what it has.
 func TestRightThatTheMasterLacksIsNamed(t *testing.T) {
 	only(t, "mariadb", func(t *testing.T, f *fixture) {

@@ -12,13 +12,7 @@ import (
 // mysqld is the dialect of MySQL and Aurora MySQL. It sends passwords as text, because the server cannot apply its
 // policy to a hash; the server logs them as <secret>.
 // Source: https://dev.mysql.com/doc/refman/8.4/en/password-logging.html
-type mysqld struct {
-	*session
-	version int // 80014 for 8.0.14
-}
-
-// modern reports whether the server has roles, retained passwords, REPLACE and FAILED_LOGIN_ATTEMPTS.
-func (m *mysqld) modern() bool { return m.version >= 80019 }
+type mysqld struct{ *session }
 
 // alter returns the statement that changes the session user's password if old is its primary password.
 // Source: https://dev.mysql.com/doc/refman/8.4/en/alter-user.html
@@ -46,9 +40,6 @@ func (m *mysqld) own(ctx context.Context, password, old string, retain, must boo
 // rehearse gives a wrong old password, which the server checks last, after the privilege and the policy.
 func (m *mysqld) rehearse(ctx context.Context, password, old string) error {
 	const what = "the password cannot be changed"
-	if !m.modern() {
-		return nil
-	}
 	err := m.own(ctx, password, decoy(), true, false)
 	if code(err) != mysqlNotFirst {
 		return m.Classify(ctx, what, err)
@@ -93,12 +84,6 @@ func (m *mysqld) second(err error) error {
 // change gives the primary password. The server then refuses a repetition, which would discard the valid password.
 func (m *mysqld) change(ctx context.Context, password, old, current string, must bool) error {
 	const what = "the password could not be changed"
-	if !m.modern() {
-		if must {
-			return engine.ErrOneAtATime
-		}
-		return m.secretly(ctx, what, "ALTER USER USER() IDENTIFIED BY "+text(password))
-	}
 	retained := false
 	if current != old { // an abandoned rotation may have set old and retained current
 		var err error
@@ -126,9 +111,6 @@ func (m *mysqld) change(ctx context.Context, password, old, current string, must
 
 // retire needs APPLICATION_PASSWORD_ADMIN; if that was revoked in the meantime, the old password still works.
 func (m *mysqld) retire(ctx context.Context, password, old string) error {
-	if !m.modern() {
-		return nil
-	}
 	_, err := m.Conn.ExecContext(ctx, "ALTER USER USER() DISCARD OLD PASSWORD")
 	if code(err) != privilegeMissing {
 		return m.Classify(ctx, "the old password could not be discarded", err)
@@ -163,20 +145,15 @@ var (
 	expiry = clauses(
 		`ACCOUNT LOCK`, "ACCOUNT UNLOCK",
 		`PASSWORD EXPIRE (?:NEVER|INTERVAL \d+ DAY)`, "PASSWORD EXPIRE DEFAULT")
-	mysqlPasswords = clauses(
+	mysqlClauses = slices.Concat(everyServer, expiry, clauses(
 		`PASSWORD HISTORY \d+`, "PASSWORD HISTORY DEFAULT",
 		`PASSWORD REUSE INTERVAL \d+ DAY`, "PASSWORD REUSE INTERVAL DEFAULT",
 		`PASSWORD REQUIRE CURRENT(?: OPTIONAL| DEFAULT)?`, "PASSWORD REQUIRE CURRENT DEFAULT",
 		`FAILED_LOGIN_ATTEMPTS \d+`, "FAILED_LOGIN_ATTEMPTS 0",
-		`PASSWORD_LOCK_TIME (?:\d+|UNBOUNDED)`, "PASSWORD_LOCK_TIME 0")
+		`PASSWORD_LOCK_TIME (?:\d+|UNBOUNDED)`, "PASSWORD_LOCK_TIME 0"))
 )
 
-func (m *mysqld) clauses() []clause {
-	if m.modern() {
-		return slices.Concat(everyServer, expiry, mysqlPasswords)
-	}
-	return slices.Concat(everyServer, expiry)
-}
+func (m *mysqld) clauses() []clause { return mysqlClauses }
 
 func (m *mysqld) credential(_ context.Context, plugin, password string) (string, error) {
 	return "WITH " + text(plugin) + " BY " + text(password), nil
@@ -194,9 +171,6 @@ func (m *mysqld) setPassword(ctx context.Context, a, like account, password, kee
 	identified := a.name() + " IDENTIFIED WITH " + text(like.plugin) + " BY "
 	alter := "ALTER USER " + identified
 	if keep != "" {
-		if !m.modern() {
-			return engine.ErrOneAtATime
-		}
 		err := m.secretly(ctx, what, alter+text(keep)+", "+identified+text(password)+" RETAIN CURRENT PASSWORD")
 		if slices.Contains([]int{mysqlHistory, duplicateEntry, passwordPolicy}, code(err)) {
 			return engine.ErrOneAtATime
@@ -212,7 +186,7 @@ func (m *mysqld) setPassword(ctx context.Context, a, like account, password, kee
 			err = nil
 		}
 	}
-	if err != nil || !m.modern() {
+	if err != nil {
 		return m.Classify(ctx, what, err)
 	}
 	return m.Exec(ctx, "ALTER USER "+a.name()+" DISCARD OLD PASSWORD")

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/go-sql-driver/mysql"
@@ -87,9 +88,6 @@ func (e *Engine) connect(ctx context.Context, t engine.Target) (*session, error)
 	return s, nil
 }
 
-// grantsOnly is the SQL mode that keeps GRANT from creating users, for servers where it otherwise would.
-const grantsOnly = "NO_AUTO_CREATE_USER"
-
 // identify determines the server and the account that logged in. An expired account may log in but not run queries.
 func (s *session) identify(ctx context.Context) error {
 	var v, current string
@@ -103,27 +101,28 @@ func (s *session) identify(ctx context.Context) error {
 			"create an account of the user for the function's address, or remove the anonymous one",
 			"the login of %q uses the account %s", s.Target.User, s.self.name())
 	}
-	var major, minor, patch int
-	if _, err := fmt.Sscanf(v, "%d.%d.%d", &major, &minor, &patch); err != nil {
+	var version [3]int
+	if _, err := fmt.Sscanf(v, "%d.%d.%d", &version[0], &version[1], &version[2]); err != nil {
 		return engine.Errorf(engine.TargetFailed, "check that the host is a MySQL or MariaDB server",
 			"the server's version %q is unknown", v)
 	}
-	number := major*10000 + minor*100 + min(patch, 99)
+	product, oldest := "MySQL", [3]int{8, 0, 19}
 	if strings.Contains(v, "MariaDB") {
-		if number < 100400 {
-			return engine.Errorf(engine.TargetFailed, "upgrade the server to MariaDB 10.4 or later",
-				"the server is MariaDB %s, older than 10.4", v)
-		}
-		s.dialect, s.server = &mariadb{session: s}, "MariaDB "+v
-		// FLUSH TABLES WITH READ LOCK disables lock_wait_timeout.
-		return s.Exec(ctx, "SET SESSION max_statement_time = 11, slow_query_log = OFF, sql_mode = "+
-			text(quoting+","+grantsOnly))
+		product, oldest = "MariaDB", [3]int{10, 4, 0}
 	}
-	s.dialect, s.server = &mysqld{session: s, version: number}, "MySQL "+v
-	if number < 80000 {
-		return s.Exec(ctx, "SET SESSION sql_mode = "+text(quoting+","+grantsOnly))
+	s.server = product + " " + v
+	if slices.Compare(version[:], oldest[:]) < 0 {
+		return engine.Errorf(engine.TargetFailed, fmt.Sprintf("upgrade the server to %s %d.%d.%d or later", product,
+			oldest[0], oldest[1], oldest[2]), "the version of the server is not supported: %s", s.server)
 	}
-	return nil
+	if product == "MySQL" {
+		s.dialect = &mysqld{s}
+		return nil
+	}
+	s.dialect = &mariadb{s}
+	// FLUSH TABLES WITH READ LOCK disables lock_wait_timeout, and GRANT could otherwise create a user.
+	return s.Exec(ctx, "SET SESSION max_statement_time = 11, slow_query_log = OFF, sql_mode = "+
+		text(quoting+",NO_AUTO_CREATE_USER"))
 }
 
 func (s *session) alter(ctx context.Context, statement string) error {

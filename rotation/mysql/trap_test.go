@@ -1,6 +1,7 @@
 package mysql_test
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -73,6 +74,27 @@ func TestAnonymousAccountIsNotTheUser(t *testing.T) {
 		err := f.engine.Set(context.Background(), f.single("whoever", "Anon-Pw-1", "Second-Pw-2"))
 		fails(t, err, engine.InvalidSecret, "create an account of the user")
 	})
+}
+
+func TestOlderServerIsRefused(t *testing.T) {
+	for name, c := range map[string]struct{ real, old string }{
+		"mariadb": {"10.11.", "10.3.1"}, // 10.3.11-MariaDB
+		"mysql":   {"9.7.", "5.7."},
+	} {
+		only(t, name, func(t *testing.T, f *fixture) {
+			user, old := f.user()
+			p := testserver.Proxy(t, f.server.Addr())
+			p.Filter(func(chunk testserver.Chunk) bool {
+				if chunk.FromServer {
+					copy(chunk.Bytes, bytes.ReplaceAll(chunk.Bytes, []byte(c.real), []byte(c.old)))
+				}
+				return true
+			})
+			r := f.single(user, old, "Second-Pw-2")
+			r.Login = r.Login.WithJSON("port", fmt.Append(nil, p.Port)).WithJSON("ssl", []byte("false"))
+			fails(t, f.engine.DryRun(t.Context(), r), engine.TargetFailed, c.old, "upgrade")
+		})
+	}
 }
 
 func TestReadOnlyServer(t *testing.T) {
