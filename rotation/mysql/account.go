@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -93,35 +94,44 @@ func (s *session) describe(ctx context.Context, a *account, name string) error {
 	if err := s.Conn.QueryRowContext(ctx, "SHOW CREATE USER "+name).Scan(&statement); err != nil {
 		return s.Classify(ctx, "the user's attributes cannot be read", err)
 	}
-	return a.parse(statement, s.dialect.clauses())
+	return a.parse(statement, s.dialect.defaults())
 }
 
 var (
 	methods = lazyregexp.New(`(?:IDENTIFIED WITH|VIA| OR) (\x00\d+\x00|\w+)`)
 	roles   = lazyregexp.New(` DEFAULT ROLE (\S+(?:, ?\S+)*?) REQUIRE `)
+	// attributes are the clauses that ALTER USER also accepts: REQUIRE, WITH, and the rest, which has no quoted part. So
+	// it cannot be a verifier, which can follow IDENTIFIED BY PASSWORD.
+	attributes = lazyregexp.New(`(?: REQUIRE (NONE|SSL|X509|(?:ISSUER|SUBJECT|CIPHER) \x00\d+\x00` +
+		`(?: (?:ISSUER|SUBJECT|CIPHER) \x00\d+\x00)*))?(?: WITH((?: MAX_\w+ [\d.]+)+))?` +
+		`((?: (?:ACCOUNT|PASSWORD|FAILED_LOGIN_ATTEMPTS) [^\x00]+)?)$`)
+	misplaced = lazyregexp.New(` (?:REQUIRE|WITH MAX_|ACCOUNT|PASSWORD [A-Z])`)
 )
 
-// clause is a clause of ALTER USER; none is its form for an account that lacks it.
-type clause struct {
-	pattern *lazyregexp.Regexp
-	none    string
-}
+// limits are in the server's description of a user only if they are not 0.
+var limits = []string{"MAX_QUERIES_PER_HOUR 0", "MAX_UPDATES_PER_HOUR 0", "MAX_CONNECTIONS_PER_HOUR 0",
+	"MAX_USER_CONNECTIONS 0"}
 
-func clauses(patternsAndNone ...string) []clause {
-	var list []clause
-	for i := 0; i < len(patternsAndNone); i += 2 {
-		list = append(list, clause{lazyregexp.New(patternsAndNone[i] + `( |$)`), patternsAndNone[i+1]})
-	}
-	return list
-}
-
-// parse reads the server's CREATE USER, but ignores ATTRIBUTE: it is last and, like certificate names, not escaped.
-func (a *account) parse(statement string, clauses []clause) error {
+// parse reads the server's CREATE USER and adds the clauses that it omits because they have the default. It ignores
+// ATTRIBUTE, which is last and, like certificate names, not escaped.
+func (a *account) parse(statement string, defaults []string) error {
 	masked, quoted := mask(statement)
-	masked, _, _ = strings.Cut(masked, " ATTRIBUTE ")
-	if strings.ContainsAny(masked, "`'") {
+	masked, _, _ = strings.Cut(strings.Join(strings.Fields(masked), " "), " ATTRIBUTE ")
+	m := attributes.FindStringSubmatch(masked)
+	if strings.ContainsAny(masked, "`'") || misplaced.MatchString(strings.TrimSuffix(masked, m[0])) {
 		return unreadable(statement)
 	}
+	with, rest := m[2], m[3]
+	for _, clause := range defaults {
+		name, part := clause[:strings.LastIndexByte(clause, ' ')+1], &rest
+		if strings.HasPrefix(name, "MAX_") {
+			part = &with
+		}
+		if !strings.Contains(*part+" ", " "+name) {
+			*part += " " + clause
+		}
+	}
+	a.attributes = unmask("REQUIRE "+cmp.Or(m[1], "NONE")+" WITH"+with+rest, quoted)
 	for _, m := range methods.FindAllStringSubmatch(masked, -1) {
 		a.plugins = append(a.plugins, strings.Trim(unmask(m[1], quoted), "'`"))
 	}
@@ -136,15 +146,6 @@ func (a *account) parse(statement string, clauses []clause) error {
 	if m := roles.FindStringSubmatch(masked); m != nil {
 		a.roles = unmask(m[1], quoted)
 	}
-	var list []string
-	for _, c := range clauses {
-		found := strings.TrimSpace(c.pattern.FindString(masked))
-		if found == "" {
-			found = c.none
-		}
-		list = append(list, unmask(found, quoted))
-	}
-	a.attributes = strings.Join(list, " ")
 	return nil
 }
 

@@ -157,10 +157,10 @@ func (m *mariadb) users() (roles, condition string) {
 	return roles, "is_role = 'N'"
 }
 
-func (m *mariadb) clauses() []clause { return mariadbClauses }
-
 // Source: https://mariadb.com/kb/en/show-create-user/
-var mariadbClauses = slices.Concat(everyServer, clauses(`MAX_STATEMENT_TIME [\d.]+`, "MAX_STATEMENT_TIME 0"), expiry)
+func (m *mariadb) defaults() []string {
+	return append(slices.Clone(limits), "MAX_STATEMENT_TIME 0", "ACCOUNT UNLOCK", "PASSWORD EXPIRE DEFAULT")
+}
 
 func (m *mariadb) credential(ctx context.Context, plugin, password string) (string, error) {
 	strict, err := m.strict(ctx)

@@ -134,26 +134,9 @@ func (m *mysqld) rehearseOther(ctx context.Context, password string) error {
 func (m *mysqld) users() (roles, condition string) { return "''", "TRUE" }
 
 // Source: https://dev.mysql.com/doc/refman/8.4/en/show-create-user.html
-var (
-	everyServer = clauses(
-		`REQUIRE (?:SSL|X509|(?:(?:ISSUER|SUBJECT|CIPHER) \x00\d+\x00 ?)+)`, "REQUIRE NONE",
-		``, "WITH",
-		`MAX_QUERIES_PER_HOUR \d+`, "MAX_QUERIES_PER_HOUR 0",
-		`MAX_UPDATES_PER_HOUR \d+`, "MAX_UPDATES_PER_HOUR 0",
-		`MAX_CONNECTIONS_PER_HOUR \d+`, "MAX_CONNECTIONS_PER_HOUR 0",
-		`MAX_USER_CONNECTIONS \d+`, "MAX_USER_CONNECTIONS 0")
-	expiry = clauses(
-		`ACCOUNT LOCK`, "ACCOUNT UNLOCK",
-		`PASSWORD EXPIRE (?:NEVER|INTERVAL \d+ DAY)`, "PASSWORD EXPIRE DEFAULT")
-	mysqlClauses = slices.Concat(everyServer, expiry, clauses(
-		`PASSWORD HISTORY \d+`, "PASSWORD HISTORY DEFAULT",
-		`PASSWORD REUSE INTERVAL \d+ DAY`, "PASSWORD REUSE INTERVAL DEFAULT",
-		`PASSWORD REQUIRE CURRENT(?: OPTIONAL| DEFAULT)?`, "PASSWORD REQUIRE CURRENT DEFAULT",
-		`FAILED_LOGIN_ATTEMPTS \d+`, "FAILED_LOGIN_ATTEMPTS 0",
-		`PASSWORD_LOCK_TIME (?:\d+|UNBOUNDED)`, "PASSWORD_LOCK_TIME 0"))
-)
-
-func (m *mysqld) clauses() []clause { return mysqlClauses }
+func (m *mysqld) defaults() []string {
+	return append(slices.Clone(limits), "FAILED_LOGIN_ATTEMPTS 0", "PASSWORD_LOCK_TIME 0")
+}
 
 func (m *mysqld) credential(_ context.Context, plugin, password string) (string, error) {
 	return "WITH " + text(plugin) + " BY " + text(password), nil

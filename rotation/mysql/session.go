@@ -36,7 +36,7 @@ type dialect interface {
 	retire(ctx context.Context, password, old string) error
 
 	users() (roles, condition string) // columns of the user table: the default roles, and whether the row is a user
-	clauses() []clause                // the clauses in the server's description of a user
+	defaults() []string               // clauses that the server omits in its description of a user
 	// rehearseOther checks that the session's user may change other users' passwords.
 	rehearseOther(ctx context.Context, password string) error
 	// credential returns what follows IDENTIFIED for a password, and keeps it out of the server's log.
