@@ -23,7 +23,6 @@ type account struct {
 	attributes string   // clauses of ALTER USER: REQUIRE, WITH, ACCOUNT, PASSWORD
 	roles      string   // the default roles, as the server quotes them
 	marked     bool     // an administrator or the engine has marked it as part of the pair
-	several    bool     // the user has other accounts that log in with a password
 	newborn    bool     // the engine created it and has not yet granted its rights
 }
 
@@ -56,14 +55,6 @@ func marking(mark string, a account) string {
 
 // birth is a second user's clause until its rights are granted. No CA issues the certificate, so nobody can log in.
 func birth(mark string) string { return "REQUIRE SUBJECT " + text("/CN="+mark) }
-
-func at(list []account, host string) *account {
-	i := slices.IndexFunc(list, func(a account) bool { return a.host == host })
-	if i < 0 {
-		return nil
-	}
-	return &list[i]
-}
 
 func (s *session) accounts(ctx context.Context, user, mark string) ([]account, error) {
 	roles, condition := s.dialect.users()

@@ -6,6 +6,7 @@ package mysql
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -77,8 +78,15 @@ func change(ctx context.Context, s *session, c pair.Change) error {
 	password, _ := r.Pending.Text("password")
 	switch {
 	case r.Superuser:
-		t := target{session: s, change: c, current: c.Current, pending: c.Pending, password: password}
-		return t.bySuperuser(ctx)
+		t := &target{session: s, change: c, password: password}
+		if current, _ := r.Current.Text("password"); r.Strategy == engine.SingleUser &&
+			slices.ContainsFunc(r.Proofs, func(v engine.Value) bool { p, _ := v.Text("password"); return p == current }) {
+			t.keep = current
+		}
+		if r.KeepCurrent && t.keep == "" {
+			return engine.ErrOneAtATime
+		}
+		return pair.Apply(ctx, t, c)
 	case s.Target.User != c.Pending:
 		return engine.Errorf(engine.TakeoverRefused, "rotate every user by its own secret",
 			"the user %q cannot change the password of %q", s.Target.User, c.Pending)

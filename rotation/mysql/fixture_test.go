@@ -130,19 +130,6 @@ func (f *fixture) alternating(user, password, other, next string) *engine.Reques
 		Current:  current, Pending: f.value(other, next), Login: f.admin(), Superuser: true, SuperuserChanges: true}
 }
 
-// claim follows the engine's advice until the engine accepts a user's accounts as the secret's.
-func (f *fixture) claim(user, password string) {
-	f.t.Helper()
-	for {
-		err := f.engine.DryRun(context.Background(), f.alternating(user, password, user+"_clone", "Second-Pw-2"))
-		_, statement, ok := strings.Cut(fmt.Sprint(err), "administrator of the target: ")
-		if !ok {
-			return
-		}
-		f.sql(strings.TrimSuffix(statement, ")"))
-	}
-}
-
 // logged returns the request and its reports.
 func (f *fixture) logged(r *engine.Request) (*engine.Request, *[]string) {
 	var log []string

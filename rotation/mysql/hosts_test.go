@@ -2,6 +2,7 @@ package mysql_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"example.com/rotator/internal/testing/testserver"
@@ -15,76 +16,38 @@ func (f *fixture) reset(user, next string) *engine.Request {
 	return r
 }
 
-func TestAccountOfTheSameNameForOtherHostsIsNotTaken(t *testing.T) {
+// A login proves only the account for the function's address. Another one with that name can be somebody else's, or
+// make the server use it instead of the secret's.
+func TestAccountsForOtherHostsAreRefused(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		// The login uses the account for the function's address and proves nothing about another account with the
-		// same name.
-		name, own := f.user("localhost", "127.0.0.1")
-		database := f.server.Database(t)
-		f.sql("CREATE USER "+account(name, "10.9.8.7")+" IDENTIFIED "+f.by("Somebody-Elses-Pw-1"),
-			"GRANT ALL ON "+database+".* TO "+account(name, "10.9.8.7"))
-		before := f.created(name, "10.9.8.7")
-		r := f.alternating(name, own, name+"_clone", "Second-Pw-2")
-		for _, err := range []error{f.engine.DryRun(t.Context(), r), f.engine.Set(t.Context(), r)} {
-			fails(t, err, engine.TakeoverRefused, "'10.9.8.7'", "several accounts", "GRANT SHOW VIEW ON `rotator-",
-				"rename or drop it")
+		name, own := f.user("localhost")
+		clone := name + "_clone"
+		r := f.alternating(name, own, clone, "Second-Pw-2")
+		r.Proofs = []engine.Value{r.Current, f.value(clone, "Proved-Pw-1")}
+		for user, clones := range map[string][]string{name: nil, clone: {"localhost"}, clone + " alone": nil} {
+			user, _, _ := strings.Cut(user, " ")
+			for _, host := range clones {
+				f.sql("CREATE USER " + account(clone, host) + " IDENTIFIED " + f.by("Proved-Pw-1"))
+			}
+			f.sql("CREATE USER " + account(user, "10.9.8.7") + " IDENTIFIED " + f.by("Somebody-Elses-Pw-1"))
+			before := f.created(user, "10.9.8.7")
+			errs := []error{f.engine.DryRun(t.Context(), r), f.engine.Set(t.Context(), r)}
+			if user == name {
+				errs = append(errs, f.engine.Set(t.Context(), f.reset(name, "Third-Pw-3")))
+			}
+			for _, err := range errs {
+				fails(t, err, engine.TakeoverRefused, user, `"10.9.8.7"`, "rename or drop")
+			}
+			if f.created(user, "10.9.8.7") != before {
+				t.Error("another account was changed")
+			}
+			f.opens(name, true, own)
+			f.sql("DROP USER IF EXISTS " + account(user, "10.9.8.7") + ", " + account(clone, "localhost"))
 		}
-		fails(t, f.engine.Set(t.Context(), f.reset(name, "Third-Pw-3")), engine.TakeoverRefused, "10.9.8.7")
-		f.opens(name, true, own)
-
-		// An administrator marks it.
-		f.claim(name, own)
-		if f.set(r); f.created(name, "10.9.8.7") != before {
-			t.Error("the current user's account has changed")
-		}
-		f.sameRights(name, name+"_clone", "10.9.8.7")
-
-		// The account that the engine created for the second user counts as the secret's.
-		f.set(f.alternating(name+"_clone", "Second-Pw-2", name, "Third-Pw-3"))
-		if f.created(name, "10.9.8.7") == before {
-			t.Error("the account that an administrator marked kept its password")
-		}
+		f.set(r)
+		f.set(f.alternating(clone, "Second-Pw-2", name, "Third-Pw-3"))
 		f.set(f.reset(name, "Fourth-Pw-4"))
 		f.opens(name, true, "Fourth-Pw-4")
-	})
-}
-
-func TestSecondUsersAccountForOtherHostsIsNotTaken(t *testing.T) {
-	each(t, func(t *testing.T, f *fixture) {
-		name, own := f.user("localhost", "10.9.8.7")
-		clone := name + "_clone"
-		f.sql("CREATE USER "+account(clone, "localhost")+" IDENTIFIED "+f.by("Proved-Pw-1"),
-			"CREATE USER "+account(clone, "10.9.8.7")+" IDENTIFIED "+f.by("Somebody-Elses-Pw-1"))
-		before := f.created(clone, "10.9.8.7")
-		r := f.alternating(name, own, clone, "Second-Pw-2")
-		r.Proofs = []engine.Value{f.value(clone, "Proved-Pw-1")}
-		fails(t, f.engine.Set(t.Context(), r), engine.TakeoverRefused, "'10.9.8.7'")
-		if f.created(clone, "10.9.8.7") != before {
-			t.Error("another account was changed")
-		}
-	})
-}
-
-// An administrator created the first user's accounts and may have made them the definers of views. They are not dropped
-// just because the second user has lost one.
-func TestNoAccountOfTheFirstUserIsDropped(t *testing.T) {
-	each(t, func(t *testing.T, f *fixture) {
-		name, own := f.user("localhost", "10.9.8.7")
-		clone := name + "_clone"
-		f.claim(name, own)
-		f.set(f.alternating(name, own, clone, "Second-Pw-2"))
-		f.sql("DROP USER " + account(clone, "10.9.8.7"))
-		before := f.created(name, "10.9.8.7")
-		r := f.alternating(clone, "Second-Pw-2", name, "Third-Pw-3")
-		for _, err := range []error{f.engine.DryRun(t.Context(), r), f.engine.Set(t.Context(), r)} {
-			fails(t, err, engine.TakeoverRefused, "'10.9.8.7'", "or drop this one")
-		}
-		if f.created(name, "10.9.8.7") != before {
-			t.Error("the account was changed")
-		}
-		f.opens(name, true, own)
-		f.sql("DROP USER " + account(name, "10.9.8.7"))
-		f.set(r)
 	})
 }
 

@@ -162,10 +162,10 @@ func (m *mysqld) setPassword(ctx context.Context, a, like account, password, kee
 	}
 	_, err := m.Conn.ExecContext(ctx, alter+text(password))
 	if code(err) == mysqlHistory {
-		// An earlier call may have set it. With several accounts it is unknown which one a login uses.
+		// An earlier call may have set it.
 		if done, perr := m.opens(ctx, a.user, password); perr != nil {
 			return perr
-		} else if done || like.several {
+		} else if done {
 			err = nil
 		}
 	}

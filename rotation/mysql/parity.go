@@ -19,7 +19,7 @@ import (
 // The second user also loses what the first lacks. The first loses nothing: people may have granted it a right while
 // the second was current, or revoked one only from the second.
 type parity struct {
-	target
+	*target
 	from, to account // to is nobody in a rehearsal
 	have     *account
 	newborn  bool // nothing uses the other account yet, so a refusal does no harm
@@ -30,7 +30,7 @@ type parity struct {
 
 // level makes an account's rights equal to the current one's. It compares after each pass, because a restriction can
 // appear or disappear with the right that it restricts.
-func (t target) level(ctx context.Context, current, other account) error {
+func (t *target) level(ctx context.Context, current, other account) error {
 	p := &parity{target: t, from: current, to: other, have: &other, newborn: other.newborn,
 		send: t.alter, left: map[right]string{}}
 	for pass := 0; ; pass++ {
@@ -56,7 +56,7 @@ func (t target) level(ctx context.Context, current, other account) error {
 // rehearseRights grants the missing rights to a user that does not exist: the server checks the grantor's privileges
 // first. Revocations need no rehearsal, because a change skips rights that the superuser may not revoke. A restricted
 // superuser passes its restrictions on with its rights.
-func (t target) rehearseRights(ctx context.Context, current account, other *account) error {
+func (t *target) rehearseRights(ctx context.Context, current account, other *account) error {
 	p := &parity{target: t, from: current, to: nobody, have: other, newborn: other == nil || other.newborn,
 		left: map[right]string{}}
 	p.send = func(ctx context.Context, statement string) error {
