@@ -71,56 +71,36 @@ func (set rights) add(row string, a account) error {
 // dynamic reports whether this is a dynamic privilege of MySQL, each of which has a separate grant option.
 func dynamic(name string) bool { return strings.Contains(name, "_") }
 
-// sorted returns rights in the order in which to grant them: grouped by object, with restrictions last.
+// sorted returns rights in the order in which to grant them: restrictions last.
 func (set rights) sorted() []right {
-	key := func(r right) string { return fmt.Sprint(r.revoke, r.object, "\x00", r.option, r.name) }
+	key := func(r right) string { return fmt.Sprint(r.revoke, r.object, "\x00", r.name, r.option) }
 	return slices.SortedFunc(maps.Keys(set), func(a, b right) int { return cmp.Compare(key(a), key(b)) })
 }
 
-func groups(list []right) [][]right {
-	var out [][]right
-	for i, r := range list {
-		if i > 0 && r.object != "" && r.object == list[i-1].object && r.option == list[i-1].option &&
-			r.revoke == list[i-1].revoke {
-			out[len(out)-1] = append(out[len(out)-1], r)
-		} else {
-			out = append(out, []right{r})
-		}
+func (r right) give(a account) string {
+	name, with := r.name, ""
+	switch {
+	case r.name == grantOption:
+		name, with = "USAGE", " WITH GRANT OPTION"
+	case r.option && r.object == "":
+		with = " WITH ADMIN OPTION"
+	case r.option:
+		with = " WITH GRANT OPTION"
 	}
-	return out
+	return statement(!r.revoke, name, r.object, a) + with
 }
 
-func give(group []right, a account) string {
-	verb, preposition, object, with := "GRANT ", " TO ", "", ""
-	if group[0].revoke {
-		verb, preposition = "REVOKE ", " FROM "
-	}
-	if group[0].object != "" {
-		object = " ON " + group[0].object
-	}
-	var names []string
-	for _, r := range group {
-		switch {
-		case r.name == grantOption || r.option && r.object != "":
-			with = " WITH GRANT OPTION"
-		case r.option:
-			with = " WITH ADMIN OPTION"
-		}
-		if r.name != grantOption {
-			names = append(names, r.name)
-		}
-	}
-	return verb + cmp.Or(strings.Join(names, ", "), "USAGE") + object + preposition + a.name() + with
-}
+// take revokes the right; for a partial revoke, it lifts the restriction.
+func (r right) take(a account) string { return statement(r.revoke, r.name, r.object, a) }
 
-func (r right) take(a account) string {
-	if r.revoke { // lifts the restriction
-		return "GRANT " + r.name + " ON " + r.object + " TO " + a.name()
+func statement(grant bool, name, object string, a account) string {
+	if object != "" {
+		name += " ON " + object
 	}
-	if r.object == "" {
-		return "REVOKE " + r.name + " FROM " + a.name()
+	if grant {
+		return "GRANT " + name + " TO " + a.name()
 	}
-	return "REVOKE " + r.name + " ON " + r.object + " FROM " + a.name()
+	return "REVOKE " + name + " FROM " + a.name()
 }
 
 // mighty are the global privileges that make an account an administrator: with any of them, it can grant itself or
@@ -164,19 +144,6 @@ func system(object string) bool {
 	return err == nil && matched
 }
 
-// exceed returns a global right that sets have and others lack, or "".
-func exceed(sets, others []rights) string {
-	for _, set := range sets {
-		for _, r := range set.sorted() {
-			if r.object == "*.*" && !r.revoke &&
-				!slices.ContainsFunc(others, func(other rights) bool { return other[r] }) {
-				return r.name
-			}
-		}
-	}
-	return ""
-}
-
 // difference returns the rights to take and to give. Rights that ALL PRIVILEGES hides are given in a later pass.
 func difference(want, have rights) (toTake, toGive []right) {
 	in := func(set rights) func(right, bool) bool {
@@ -191,12 +158,8 @@ func difference(want, have rights) (toTake, toGive []right) {
 }
 
 func (s *session) rights(ctx context.Context, a account) (rights, error) {
-	return s.show(ctx, a, "SHOW GRANTS FOR "+a.name())
-}
-
-func (s *session) show(ctx context.Context, a account, statement string) (rights, error) {
 	set := rights{}
-	rows, err := s.Texts(ctx, "the rights of "+a.name()+" cannot be read", statement)
+	rows, err := s.Texts(ctx, "the rights of "+a.name()+" cannot be read", "SHOW GRANTS FOR "+a.name())
 	for _, row := range rows {
 		if err == nil {
 			err = set.add(row[0], a)
@@ -269,7 +232,7 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	if r.Strategy != engine.AlternatingUsers {
 		return nil
 	}
-	set, err := s.show(ctx, s.self, "SHOW GRANTS")
+	set, err := s.rights(ctx, s.self)
 	if err != nil {
 		return err
 	}
@@ -286,8 +249,8 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	if roles {
 		allow("ROLE_ADMIN", "*.*")
 	}
-	for _, group := range groups(handed.sorted()) {
-		n.Grants = append(n.Grants, give(group, login)+";")
+	for _, r := range handed.sorted() {
+		n.Grants = append(n.Grants, r.give(login)+";")
 	}
 	return nil
 }

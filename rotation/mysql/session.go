@@ -23,7 +23,6 @@ type session struct {
 	dialect dialect
 	server  string          // its product and version
 	request *engine.Request // for its reports
-	stuck   error           // the error of a grant whose wait for a lock timed out
 }
 
 type dialect interface {
