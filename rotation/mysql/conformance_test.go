@@ -29,6 +29,9 @@ type harness struct {
 func TestEngine(t *testing.T) {
 	for _, system := range slices.Sorted(maps.Keys(systems)) {
 		for _, kind := range []string{"single", "overlap", "superuser", "alternating", "rds"} {
+			if kind == "overlap" && system == "mariadb" {
+				continue // a user may not give itself a second password
+			}
 			t.Run(system+" "+kind, func(t *testing.T) {
 				t.Parallel()
 				enginetest.Run(t, func(t *testing.T) enginetest.Harness {

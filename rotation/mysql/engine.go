@@ -33,18 +33,11 @@ func New(tls engine.TLSPolicy) *Engine {
 			Overlap:     engine.AskTarget,
 			Passwords:   engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
 			CloneSuffix: "_clone",
-			CloneLimit:  mariadbNameLimit,
+			CloneLimit:  32, // MySQL's; MariaDB allows 80, which USERNAME_CHARACTER_LIMIT can set
 		},
 	}
 	return e
 }
-
-// The longest user names. Source: https://dev.mysql.com/doc/refman/8.4/en/user-names.html
-// and https://mariadb.com/kb/en/identifier-names/#maximum-length
-const (
-	mysqlNameLimit   = 32
-	mariadbNameLimit = 80
-)
 
 func fault(t engine.Target) string {
 	switch {
@@ -54,32 +47,22 @@ func fault(t engine.Target) string {
 	case strings.ContainsFunc(t.User, func(c rune) bool { return c > 0xFFFF }):
 		// The servers store names in three-byte UTF-8 and would replace it with a question mark, changing the name.
 		return "the user name has a character beyond U+FFFF"
-	case utf8.RuneCountInString(t.User) > mariadbNameLimit:
+	case utf8.RuneCountInString(t.User) > 80: // MariaDB's limit
 		return "the user name has more than 80 characters"
 	}
 	return ""
-}
-
-// Next returns the value that follows the current one.
-func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
-	k := e.Kind()
-	if name, _ := r.Current.Text("engine"); name != "mariadb" {
-		k.CloneLimit = mysqlNameLimit
-	}
-	return pair.Next(k, r, e.Parse)
 }
 
 // change makes or rehearses a change. In a rehearsal, it sends statements that the server checks but does not execute,
 // because they give a wrong password or name an absent user.
 func change(ctx context.Context, s *session, c pair.Change) error {
 	r := c.Request
-	s.request = r
 	r.Met(s.server)
 	password, _ := r.Pending.Text("password")
 	switch {
 	case r.Superuser:
 		t := &target{session: s, change: c, password: password}
-		if current, _ := r.Current.Text("password"); r.Strategy == engine.SingleUser &&
+		if current, _ := r.Current.Text("password"); r.Strategy != engine.AlternatingUsers &&
 			slices.ContainsFunc(r.Proofs, func(v engine.Value) bool { p, _ := v.Text("password"); return p == current }) {
 			t.keep = current
 		}

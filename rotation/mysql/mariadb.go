@@ -6,7 +6,6 @@ import (
 	"crypto/sha1"
 	"crypto/sha512"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -82,7 +81,7 @@ func (a account) overlaps() bool {
 }
 
 // rehearse sends an invalid hash, which the server checks last.
-func (m *mariadb) rehearse(ctx context.Context, password, _ string) error {
+func (m *mariadb) rehearse(ctx context.Context, _, _ string) error {
 	self, err := m.describeSelf(ctx)
 	if err == nil {
 		_, err = self.password()
@@ -101,47 +100,38 @@ func (m *mariadb) rehearse(ctx context.Context, password, _ string) error {
 	return m.Classify(ctx, "the password cannot be changed", err)
 }
 
-func (m *mariadb) change(ctx context.Context, password, old, _ string, must bool) error {
-	const what = "the password could not be changed"
-	self, err := m.describeSelf(ctx)
-	if err != nil {
-		return err
-	}
-	strict, err := m.strict(ctx)
-	if err != nil && !must {
-		return err
-	}
-	if !strict && self.overlaps() {
-		// With CURRENT_USER() instead of the name, the server may hide an error.
-		err := m.secretly(ctx, what, "ALTER USER "+m.self.name()+" IDENTIFIED VIA "+method(native, password, old))
-		if !errors.Is(err, engine.PrivilegeMissing) {
-			return err
-		}
-	}
+// change cannot keep the old password: a user may not give itself a second method.
+func (m *mariadb) change(ctx context.Context, password, _, _ string, must bool) error {
 	if must {
 		return engine.ErrOneAtATime
 	}
+	strict, err := m.strict(ctx)
+	if err != nil {
+		return err
+	}
 	credential := "PASSWORD(" + text(password) + ")"
 	if !strict {
+		self, err := m.describeSelf(ctx)
+		if err != nil {
+			return err
+		}
 		plugin, err := self.password()
 		if err != nil {
 			return err
 		}
 		credential = text(hash(plugin, password))
 	}
-	return m.secretly(ctx, what, "SET PASSWORD = "+credential)
+	return m.secretly(ctx, "the password could not be changed", "SET PASSWORD = "+credential)
 }
 
-func (m *mariadb) retire(ctx context.Context, password, _ string) error {
+// retire finds a second password only if a superuser once kept it.
+func (m *mariadb) retire(ctx context.Context, _, _ string) error {
 	self, err := m.describeSelf(ctx)
-	if err != nil || len(self.plugins) != 2 || !self.overlaps() {
-		return err // it has no second password
+	if err == nil && len(self.plugins) == 2 && self.overlaps() {
+		err = engine.Errorf(engine.PrivilegeMissing, "as an administrator, set the same password again with "+
+			"ALTER USER … IDENTIFIED BY, which removes the other", "the user has a second password and may not remove it")
 	}
-	if err := m.quiet(ctx); err != nil {
-		return err
-	}
-	return m.secretly(ctx, "the old password could not be retired",
-		"ALTER USER "+m.self.name()+" IDENTIFIED VIA "+method(native, password, ""))
+	return err
 }
 
 func (m *mariadb) rehearseOther(ctx context.Context, _ string) error {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"strings"
 
 	"example.com/rotator/rotation/engine"
 )
@@ -47,38 +46,15 @@ func (m *mysqld) rehearse(ctx context.Context, password, old string) error {
 	if old == "" {
 		return nil
 	}
-	// The server checks that old is the primary password before it refuses an empty new one.
-	_, err = m.Conn.ExecContext(ctx, alter("", old, true))
-	if code(err) != mysqlNotFirst {
+	// The server refuses an empty password only after it has compared old with the primary password, or asked for it.
+	if _, err = m.Conn.ExecContext(ctx, alter("", old, true)); code(err) != mysqlNotFirst {
 		return nil
 	}
-	required, rerr := m.mustReplace(ctx)
-	if required && rerr == nil {
-		return m.second(err)
+	_, err = m.Conn.ExecContext(ctx, "ALTER USER USER() IDENTIFIED BY '' RETAIN CURRENT PASSWORD")
+	if code(err) == mysqlMustSayFirst {
+		return m.Classify(ctx, what, err)
 	}
-	return rerr
-}
-
-// mustReplace reports whether the user must give its primary password to change it.
-// Source: https://dev.mysql.com/doc/refman/8.4/en/password-management.html#password-reverification-policy
-func (m *mysqld) mustReplace(ctx context.Context) (required bool, err error) {
-	self, err := m.describeSelf(ctx)
-	if err != nil {
-		return false, err
-	}
-	if !strings.Contains(self.attributes, " REQUIRE CURRENT DEFAULT ") {
-		return !strings.Contains(self.attributes, " REQUIRE CURRENT OPTIONAL "), nil
-	}
-	err = m.Conn.QueryRowContext(ctx, "SELECT @@global.password_require_current").Scan(&required)
-	return required, m.Classify(ctx, "the server's rules for passwords cannot be read", err)
-}
-
-// second returns the error for a password that can log in but not change the password. Its cause makes the machine try
-// other versions of the secret: an abandoned rotation's version has the primary password.
-func (m *mysqld) second(err error) error {
-	return engine.Errorf(engine.LoginRefused, "as an administrator: ALTER USER "+m.self.name()+
-		" PASSWORD REQUIRE CURRENT OPTIONAL, or set the user's password to AWSCURRENT's",
-		"the password is a retained one; the user must give the primary one, set by an abandoned rotation: %w", err)
+	return nil
 }
 
 // change gives the primary password. The server then refuses a repetition, which would discard the valid password.
@@ -102,11 +78,7 @@ func (m *mysqld) change(ctx context.Context, password, old, current string, must
 	if code(err) == mysqlHistory {
 		return m.Classify(ctx, what, err)
 	}
-	_, err = m.Conn.ExecContext(ctx, "ALTER USER USER() IDENTIFIED BY "+text(password))
-	if code(err) == mysqlMustSayFirst {
-		return m.second(err)
-	}
-	return m.Classify(ctx, what, err)
+	return m.secretly(ctx, what, "ALTER USER USER() IDENTIFIED BY "+text(password))
 }
 
 // retire needs APPLICATION_PASSWORD_ADMIN; if that was revoked in the meantime, the old password still works.

@@ -26,6 +26,10 @@ func (t *target) toFirst() bool {
 	return t.change.Current == t.change.Pending+t.change.Kind.CloneSuffix
 }
 
+func (t *target) alter(ctx context.Context, statement string) error {
+	return t.Change(ctx, t.change.Request, statement)
+}
+
 func (t *target) mark() string { return mark(t.change.Current, t.change.Pending) }
 
 func (t *target) Find(ctx context.Context, name string) (*account, error) {
@@ -126,11 +130,11 @@ func (t *target) Equalize(ctx context.Context, current, other *account) error {
 
 func (t *target) SetPassword(ctx context.Context, a *account) error {
 	err := t.dialect.setPassword(ctx, *a, *t.current, t.password, t.keep)
-	if errors.Is(err, engine.ErrOneAtATime) && !t.request.KeepCurrent {
+	if errors.Is(err, engine.ErrOneAtATime) && !t.change.Request.KeepCurrent {
 		err = t.dialect.setPassword(ctx, *a, *t.current, t.password, "")
 	}
 	if err == nil && a.plugin != t.current.plugin {
-		t.request.Changed("ALTER USER " + a.name() + " IDENTIFIED WITH " + t.current.plugin)
+		t.change.Request.Changed("ALTER USER " + a.name() + " IDENTIFIED WITH " + t.current.plugin)
 	}
 	return err
 }

@@ -21,8 +21,7 @@ type session struct {
 	engine  *Engine
 	self    account // the account that the server used for the login
 	dialect dialect
-	server  string          // its product and version
-	request *engine.Request // for its reports
+	server  string // its product and version
 }
 
 type dialect interface {
@@ -124,10 +123,6 @@ func (s *session) identify(ctx context.Context) error {
 		text(quoting+",NO_AUTO_CREATE_USER"))
 }
 
-func (s *session) alter(ctx context.Context, statement string) error {
-	return s.Change(ctx, s.request, statement)
-}
-
 // secretly runs a statement with a password or verifier. MariaDB's first error gives the reason for a refusal.
 func (s *session) secretly(ctx context.Context, what, statement string) error {
 	_, err := s.Conn.ExecContext(ctx, statement)
@@ -178,11 +173,9 @@ var messages = sqlsession.Server{Read: read, AtLogin: []sqlsession.Meaning{
 }, Meanings: []sqlsession.Meaning{
 	sqlsession.Means(engine.InvalidSecret, "correct or remove the secret's field dbname", unknownDatabase),
 	sqlsession.Means(engine.PrivilegeMissing, "create an account of the user for the function's address", hostDenied),
-	sqlsession.Means(engine.TargetFailed,
-		"run FLUSH HOSTS: the server blocks the function's address after connection errors", hostBlocked),
-	sqlsession.Means(engine.TargetFailed, "unlock the user: ALTER USER ... ACCOUNT UNLOCK", mysqlLocked, mariadbLocked),
-	sqlsession.Means(engine.TargetFailed, "unblock the account: ACCOUNT UNLOCK, on MariaDB FLUSH PRIVILEGES",
-		mysqlBlocked, mariadbUserBlocked),
+	// This cause makes the machine try other versions: an abandoned rotation's version has the primary password.
+	sqlsession.Means(engine.LoginRefused, "set the user's password to AWSCURRENT's, which is only its second one after an "+
+		"abandoned rotation, or ALTER USER … PASSWORD REQUIRE CURRENT OPTIONAL", mysqlMustSayFirst),
 	sqlsession.Means(engine.TLSFailed, `remove "ssl": false from the secret: the server needs TLS`, mysqlTLSRequired),
 	sqlsession.Means(engine.PrivilegeMissing, "grant the login the rights that the engine's page lists",
 		databaseDenied, accessDenied, tableDenied, columnDenied, privilegeMissing, routineDenied, grantCreatesNoUser,
@@ -193,13 +186,9 @@ var messages = sqlsession.Server{Read: read, AtLogin: []sqlsession.Meaning{
 		optionForbids, readOnlyMode),
 	sqlsession.Means(engine.TargetFailed, "set the expired password as an administrator, or rotate more often",
 		passwordExpired, expiredAtLogin),
-	sqlsession.Means(engine.TargetFailed, "raise the server's or the user's limit, or try again later",
-		tooManyConnections, tooManyUserConnections, limitReached),
 	sqlsession.Means(engine.TargetFailed,
 		"end what holds a lock, such as FLUSH TABLES WITH READ LOCK: see SHOW PROCESSLIST; or wait",
 		lockWaitTimeout, mariadbTimeout),
-	sqlsession.Means(engine.TargetFailed,
-		"load the authentication plugin on the server, or give the user one that the server has", noSuchPlugin),
 }}
 
 // read omits what the server quotes in a syntax error: the statement from where parsing failed, which may contain parts

@@ -30,7 +30,7 @@ func TestCausesOfLoginErrors(t *testing.T) {
 				return v.With("username", testserver.Unique("absent"))
 			}, cause: engine.LoginRefused},
 			"locked": {prepare: "ALTER USER %u ACCOUNT LOCK", cause: engine.TargetFailed,
-				words: "ACCOUNT UNLOCK"},
+				words: "locked"},
 			"expired": {prepare: "ALTER USER %u PASSWORD EXPIRE", cause: engine.TargetFailed,
 				words: "expired"},
 			"certificate": {prepare: "ALTER USER %u REQUIRE X509", cause: engine.LoginRefused, words: "REQUIRE"},
@@ -43,7 +43,7 @@ func TestCausesOfLoginErrors(t *testing.T) {
 			"foreign database": {change: func(v engine.Value) engine.Value { return v.With("dbname", "mysql") },
 				cause: engine.PrivilegeMissing, words: "dbname"},
 			"own limit": {prepare: "ALTER USER %u WITH MAX_CONNECTIONS_PER_HOUR 1", cause: engine.TargetFailed,
-				words: "limit"},
+				words: "max_connections_per_hour"},
 		} {
 			t.Run(name, func(t *testing.T) {
 				user, password := f.user()
@@ -134,7 +134,7 @@ func TestTooManyConnections(t *testing.T) {
 			hold = append(hold, c)
 		}
 		r := f.single(user, first, "Second-Pw-2")
-		fails(t, f.engine.Set(context.Background(), r), engine.TargetFailed, "limit")
+		fails(t, f.engine.Set(context.Background(), r), engine.TargetFailed, "onnections")
 	})
 }
 
@@ -277,7 +277,7 @@ func TestFormatIsCheckedFirst(t *testing.T) {
 		})
 	}
 	next, err := subject.Next(context.Background(),
-		&engine.Request{Strategy: engine.AlternatingUsers, Passwords: subject.Kind().Passwords,
+		&engine.Request{Strategy: engine.AlternatingUsers, Passwords: subject.Kind().Passwords, UserLimit: 80,
 			Current: engine.StringValue(`{"engine":"mariadb","host":"h","username":"` + long + `","password":"p"}`)})
 	if user, _ := next.Text("username"); err != nil || user != long+"_clone" {
 		t.Errorf("MariaDB's longer names: %q, %v", user, err)
