@@ -31,10 +31,10 @@ type right struct {
 	what  string // such as SELECT ON OBJECT::[dbo].[t]
 }
 
-// unknown begins a right that no statement can express.
+// unknown precedes what the engine grants by no statement: a right on a rare kind of object, such as a certificate.
 const unknown = "?"
 
-// unknown reports whether no statement can express the right.
+// unknown reports whether the engine can only compare the right.
 func (r right) unknown() bool {
 	kind, _, _ := strings.Cut(r.what, " ON ")
 	return strings.Contains(kind, unknown)
@@ -67,11 +67,10 @@ SELECT N'SERVER ROLE ' + QUOTENAME(r.name), CASE r.is_fixed_role WHEN 1 THEN N'F
 UNION ALL SELECT N'', p.state, p.permission_name + COALESCE(CASE p.class WHEN 100 THEN N''
 	WHEN 101 THEN (SELECT CASE o.type WHEN 'R' THEN N' ON SERVER ROLE::' ELSE N' ON LOGIN::' END + QUOTENAME(o.name)
 		FROM sys.server_principals o WHERE o.principal_id = p.major_id)
-	WHEN 105 THEN (SELECT N' ON ENDPOINT::' + QUOTENAME(e.name) FROM sys.endpoints e WHERE e.endpoint_id = p.major_id)
-	END, N'?' + p.class_desc)
+	END, N'?' + p.class_desc + N' ' + CAST(p.major_id AS nvarchar(11)))
 FROM sys.server_permissions p JOIN sys.server_principals l ON l.principal_id = p.grantee_principal_id WHERE l.name = %s`
 
-// databaseRights is serverRights for a user of the database that it runs in. {securables} is a placeholder.
+// databaseRights is serverRights for a user of the database that it runs in.
 const databaseRights = `
 SELECT N'ROLE ' + QUOTENAME(r.name), N'', N'' FROM sys.database_role_members m
 	JOIN sys.database_principals r ON r.principal_id = m.role_principal_id
@@ -84,31 +83,9 @@ UNION ALL SELECT N'', p.state, p.permission_name + COALESCE(CASE p.class WHEN 0 
 		ELSE N' ON USER::' END + QUOTENAME(o.name) FROM sys.database_principals o WHERE o.principal_id = p.major_id)
 	WHEN 6 THEN (SELECT N' ON TYPE::' + QUOTENAME(SCHEMA_NAME(o.schema_id)) + N'.' + QUOTENAME(o.name)
 		FROM sys.types o WHERE o.user_type_id = p.major_id)
-	WHEN 10 THEN (SELECT N' ON XML SCHEMA COLLECTION::' + QUOTENAME(SCHEMA_NAME(o.schema_id)) + N'.'
-		+ QUOTENAME(o.name) FROM sys.xml_schema_collections o WHERE o.xml_collection_id = p.major_id)
-	{securables}
-	END, N'?' + p.class_desc)
+	END, N'?' + p.class_desc + N' ' + CAST(p.major_id AS nvarchar(11)))
 FROM sys.database_permissions p JOIN sys.database_principals u ON u.principal_id = p.grantee_principal_id
 WHERE u.name = %s`
-
-// securables are the other classes of securables, each with its view in sys and the key of that view.
-var securables = []struct {
-	class           int
-	kind, view, key string
-}{
-	{5, "ASSEMBLY", "assemblies", "assembly_id"},
-	{15, "MESSAGE TYPE", "service_message_types", "message_type_id"},
-	{16, "CONTRACT", "service_contracts", "service_contract_id"},
-	{17, "SERVICE", "services", "service_id"},
-	{18, "REMOTE SERVICE BINDING", "remote_service_bindings", "remote_service_binding_id"},
-	{19, "ROUTE", "routes", "route_id"},
-	{23, "FULLTEXT CATALOG", "fulltext_catalogs", "fulltext_catalog_id"},
-	{24, "SYMMETRIC KEY", "symmetric_keys", "symmetric_key_id"},
-	{25, "CERTIFICATE", "certificates", "certificate_id"},
-	{26, "ASYMMETRIC KEY", "asymmetric_keys", "asymmetric_key_id"},
-	{29, "FULLTEXT STOPLIST", "fulltext_stoplists", "stoplist_id"},
-	{31, "SEARCH PROPERTY LIST", "registered_search_property_lists", "property_list_id"},
-}
 
 func (s *session) rights(ctx context.Context, p place, name string) ([]right, error) {
 	if name == "" {
@@ -116,13 +93,7 @@ func (s *session) rights(ctx context.Context, p place, name string) ([]right, er
 	}
 	query := strings.ReplaceAll(serverRights, "%s", text(name))
 	if p != server {
-		var cases []string
-		for _, c := range securables {
-			cases = append(cases, fmt.Sprintf("WHEN %d THEN (SELECT N' ON %s::' + QUOTENAME(o.name) FROM sys.%s o "+
-				"WHERE o.%s = p.major_id)", c.class, c.kind, c.view, c.key))
-		}
-		query = strings.Replace(databaseRights, "{securables}", strings.Join(cases, "\n\t"), 1)
-		query = p.run(strings.ReplaceAll(query, "%s", text(name)))
+		query = p.run(strings.ReplaceAll(databaseRights, "%s", text(name)))
 	}
 	rows, err := s.Texts(ctx, "the rights of "+identifier(name)+" could not be read", query)
 	var all []right
@@ -178,13 +149,6 @@ func (t *target) level(ctx context.Context, at place, current, other string, wan
 	return err
 }
 
-func (s *session) home(p *principal) place {
-	if p.contained {
-		return place(s.Target.Database)
-	}
-	return server
-}
-
 // grants adds the rights that the superuser needs. It logs in as the current login to read that login's databases,
 // roles and permissions.
 // Source: https://learn.microsoft.com/en-us/sql/t-sql/statements/alter-login-transact-sql#permissions,
@@ -196,25 +160,19 @@ func (e *Engine) grants(ctx context.Context, r *engine.Request, n *engine.Needs)
 		return err
 	}
 	defer s.Close()
-	p, err := s.existing(ctx, s.Target.User)
-	if err != nil {
+	if _, err := s.find(ctx, s.Target.User); err != nil {
 		return err
 	}
 	login := identifier(n.Login)
 	grant := func(database, format string, args ...any) {
 		n.Grants = append(n.Grants, "USE "+identifier(database)+"; "+fmt.Sprintf(format, args...)+";")
 	}
-	if p.contained {
-		n.Note = "the superuser is a user of this database; if it is a login, run CREATE USER … FOR LOGIN first"
-		grant(s.Target.Database, "ALTER ROLE [db_owner] ADD MEMBER %s", login)
-		return nil
-	}
 	grant("master", "GRANT ALTER ANY LOGIN TO %s", login)
 	grant("master", "GRANT VIEW ANY DEFINITION TO %s", login)
 	if r.Strategy != engine.AlternatingUsers {
 		return nil
 	}
-	rights, err := s.rights(ctx, server, p.name)
+	rights, err := s.rights(ctx, server, s.Target.User)
 	if err != nil {
 		return err
 	}
@@ -240,7 +198,7 @@ func (e *Engine) grants(ctx context.Context, r *engine.Request, n *engine.Needs)
 		if !d.open {
 			continue
 		}
-		users, err := s.usersOf(ctx, d.place, p.name, p.name)
+		users, err := s.usersOf(ctx, d.place, s.Target.User, s.Target.User)
 		if err != nil {
 			return err
 		}
