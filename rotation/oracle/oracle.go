@@ -89,24 +89,6 @@ func (e *Engine) Verify(ctx context.Context, _ *engine.Request, v engine.Value) 
 	})
 }
 
-// Retire ends the rollover period of the old password, if there is one.
-// Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/dbseg/configuring-authentication.html
-func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
-	return e.Act(ctx, r, r.Login, false, func(ctx context.Context, s *session, c pair.Change) error {
-		view := "user_users"
-		if r.Superuser {
-			view = "dba_users"
-		}
-		name := canonical(c.Pending)
-		rows, err := s.Texts(ctx, "the account's status could not be read",
-			"SELECT account_status FROM "+view+" WHERE username = :1", name)
-		if err != nil || len(rows) != 1 || !strings.Contains(rows[0][0], "IN ROLLOVER") {
-			return err
-		}
-		return s.Exec(ctx, "ALTER USER "+quoted(name)+" EXPIRE PASSWORD ROLLOVER PERIOD")
-	})
-}
-
 // change makes a change. A rehearsal only checks that it is allowed: a statement that could check more cannot be
 // undone. With a PASSWORD_ROLLOVER_TIME, the current password also stays valid.
 func change(ctx context.Context, s *session, c pair.Change) error {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -103,8 +102,8 @@ func (t target) Equalize(ctx context.Context, current, other *account) error {
 	if err == nil && !marked {
 		err = t.Change(ctx, t.request, mark(current.name, other.name))
 	}
-	if err == nil {
-		err = t.attributes(ctx, current, other)
+	if err == nil && current.attributes != other.attributes {
+		err = t.Change(ctx, t.request, "ALTER USER "+quoted(other.name)+" "+current.attributes)
 	}
 	if err == nil {
 		err = t.level(ctx, current.name, other.name)
@@ -123,8 +122,8 @@ func (t target) SetPassword(ctx context.Context, a *account) error {
 	return err
 }
 
-// rights returns a user's roles, system privileges and rights on objects and columns, except on the pair's objects, as
-// rights of the other user. A right on a column is revoked from all columns of its table.
+// rights returns a user's roles, system privileges, rights on objects and columns, except on the pair's objects, and
+// quotas, as rights of the other user. A right on a column is revoked from all columns of its table.
 // Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/sqlrf/GRANT.html
 func (s *session) rights(ctx context.Context, name, current, other string) (all []pair.Right, err error) {
 	rows, err := s.Texts(ctx, "the user's rights could not be read", `SELECT '"' || granted_role || '"', '', '',
@@ -144,6 +143,16 @@ UNION ALL SELECT privilege, ' ("' || column_name || '")', ' ON "' || owner || '"
 	for _, r := range rows {
 		all = append(all, pair.Right{Give: "GRANT " + r[0] + r[1] + r[2] + " TO " + quoted(other) + r[3],
 			Take: "REVOKE " + r[0] + r[2] + " FROM " + quoted(other)})
+	}
+	if err != nil {
+		return nil, err
+	}
+	rows, err = s.Texts(ctx, "the quotas could not be read", `SELECT ' ON "' || tablespace_name || '"',
+	DECODE(max_bytes, -1, 'UNLIMITED', TO_CHAR(max_bytes)) FROM dba_ts_quotas
+	WHERE username = :1 AND dropped = 'NO' AND max_bytes <> 0`, name)
+	for _, r := range rows {
+		quota := "ALTER USER " + quoted(other) + " QUOTA "
+		all = append(all, pair.Right{Give: quota + r[1] + r[0], Take: quota + "0" + r[0]})
 	}
 	return all, err
 }
@@ -202,44 +211,6 @@ type account struct {
 	name, status string
 	attributes   string // tablespaces and profile, in the syntax of CREATE USER and ALTER USER
 	power        string // what makes it an administrator, or ""
-}
-
-func (t target) attributes(ctx context.Context, current, other *account) error {
-	clauses := ""
-	if current.attributes != other.attributes {
-		clauses = " " + current.attributes
-	}
-	want, err := t.quotas(ctx, current.name)
-	if err != nil {
-		return err
-	}
-	have, err := t.quotas(ctx, other.name)
-	if err != nil {
-		return err
-	}
-	for tablespace := range have {
-		want[tablespace] = cmp.Or(want[tablespace], "0")
-	}
-	for _, tablespace := range slices.Sorted(maps.Keys(want)) {
-		if q := want[tablespace]; q != cmp.Or(have[tablespace], "0") {
-			clauses += " QUOTA " + q + " ON " + quoted(tablespace)
-		}
-	}
-	if clauses == "" {
-		return nil
-	}
-	return t.Change(ctx, t.request, "ALTER USER "+quoted(other.name)+clauses)
-}
-
-func (s *session) quotas(ctx context.Context, name string) (map[string]string, error) {
-	rows, err := s.Texts(ctx, "the quotas could not be read", `
-SELECT tablespace_name, DECODE(max_bytes, -1, 'UNLIMITED', TO_CHAR(max_bytes)) FROM dba_ts_quotas
-	WHERE username = :1 AND dropped = 'NO'`, name)
-	all := map[string]string{}
-	for _, r := range rows {
-		all[r[0]] = r[1]
-	}
-	return all, err
 }
 
 // grants adds the privileges that the superuser needs. It logs in as the current user to read which kinds of rights the

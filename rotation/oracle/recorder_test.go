@@ -158,8 +158,6 @@ func (c *recordedConn) QueryContext(_ context.Context, query string, args []driv
 	switch {
 	case strings.Contains(query, "FROM dual"):
 		rows = [][]string{{"x"}}
-	case strings.Contains(query, "FROM user_users"):
-		rows = [][]string{{c.users[c.user].status}}
 	case strings.Contains(query, "FROM user_role_privs"):
 		for _, r := range c.users[c.user].roles {
 			rows = append(rows, r[:1])
@@ -185,8 +183,6 @@ func (c *recordedConn) QueryContext(_ context.Context, query string, args []driv
 			rows = [][]string{{arg(0)}}
 		}
 		columns = 1
-	case strings.Contains(query, "SELECT account_status FROM dba_users"):
-		rows = [][]string{{u.status}}
 	case strings.Contains(query, "FROM dba_users"):
 		columns = 4
 		if c.users[arg(0)] != nil {
@@ -224,7 +220,9 @@ func (c *recordedConn) QueryContext(_ context.Context, query string, args []driv
 	case strings.Contains(query, "FROM dba_ts_quotas"):
 		columns = 2
 		for _, q := range u.quotas {
-			rows = append(rows, []string{q[0], strings.Replace(q[1], "-1", "UNLIMITED", 1)})
+			if q[1] != "0" {
+				rows = append(rows, []string{" ON " + quoted(q[0]), strings.Replace(q[1], "-1", "UNLIMITED", 1)})
+			}
 		}
 	case strings.Contains(query, "FROM proxy_users"):
 		for _, p := range c.proxies {
@@ -286,8 +284,10 @@ func (c *recordedConn) ExecContext(_ context.Context, statement string, args []d
 	}
 	u := c.users[names[0][1]]
 	switch {
-	case strings.HasSuffix(statement, "EXPIRE PASSWORD ROLLOVER PERIOD"):
-		u.old, u.status = "", "OPEN"
+	case strings.Contains(statement, " QUOTA "):
+		size, _, _ := strings.Cut(statement[strings.Index(statement, " QUOTA ")+len(" QUOTA "):], " ON ")
+		u.quotas = append(slices.DeleteFunc(u.quotas, func(q []string) bool { return q[0] == names[1][1] }),
+			[]string{names[1][1], strings.Replace(size, "UNLIMITED", "-1", 1)})
 	case strings.Contains(statement, " GRANT CONNECT THROUGH "):
 		c.proxies = append(c.proxies, [2]string{names[1][1], names[0][1]})
 	case strings.Contains(statement, " DEFAULT ROLE "):

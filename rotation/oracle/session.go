@@ -4,10 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"database/sql/driver"
-	"encoding/binary"
 	"errors"
 	"net"
-	"slices"
 
 	goora "github.com/sijms/go-ora/v2"
 	"github.com/sijms/go-ora/v2/network"
@@ -67,10 +65,13 @@ type session struct {
 	engine *Engine
 }
 
-// connect logs in, over TLS if the listener has it. It first treats dbname as AWS's templates do, as a SID over TLS and
-// as a service name without, then the other way around. The listener rejects an unknown one before a login.
+// connect logs in. It first treats dbname as AWS's templates do, as a SID over TLS and as a service name without, then
+// the other way around. The listener rejects an unknown one before a login.
+//
+// A listener without TLS only closes the connection, as a broken network does. That proves nothing, so plain text needs
+// "ssl": false in the secret.
 func (e *Engine) connect(ctx context.Context, t engine.Target) (*session, error) {
-	login := func(ctx context.Context, config *tls.Config) (conn driver.Conn, err error) {
+	connect := func(ctx context.Context, config *tls.Config) (conn driver.Conn, err error) {
 		for _, sid := range []bool{config != nil, config == nil} {
 			if conn, err = e.open(ctx, t, sid, config); code(err) != 12505 && code(err) != 12514 {
 				break
@@ -78,36 +79,11 @@ func (e *Engine) connect(ctx context.Context, t engine.Target) (*session, error)
 		}
 		return conn, err
 	}
-	connect := func(ctx context.Context, config *tls.Config) (driver.Conn, error) {
-		conn, err := login(ctx, config)
-		if len(e.tls.Attempts(t)) > 1 && config != nil && maybePlain(err) {
-			return login(ctx, config) // a broken connection is not an answer from the listener
-		}
-		return conn, err
-	}
-	noTLS := func(err error) bool { return maybePlain(err) && answersPlain(ctx, t) }
-	s, err := messages.Open(ctx, e.tls, t, noTLS, connect)
+	noTLS := func(err error) bool { return code(err) == 0 && boundconn.MaybePlain(err) }
+	policy := e.tls
+	policy.AllowPlaintext = false
+	s, err := messages.Open(ctx, policy, t, noTLS, connect)
 	return &session{s, e}, err
-}
-
-func maybePlain(err error) bool { return code(err) == 0 && boundconn.MaybePlain(err) }
-
-// answersPlain reports whether the listener answers tnsping's request, which names no user, without TLS.
-func answersPlain(ctx context.Context, t engine.Target) bool {
-	const ping = "(DESCRIPTION=(CONNECT_DATA=(COMMAND=ping)))"
-	const begin = 58 // where the connect data begins
-	packet := make([]byte, begin, begin+len(ping))
-	for at, n := range map[int]int{
-		0: begin + len(ping), 8: 310, 10: 300, // the protocol's version, and the oldest acceptable one
-		14: 2048, 16: 32767, 18: 0x7F08, // the maximum packet sizes, and the transport's capabilities
-		22: 1, 24: len(ping), 26: begin, // the byte order, and where the data is
-	} {
-		binary.BigEndian.PutUint16(packet[at:], uint16(n))
-	}
-	packet[4] = 1 // CONNECT
-	head := boundconn.Ask(ctx, "tcp", t.Address(), append(packet, ping...), 8)
-	// ACCEPT, REFUSE, REDIRECT or RESEND.
-	return head != nil && slices.Contains([]byte{2, 4, 5, 11}, head[4])
 }
 
 func read(err error) (codes []int, shown error) {
@@ -148,16 +124,12 @@ var messages = sqlsession.Server{Read: read, Meanings: []sqlsession.Meaning{
 	sqlsession.Means(engine.TargetFailed,
 		"check the user's profile and PASSWORD_ROLLOVER_TIME: the server does not accept the login's password as old",
 		28008, 28221),
-	sqlsession.Means(engine.TargetFailed,
-		"give the user a profile without PASSWORD_ROLLOVER_TIME: administrative users cannot have it", 28227),
 	sqlsession.Means(engine.PrivilegeMissing, adviceGrant, 1031, 1950, 990, 1749, 1932, 1952, 1720, 65054, 41900),
 	sqlsession.Means(engine.PrivilegeMissing, adviceGrant+"; reading rights requires SELECT_CATALOG_ROLE", 942, 4043),
 	sqlsession.Means(engine.InvalidSecret,
 		"correct the secret's field dbname: the listener knows no such service or SID", 12514, 12505, 12504),
 	sqlsession.Means(engine.PrivilegeMissing, "let the listener accept the function's address", 12506, 12546, 12529),
 	sqlsession.Means(engine.TargetFailed, "raise SESSIONS or PROCESSES", 12516, 12519, 12520, 12518, 18, 20, 2391),
-	sqlsession.Means(engine.TargetFailed, "wait until the database has started; Secrets Manager retries",
-		1033, 1034, 1089, 1090, 1109, 12526, 12527, 12528),
 	sqlsession.Means(engine.TargetFailed, "set host to the primary: a standby cannot change a user", 16000, 16456),
 	sqlsession.Means(engine.Unreachable, "check port, security groups, routes and the listener",
 		12541, 12170, 12535, 12537, 12543, 12545, 3113, 3114, 3135),
