@@ -10,6 +10,57 @@ import (
 	"example.com/rotator/rotation/pair"
 )
 
+type principal struct {
+	name     string
+	powerful bool // it could become any other login
+	disabled bool
+	options  string // in the syntax of CREATE LOGIN and ALTER LOGIN
+}
+
+func yes(s string) bool { return s == "1" || s == "true" }
+
+// find returns a login, or nil. It refuses a contained user, who may change its own password.
+func (s *session) find(ctx context.Context, name string) (*principal, error) {
+	if contained, err := s.contained(ctx, name); err != nil {
+		return nil, err
+	} else if contained {
+		return nil, engine.Errorf(engine.InvalidSecret, "remove masterarn from the secret of a contained user",
+			"%q is a user of the contained database %q, which a superuser does not rotate", name, s.Target.Database)
+	}
+	rows, err := s.Texts(ctx, "the login could not be read", `WITH held AS (
+	SELECT principal_id FROM sys.sql_logins WHERE name = `+text(name)+`
+	UNION ALL SELECT m.role_principal_id FROM sys.server_role_members m JOIN held h
+		ON h.principal_id = m.member_principal_id)
+SELECT name, is_disabled,
+	N'DEFAULT_DATABASE = ' + QUOTENAME(COALESCE(default_database_name, N'master'))
+		+ N', CHECK_EXPIRATION = ' + CASE is_expiration_checked WHEN 1 THEN N'ON' ELSE N'OFF' END
+		+ N', CHECK_POLICY = ' + CASE is_policy_checked WHEN 1 THEN N'ON' ELSE N'OFF' END
+		+ COALESCE(N', DEFAULT_LANGUAGE = ' + QUOTENAME(default_language_name), N''),
+	CASE WHEN principal_id = 1
+		OR EXISTS (SELECT 1 FROM sys.server_principals r JOIN held h ON h.principal_id = r.principal_id
+			WHERE r.type = 'R' AND r.name IN
+				(N'sysadmin', N'securityadmin', N'processadmin', N'setupadmin', N'##MS_LoginManager##'))
+		OR EXISTS (SELECT 1 FROM sys.server_permissions p JOIN held h ON h.principal_id = p.grantee_principal_id
+			WHERE p.class = 100 AND p.state IN ('G', 'W')
+			AND p.permission_name IN (N'CONTROL SERVER', N'ALTER ANY LOGIN', N'IMPERSONATE ANY LOGIN'))
+		THEN 1 ELSE 0 END
+	FROM sys.sql_logins l WHERE name = `+text(name))
+	if err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	r := rows[0]
+	return &principal{name: r[0], disabled: yes(r[1]), options: r[2], powerful: yes(r[3])}, nil
+}
+
+func (s *session) mayChange(ctx context.Context) error {
+	rows, err := s.Texts(ctx, "the login's rights could not be read",
+		"SELECT COALESCE(HAS_PERMS_BY_NAME(NULL, NULL, 'ALTER ANY LOGIN'), 0)")
+	if err == nil && (len(rows) != 1 || !yes(rows[0][0])) {
+		err = engine.Errorf(engine.PrivilegeMissing, adviceGrant, "the login %q lacks ALTER ANY LOGIN", s.Target.User)
+	}
+	return err
+}
+
 // target is the session for package pair. A pair is two logins.
 type target struct {
 	*session
@@ -45,7 +96,7 @@ func (t *target) Mark(current, other *principal) string { return grantMark(curre
 func (t *target) Rehearse(ctx context.Context, current, _ *principal) error {
 	err := t.mayChange(ctx)
 	if err == nil && current != nil {
-		_, err = t.shares(ctx, current.name, user(t.request.Pending))
+		_, err = t.equal(ctx, current.name, user(t.request.Pending))
 	}
 	return err
 }
@@ -99,7 +150,7 @@ func (t *target) Equalize(ctx context.Context, current, other *principal) error 
 	if err != nil {
 		return err
 	}
-	shares, err := t.shares(ctx, current.name, other.name)
+	shares, err := t.equal(ctx, current.name, other.name)
 	for i := 0; err == nil && i < len(shares); i++ {
 		err = t.equalIn(ctx, shares[i], other.name)
 	}

@@ -190,93 +190,74 @@ func (e *Engine) grants(ctx context.Context, r *engine.Request, n *engine.Needs)
 			grant("master", "GRANT %s TO %s WITH GRANT OPTION", one.what, login)
 		}
 	}
-	databases, err := s.databases(ctx)
-	if err != nil {
-		return err
+	shares, _, err := s.shares(ctx, s.Target.User, s.Target.User)
+	for _, d := range shares {
+		grant(string(d.at), "CREATE USER %s FOR LOGIN %s", login, login)
+		grant(string(d.at), "ALTER ROLE [db_owner] ADD MEMBER %s", login)
 	}
-	for _, d := range databases {
-		if !d.open {
-			continue
-		}
-		users, err := s.usersOf(ctx, d.place, s.Target.User, s.Target.User)
-		if err != nil {
-			return err
-		}
-		if len(users) > 0 {
-			grant(string(d.place), "CREATE USER %s FOR LOGIN %s", login, login)
-			grant(string(d.place), "ALTER ROLE [db_owner] ADD MEMBER %s", login)
-		}
-	}
-	return nil
-}
-
-type database struct {
-	place
-	open, readOnly bool
-}
-
-// databases returns all databases, as the session's login sees them. Nobody can open one that is offline.
-// Source: https://learn.microsoft.com/en-us/sql/t-sql/functions/has-dbaccess-transact-sql
-func (s *session) databases(ctx context.Context) (all []database, err error) {
-	rows, err := s.Texts(ctx, "the databases could not be read",
-		"SELECT name, HAS_DBACCESS(name), is_read_only FROM sys.databases WHERE name <> N'tempdb' ORDER BY name")
-	for _, r := range rows {
-		all = append(all, database{place(r[0]), yes(r[1]), yes(r[2])})
-	}
-	return all, err
+	return err
 }
 
 // dbUser is a login's user in a database; its name is "" if there is none.
 type dbUser struct{ name, schema string }
 
-func (s *session) usersOf(ctx context.Context, at place, current, other string) (map[string]dbUser, error) {
-	rows, err := s.Texts(ctx, "the logins' users could not be read", at.run(`
-SELECT l.name, u.name, COALESCE(u.default_schema_name, N'') FROM sys.database_principals u
-	JOIN sys.server_principals l ON l.sid = u.sid
-	WHERE l.name IN (`+text(current)+`, `+text(other)+`) AND u.type = 'S'`))
-	users := map[string]dbUser{}
-	for _, r := range rows {
-		users[r[0]] = dbUser{r[1], r[2]}
-	}
-	return users, err
-}
-
 type share struct {
 	at           place
+	readOnly     bool
 	theirs, mine dbUser
 }
 
-// shares returns the databases where either login has a user. It refuses one where the two cannot be made equal.
-func (t *target) shares(ctx context.Context, current, other string) ([]share, error) {
-	all, err := t.databases(ctx)
+// shares returns the databases where either login has a user, and the names of those that the session's login cannot
+// open. Nobody can open one that is offline.
+// Source: https://learn.microsoft.com/en-us/sql/t-sql/functions/has-dbaccess-transact-sql
+func (s *session) shares(ctx context.Context, current, other string) (shares []share, closed []string, err error) {
+	databases, err := s.Texts(ctx, "the databases could not be read",
+		"SELECT name, HAS_DBACCESS(name), is_read_only FROM sys.databases WHERE name <> N'tempdb' ORDER BY name")
+	for _, d := range databases {
+		if !yes(d[1]) {
+			closed = append(closed, d[0])
+			continue
+		}
+		one := share{at: place(d[0]), readOnly: yes(d[2])}
+		users, err := s.Texts(ctx, "the logins' users could not be read", one.at.run(`
+SELECT l.name, u.name, COALESCE(u.default_schema_name, N'') FROM sys.database_principals u
+	JOIN sys.server_principals l ON l.sid = u.sid
+	WHERE l.name IN (`+text(current)+`, `+text(other)+`) AND u.type = 'S'`))
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, u := range users {
+			if u[0] == current {
+				one.theirs = dbUser{u[1], u[2]}
+			} else {
+				one.mine = dbUser{u[1], u[2]}
+			}
+		}
+		if len(users) > 0 {
+			shares = append(shares, one)
+		}
+	}
+	return shares, closed, err
+}
+
+// equal returns the databases where either login has a user. It refuses one where the two cannot be made equal.
+func (t *target) equal(ctx context.Context, current, other string) ([]share, error) {
+	shares, closed, err := t.shares(ctx, current, other)
 	if err != nil {
 		return nil, err
 	}
-	var shares []share
-	var closed []string
-	for _, d := range all {
-		if !d.open {
-			closed = append(closed, string(d.place))
-			continue
-		}
-		users, err := t.usersOf(ctx, d.place, current, other)
-		theirs, mine := users[current], users[other]
+	for _, s := range shares {
 		switch {
-		case err != nil:
-			return nil, err
-		case theirs.name == "" && mine.name == "":
-			continue
-		case mine.name == "dbo" && theirs.name != "dbo":
+		case s.mine.name == "dbo" && s.theirs.name != "dbo":
 			return nil, engine.Errorf(engine.PrivilegeMissing, "give the database another owner",
-				"the login %q owns the database %q, but %q does not", other, d.place, current)
-		case d.readOnly && mine.name == "":
+				"the login %q owns the database %q, but %q does not", other, s.at, current)
+		case s.readOnly && s.mine.name == "":
 			return nil, engine.Errorf(engine.PrivilegeMissing, "set the database READ_WRITE for the first rotation",
-				"the login %q cannot get a user in the read-only database %q", other, d.place)
+				"the login %q cannot get a user in the read-only database %q", other, s.at)
 		}
-		if err := t.untrapped(ctx, d.place); err != nil {
+		if err := t.untrapped(ctx, s.at); err != nil {
 			return nil, err
 		}
-		shares = append(shares, share{d.place, theirs, mine})
 	}
 	return shares, t.missed(ctx, closed)
 }
@@ -293,12 +274,13 @@ func (t *target) missed(ctx context.Context, closed []string) error {
 		return nil
 	}
 	return t.engine.With(ctx, t.request.Proofs[i], func(s *session) error {
-		theirs, err := s.databases(ctx)
-		for _, d := range theirs {
-			if d.open && slices.Contains(closed, string(d.place)) {
+		opened, err := s.Texts(ctx, "the databases could not be read",
+			"SELECT name FROM sys.databases WHERE HAS_DBACCESS(name) = 1")
+		for _, d := range opened {
+			if slices.Contains(closed, d[0]) {
 				return engine.Errorf(engine.PrivilegeMissing, "create the superuser in it, with the role db_owner",
 					"the login %q can open the database %q, but the superuser %q cannot",
-					s.Target.User, d.place, t.Target.User)
+					s.Target.User, d[0], t.Target.User)
 			}
 		}
 		return err
@@ -347,3 +329,12 @@ func (t *target) equalIn(ctx context.Context, s share, other string) error {
 	}
 	return t.level(ctx, s.at, s.theirs.name, s.mine.name, want)
 }
+
+// identifier quotes a name as QUOTENAME does.
+// Source: https://learn.microsoft.com/en-us/sql/t-sql/functions/quotename-transact-sql
+func identifier(s string) string { return "[" + strings.ReplaceAll(s, "]", "]]") + "]" }
+
+// text quotes a string as a Unicode constant. A backslash is special only before the end of a line, which fault refuses
+// in passwords and names.
+// Source: https://learn.microsoft.com/en-us/sql/t-sql/language-elements/sql-server-utilities-statements-backslash
+func text(s string) string { return "N'" + strings.ReplaceAll(s, "'", "''") + "'" }
