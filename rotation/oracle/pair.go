@@ -17,6 +17,12 @@ type target struct {
 	password string
 }
 
+type account struct {
+	name, status string
+	attributes   string // tablespaces and profile, in the syntax of CREATE USER and ALTER USER
+	power        string // what makes it an administrator, or ""
+}
+
 func (t target) Find(ctx context.Context, name string) (*account, error) {
 	const what = "the user could not be read"
 	rows, err := t.Texts(ctx, what, `SELECT username, account_status, 'DEFAULT TABLESPACE "' || default_tablespace
@@ -207,42 +213,30 @@ func (s *session) mayChange(ctx context.Context, privileges ...string) error {
 	return nil
 }
 
-type account struct {
-	name, status string
-	attributes   string // tablespaces and profile, in the syntax of CREATE USER and ALTER USER
-	power        string // what makes it an administrator, or ""
-}
-
 // grants adds the privileges that the superuser needs. It logs in as the current user to read which kinds of rights the
 // superuser must grant.
 // Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/sqlrf/GRANT.html
 func (e *Engine) grants(ctx context.Context, r *engine.Request, n *engine.Needs) error {
-	privileges := []string{"SELECT_CATALOG_ROLE", "ALTER USER"}
+	privileges := [][]string{{"SELECT_CATALOG_ROLE"}, {"ALTER USER"}}
 	if r.Strategy == engine.AlternatingUsers {
 		s, err := e.Login(ctx, r.Current)
 		if err != nil {
 			return err
 		}
 		defer s.Close()
-		privileges = append(privileges, "CREATE USER")
-		for _, kind := range []struct{ query, privilege string }{
-			{"SELECT granted_role FROM user_role_privs", "GRANT ANY ROLE"},
-			{"SELECT privilege FROM user_sys_privs", "GRANT ANY PRIVILEGE"},
-			{"SELECT privilege FROM user_tab_privs_recd UNION ALL SELECT privilege FROM user_col_privs_recd",
-				"GRANT ANY OBJECT PRIVILEGE"},
-		} {
-			rows, err := s.Texts(ctx, "the user's own rights could not be read", kind.query)
-			if err != nil {
-				return err
-			}
-			if len(rows) > 0 {
-				privileges = append(privileges, kind.privilege)
-			}
+		more, err := s.Texts(ctx, "the user's own rights could not be read", `SELECT 'CREATE USER' FROM dual
+UNION SELECT 'GRANT ANY ROLE' FROM user_role_privs
+UNION SELECT 'GRANT ANY PRIVILEGE' FROM user_sys_privs
+UNION SELECT 'GRANT ANY OBJECT PRIVILEGE' FROM user_tab_privs_recd
+UNION SELECT 'GRANT ANY OBJECT PRIVILEGE' FROM user_col_privs_recd`)
+		if err != nil {
+			return err
 		}
+		privileges = append(privileges, more...)
 		n.Note = "grant on objects of SYS to both users by hand, on RDS with rdsadmin.rdsadmin_util.grant_sys_object"
 	}
 	for _, p := range privileges {
-		n.Grants = append(n.Grants, "GRANT "+p+" TO "+quoted(canonical(n.Login))+";")
+		n.Grants = append(n.Grants, "GRANT "+p[0]+" TO "+quoted(canonical(n.Login))+";")
 	}
 	return nil
 }
