@@ -6,7 +6,6 @@ package oracle
 import (
 	"context"
 	"strings"
-	"time"
 	"unicode"
 
 	"example.com/rotator/rotation/engine"
@@ -92,8 +91,9 @@ func (e *Engine) Verify(ctx context.Context, _ *engine.Request, v engine.Value) 
 // change makes a change. A rehearsal only checks that it is allowed: a statement that could check more cannot be
 // undone. With a PASSWORD_ROLLOVER_TIME, the current password also stays valid.
 func change(ctx context.Context, s *session, c pair.Change) error {
+	// In seconds: a frozen function cannot cancel anything, so the server must end the wait.
 	// Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/refrn/DDL_LOCK_TIMEOUT.html
-	if err := s.Bound(ctx, "ALTER SESSION SET DDL_LOCK_TIMEOUT = ", time.Second); err != nil {
+	if err := s.Exec(ctx, "ALTER SESSION SET DDL_LOCK_TIMEOUT = 5"); err != nil {
 		return err
 	}
 	c.Superuser, c.Current, c.Pending = canonical(c.Superuser), canonical(c.Current), canonical(c.Pending)

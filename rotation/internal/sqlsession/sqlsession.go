@@ -12,7 +12,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"time"
 
 	"example.com/rotator/rotation/engine"
 )
@@ -91,16 +90,6 @@ func (s *Session) Exec(ctx context.Context, statement string) error {
 func (s *Session) Secretly(ctx context.Context, what, statement string) error {
 	_, err := s.Conn.ExecContext(ctx, statement)
 	return s.Classify(ctx, what, err)
-}
-
-// Bound runs a statement that limits lock waits to the time left for the call, in whole units. A frozen function cannot
-// cancel anything, so the server must end the wait.
-func (s *Session) Bound(ctx context.Context, statement string, unit time.Duration) error {
-	end, ok := ctx.Deadline()
-	if !ok {
-		return nil
-	}
-	return s.Exec(ctx, fmt.Sprintf("%s%d", statement, max(time.Until(end)/unit, 1)))
 }
 
 // Change runs a statement that must not contain a password, and reports it.
