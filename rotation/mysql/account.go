@@ -56,24 +56,6 @@ func marking(mark string, a account) string {
 // birth is a second user's clause until its rights are granted. No CA issues the certificate, so nobody can log in.
 func birth(mark string) string { return "REQUIRE SUBJECT " + text("/CN="+mark) }
 
-func (s *session) accounts(ctx context.Context, user, mark string) ([]account, error) {
-	roles, condition := s.dialect.users()
-	rows, err := s.Texts(ctx, "the user's accounts cannot be read", "SELECT Host, "+roles+", EXISTS (SELECT * FROM "+
-		"mysql.db d WHERE d.Db = "+text(mark)+
-		" AND d.User = u.User AND d.Host = u.Host) FROM mysql.user u WHERE User = "+
-		text(user)+" AND "+condition+" ORDER BY Host")
-	var list []account
-	for _, row := range rows {
-		a := account{user: user, host: row[0], roles: row[1], marked: row[2] == "1"}
-		if err == nil {
-			err = s.describe(ctx, &a, a.name())
-		}
-		a.newborn = strings.HasPrefix(a.attributes, birth(mark)+" ")
-		list = append(list, a)
-	}
-	return list, err
-}
-
 func (s *session) describeSelf(ctx context.Context) (account, error) {
 	self := s.self
 	err := s.describe(ctx, &self, "CURRENT_USER()")

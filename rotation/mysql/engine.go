@@ -1,6 +1,6 @@
 // Package mysql rotates passwords of MySQL, Aurora MySQL and MariaDB users. The server, not the secret, decides which
-// system it is; mysql.go and mariadb.go hold the differences. If the server allows it, a single user's old password
-// stays valid until the next rotation: as MySQL's retained password, or as MariaDB's second authentication method.
+// system it is; mysql.go and mariadb.go hold the differences. A single user's old password can stay valid until the
+// next rotation: as MySQL's retained password or, if a superuser makes the change, as MariaDB's second method.
 package mysql
 
 import (
@@ -8,7 +8,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/sqlengine"
@@ -47,8 +46,6 @@ func fault(t engine.Target) string {
 	case strings.ContainsFunc(t.User, func(c rune) bool { return c > 0xFFFF }):
 		// The servers store names in three-byte UTF-8 and would replace it with a question mark, changing the name.
 		return "the user name has a character beyond U+FFFF"
-	case utf8.RuneCountInString(t.User) > 80: // MariaDB's limit
-		return "the user name has more than 80 characters"
 	}
 	return ""
 }
@@ -105,6 +102,6 @@ func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 	}
 	return e.With(ctx, r.Login, func(s *session) error {
 		old, _ := r.Current.Text("password")
-		return s.dialect.retire(ctx, s.Target.Password, old)
+		return s.dialect.retire(ctx, old)
 	})
 }

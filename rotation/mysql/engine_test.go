@@ -136,6 +136,7 @@ func TestSecondPasswordOfMariaDBIsReported(t *testing.T) {
 		r := f.single(user, "Second-Pw-2", "Third-Pw-3")
 		f.set(r)
 		r.Login = r.Pending
+		f.opens(user, true, first)
 		fails(t, f.engine.Retire(t.Context(), r), engine.PrivilegeMissing, "second password")
 		f.sql("ALTER USER " + account(user, "%") + " IDENTIFIED BY 'Third-Pw-3'")
 		f.opens(user, false, first, "Second-Pw-2")

@@ -113,14 +113,12 @@ var mighty = []string{allPrivileges, "SUPER", "SYSTEM_USER", "CREATE USER", gran
 // writes matches a privilege to change rows, or some of their columns.
 var writes = lazyregexp.New(`^(ALL PRIVILEGES|INSERT|UPDATE|DELETE)( |$)`)
 
-// power returns an administrator's right or "": a mighty privilege, writing system tables, or RDS's master role.
+// power returns an administrator's right or "": a mighty privilege, or writing system tables.
 func (set rights) power() string {
 	for _, r := range set.sorted() {
 		everything := r.object == "*.*"
 		switch {
 		case r.revoke:
-		case r.object == "" && strings.Trim(strings.TrimSuffix(r.name, "@`%`"), "`") == "rds_superuser_role":
-			return "the role rds_superuser_role"
 		case everything && slices.Contains(mighty, r.name):
 			return r.name + " on everything"
 		case !writes.MatchString(r.name):
@@ -206,51 +204,42 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 		return err
 	}
 	defer s.Close()
-	login := account{user: n.Login, host: "%"}
-	allow := func(privilege, object string) {
-		n.Grants = append(n.Grants, "GRANT "+privilege+" ON "+object+" TO "+login.name()+";")
-	}
-	allow("SELECT", "mysql.*")
-	update := false
 	maria, isMaria := s.dialect.(*mariadb)
+	alternating, update := r.Strategy == engine.AlternatingUsers, false
 	if isMaria {
 		// SET DEFAULT ROLE FOR and SET PASSWORD FOR require UPDATE.
 		update, err = maria.strict(ctx)
-		if err == nil && r.Strategy == engine.AlternatingUsers && !update {
+		if err == nil && alternating && !update {
 			err = s.Conn.QueryRowContext(ctx, "SELECT CURRENT_ROLE() IS NOT NULL").Scan(&update)
 		}
 		if err != nil {
 			return s.Classify(ctx, "the user's default role cannot be read", err)
 		}
-		if update {
-			allow("UPDATE", "mysql.*")
+	}
+	needed := rights{{name: "SELECT", object: "mysql.*"}: true}
+	if update {
+		needed[right{name: "UPDATE", object: "mysql.*"}] = true
+	}
+	if !update || alternating { // on MariaDB, ALTER USER requires one of the two
+		needed[right{name: "CREATE USER", object: "*.*"}] = true
+	}
+	if alternating {
+		own, err := s.rights(ctx, s.self)
+		if err != nil {
+			return err
+		}
+		own[right{name: "SHOW VIEW", object: markObject(mark(s.Target.User, pending.User))}] = true
+		for r := range own {
+			if r.object == "" && !isMaria {
+				needed[right{name: "ROLE_ADMIN", object: "*.*"}] = true // allows granting all roles
+			} else if !r.revoke && r.name != grantOption {
+				r.option = true
+				needed[r] = true
+			}
 		}
 	}
-	if !update || r.Strategy == engine.AlternatingUsers { // on MariaDB, ALTER USER requires one of the two
-		allow("CREATE USER", "*.*")
-	}
-	if r.Strategy != engine.AlternatingUsers {
-		return nil
-	}
-	set, err := s.rights(ctx, s.self)
-	if err != nil {
-		return err
-	}
-	set[right{name: "SHOW VIEW", object: markObject(mark(s.Target.User, pending.User))}] = true
-	handed, roles := rights{}, false
-	for r := range set {
-		if r.object == "" && !isMaria { // ROLE_ADMIN allows granting all roles
-			roles = true
-		} else if !r.revoke && r.name != grantOption {
-			r.option = true
-			handed[r] = true
-		}
-	}
-	if roles {
-		allow("ROLE_ADMIN", "*.*")
-	}
-	for _, r := range handed.sorted() {
-		n.Grants = append(n.Grants, r.give(login)+";")
+	for _, r := range needed.sorted() {
+		n.Grants = append(n.Grants, r.give(account{user: n.Login, host: "%"})+";")
 	}
 	return nil
 }

@@ -48,21 +48,13 @@ func method(plugin, password, keep string) string {
 	return s
 }
 
-// quiet keeps the session's statements, and their hashes, out of the general log if the login may turn logging off.
-func (m *mariadb) quiet(ctx context.Context) error {
-	_, err := m.Conn.ExecContext(ctx, "SET SESSION sql_log_off = ON")
-	if code(err) == privilegeMissing {
-		return nil
-	}
-	return m.Classify(ctx, "the general log cannot be turned off", err)
-}
-
-// strict reports whether the server refuses hashes because it checks every password itself. It returns an error if the
-// general log would then record the password. The binary log records only a hash for SET PASSWORD.
+// strict reports whether the server refuses hashes because it checks every password itself. It keeps the session's
+// statements out of the general log if the login may, and returns an error if the log would record the password. The
+// binary log records only a hash for SET PASSWORD.
 // Source: https://mariadb.com/kb/en/server-system-variables/#strict_password_validation
 func (m *mariadb) strict(ctx context.Context) (strict bool, err error) {
-	if err := m.quiet(ctx); err != nil {
-		return false, err
+	if _, err := m.Conn.ExecContext(ctx, "SET SESSION sql_log_off = ON"); err != nil && code(err) != privilegeMissing {
+		return false, m.Classify(ctx, "the general log cannot be turned off", err)
 	}
 	var logged bool
 	err = m.Conn.QueryRowContext(ctx, `SELECT @@strict_password_validation AND EXISTS (
@@ -80,19 +72,24 @@ func (a account) overlaps() bool {
 	return len(a.plugins) <= 2 && !slices.ContainsFunc(a.plugins, func(p string) bool { return p != native })
 }
 
-// rehearse sends an invalid hash, which the server checks last.
-func (m *mariadb) rehearse(ctx context.Context, _, _ string) error {
+// own returns the method that checks the session user's password, and strict's results.
+func (m *mariadb) own(ctx context.Context) (plugin string, strict bool, err error) {
 	self, err := m.describeSelf(ctx)
 	if err == nil {
-		_, err = self.password()
+		plugin, err = self.password()
 	}
 	if err == nil {
-		_, err = m.strict(ctx)
+		strict, err = m.strict(ctx)
 	}
-	if err != nil {
+	return plugin, strict, err
+}
+
+// rehearse sends an invalid hash, which the server checks last.
+func (m *mariadb) rehearse(ctx context.Context, _, _ string) error {
+	if _, _, err := m.own(ctx); err != nil {
 		return err
 	}
-	_, err = m.Conn.ExecContext(ctx, "SET PASSWORD = 'rotator'")
+	_, err := m.Conn.ExecContext(ctx, "SET PASSWORD = 'rotator'")
 	if c := code(err); c == notAHash || c == optionForbids &&
 		strings.Contains(err.Error(), "strict-password-validation") {
 		return nil
@@ -105,27 +102,19 @@ func (m *mariadb) change(ctx context.Context, password, _, _ string, must bool) 
 	if must {
 		return engine.ErrOneAtATime
 	}
-	strict, err := m.strict(ctx)
+	plugin, strict, err := m.own(ctx)
 	if err != nil {
 		return err
 	}
-	credential := "PASSWORD(" + text(password) + ")"
-	if !strict {
-		self, err := m.describeSelf(ctx)
-		if err != nil {
-			return err
-		}
-		plugin, err := self.password()
-		if err != nil {
-			return err
-		}
-		credential = text(hash(plugin, password))
+	credential := text(hash(plugin, password))
+	if strict {
+		credential = "PASSWORD(" + text(password) + ")"
 	}
 	return m.secretly(ctx, "the password could not be changed", "SET PASSWORD = "+credential)
 }
 
 // retire finds a second password only if a superuser once kept it.
-func (m *mariadb) retire(ctx context.Context, _, _ string) error {
+func (m *mariadb) retire(ctx context.Context, _ string) error {
 	self, err := m.describeSelf(ctx)
 	if err == nil && len(self.plugins) == 2 && self.overlaps() {
 		err = engine.Errorf(engine.PrivilegeMissing, "as an administrator, set the same password again with "+

@@ -81,20 +81,16 @@ func (m *mysqld) change(ctx context.Context, password, old, current string, must
 	return m.secretly(ctx, what, "ALTER USER USER() IDENTIFIED BY "+text(password))
 }
 
-// retire needs APPLICATION_PASSWORD_ADMIN; if that was revoked in the meantime, the old password still works.
-func (m *mysqld) retire(ctx context.Context, password, old string) error {
+// retire needs APPLICATION_PASSWORD_ADMIN. Without it, the user has a second password only if it once had the privilege.
+func (m *mysqld) retire(ctx context.Context, old string) error {
 	_, err := m.Conn.ExecContext(ctx, "ALTER USER USER() DISCARD OLD PASSWORD")
 	if code(err) != privilegeMissing {
 		return m.Classify(ctx, "the old password could not be discarded", err)
 	}
-	if old == password {
-		return nil
-	}
-	if two, oerr := m.opens(ctx, m.Target.User, old); oerr != nil || !two {
+	if two, oerr := m.opens(ctx, m.Target.User, old); oerr != nil || !two || old == m.Target.Password {
 		return oerr
 	}
-	return engine.Errorf(engine.PrivilegeMissing, "grant APPLICATION_PASSWORD_ADMIN again, or as an administrator: "+
-		"ALTER USER "+m.self.name()+" DISCARD OLD PASSWORD",
+	return engine.Errorf(engine.PrivilegeMissing, "as an administrator, run ALTER USER … DISCARD OLD PASSWORD",
 		"the user has a second password and may not discard it: %w", err)
 }
 

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"strings"
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/pair"
@@ -12,7 +12,7 @@ import (
 
 // target is a superuser's session for package pair. The server checks each account of a user separately, and accounts
 // with the same name can belong to different people: a login proves only the one whose host matches the function's
-// address. So a user must have exactly one account with a password, for the same host as the other user.
+// address. So a user must have exactly one account, for the same host as the other user.
 type target struct {
 	*session
 	change   pair.Change
@@ -33,29 +33,32 @@ func (t *target) alter(ctx context.Context, statement string) error {
 func (t *target) mark() string { return mark(t.change.Current, t.change.Pending) }
 
 func (t *target) Find(ctx context.Context, name string) (*account, error) {
-	all, err := t.accounts(ctx, name, t.mark())
-	if err != nil || len(all) == 0 {
+	roles, condition := t.dialect.users()
+	rows, err := t.Texts(ctx, "the user's accounts cannot be read", "SELECT Host, "+roles+", EXISTS (SELECT * FROM "+
+		"mysql.db d WHERE d.Db = "+text(t.mark())+" AND d.User = u.User AND d.Host = u.Host) FROM mysql.user u WHERE "+
+		"User = "+text(name)+" AND "+condition+" ORDER BY Host")
+	if err != nil || len(rows) == 0 {
 		return nil, err
 	}
-	list := slices.DeleteFunc(slices.Clone(all), func(a account) bool { return a.plugin == "" })
-	if len(list) == 0 {
-		_, err = all[0].password()
-		return nil, err
-	}
-	a := &list[0]
+	a := &account{user: name, host: rows[0][0], roles: rows[0][1], marked: rows[0][2] == "1"}
 	if t.current == nil {
 		t.current = a
 	}
-	if len(list) > 1 || a.host != t.current.host {
+	if len(rows) > 1 || a.host != t.current.host {
 		var hosts []string
-		for _, a := range list {
-			hosts = append(hosts, a.host)
+		for _, row := range rows {
+			hosts = append(hosts, row[0])
 		}
 		return nil, engine.Errorf(engine.TakeoverRefused,
 			"rename or drop accounts until each user of the secret has one, for the same host",
-			"the user %q has accounts for the hosts %q, and they may belong to different people", name, hosts)
+			"the user %q has accounts for the hosts %q, which may belong to different people", name, hosts)
 	}
-	return a, nil
+	if err := t.describe(ctx, a, a.name()); err != nil {
+		return nil, err
+	}
+	a.newborn = strings.HasPrefix(a.attributes, birth(t.mark())+" ")
+	_, err = a.password()
+	return a, err
 }
 
 func (t *target) Administrator(ctx context.Context, a *account) (string, error) {

@@ -30,8 +30,8 @@ type dialect interface {
 	// change sets the password of the session's user, who logged in with old. It keeps current, or else old, valid if
 	// the server allows it. With must, it returns engine.ErrOneAtATime if it cannot keep old.
 	change(ctx context.Context, password, old, current string, must bool) error
-	// retire makes password the only valid one of the session's user; old was the previous one.
-	retire(ctx context.Context, password, old string) error
+	// retire makes the session's password the only valid one of its user; old was the previous one.
+	retire(ctx context.Context, old string) error
 
 	users() (roles, condition string) // columns of the user table: the default roles, and whether the row is a user
 	defaults() []string               // clauses that the server omits in its description of a user
@@ -165,8 +165,6 @@ var messages = sqlsession.Server{Read: read, AtLogin: []sqlsession.Meaning{
 		`and its REQUIRE clause; with "ssl": false, look for REQUIRE SSL and require_secure_transport`, accessDenied),
 	// MariaDB imitates an account for a user that does not exist.
 	sqlsession.Means(engine.LoginRefused, "check that the account exists and logs in with a password", noPasswordLogin),
-	sqlsession.Means(engine.PrivilegeMissing,
-		"grant the user a privilege in the database, or remove dbname from the secret", databaseDenied),
 	sqlsession.Means(engine.InvalidSecret, adviceNoPassword, clearPassword),
 	// The driver supports only the first two methods of a MariaDB account.
 	sqlsession.Means(engine.TargetFailed, "put mysql_native_password first, with at most one more method", malformed),

@@ -125,11 +125,11 @@ func ordinary[U any](ctx context.Context, t Target[U], name string) (*U, error) 
 	if u == nil {
 		return nil, engine.Errorf(engine.InvalidSecret, "correct the secret's user name", "there is no user %q", name)
 	}
-	return u, RefuseAdministrator(ctx, t, u, name)
+	return u, refuseAdministrator(ctx, t, u, name)
 }
 
-// RefuseAdministrator refuses a user who is an administrator in the target's terms.
-func RefuseAdministrator[U any](ctx context.Context, t Target[U], u *U, name string) error {
+// refuseAdministrator refuses a user who is an administrator in the target's terms.
+func refuseAdministrator[U any](ctx context.Context, t Target[U], u *U, name string) error {
 	power, err := t.Administrator(ctx, u)
 	if err == nil && power != "" {
 		err = engine.Errorf(engine.TakeoverRefused, AdviceOwn, "the user %q is %s", name, power)
@@ -139,7 +139,7 @@ func RefuseAdministrator[U any](ctx context.Context, t Target[U], u *U, name str
 
 // ours refuses a second user that may belong to someone else.
 func ours[U any](ctx context.Context, t Target[U], c Change, current, other *U) error {
-	if err := RefuseAdministrator(ctx, t, other, c.Pending); err != nil {
+	if err := refuseAdministrator(ctx, t, other, c.Pending); err != nil {
 		return err
 	}
 	power, err := t.Exceeds(ctx, current, other)
