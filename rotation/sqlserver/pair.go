@@ -12,8 +12,7 @@ import (
 
 type principal struct {
 	name     string
-	powerful bool // it could become any other login
-	disabled bool
+	powerful bool   // it could become any other login
 	options  string // in the syntax of CREATE LOGIN and ALTER LOGIN
 }
 
@@ -31,7 +30,7 @@ func (s *session) find(ctx context.Context, name string) (*principal, error) {
 	SELECT principal_id FROM sys.sql_logins WHERE name = `+text(name)+`
 	UNION ALL SELECT m.role_principal_id FROM sys.server_role_members m JOIN held h
 		ON h.principal_id = m.member_principal_id)
-SELECT name, is_disabled,
+SELECT name,
 	N'DEFAULT_DATABASE = ' + QUOTENAME(COALESCE(default_database_name, N'master'))
 		+ N', CHECK_EXPIRATION = ' + CASE is_expiration_checked WHEN 1 THEN N'ON' ELSE N'OFF' END
 		+ N', CHECK_POLICY = ' + CASE is_policy_checked WHEN 1 THEN N'ON' ELSE N'OFF' END
@@ -49,7 +48,7 @@ SELECT name, is_disabled,
 		return nil, err
 	}
 	r := rows[0]
-	return &principal{name: r[0], disabled: yes(r[1]), options: r[2], powerful: yes(r[3])}, nil
+	return &principal{name: r[0], options: r[1], powerful: yes(r[2])}, nil
 }
 
 func (s *session) mayChange(ctx context.Context) error {
@@ -128,11 +127,7 @@ func (t *target) Create(ctx context.Context, current *principal, name string) (*
 }
 
 func (t *target) SetPassword(ctx context.Context, p *principal) error {
-	err := t.setPassword(ctx, "LOGIN", p.name, t.password, "")
-	if err == nil && p.disabled && t.request.Strategy == engine.AlternatingUsers {
-		err = t.Change(ctx, t.request, "ALTER LOGIN "+identifier(p.name)+" ENABLE")
-	}
-	return err
+	return t.setPassword(ctx, "LOGIN", p.name, t.password, "")
 }
 
 // Equalize equalizes the two at the server and in every database where either has a user.
@@ -145,7 +140,7 @@ func (t *target) Equalize(ctx context.Context, current, other *principal) error 
 		err = t.Change(ctx, t.request, "ALTER LOGIN "+identifier(other.name)+" WITH "+current.options)
 	}
 	if err == nil {
-		err = t.level(ctx, server, current.name, other.name, nil)
+		err = t.level(ctx, server, current.name, other.name)
 	}
 	if err != nil {
 		return err

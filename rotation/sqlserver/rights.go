@@ -108,8 +108,8 @@ func (s *session) rights(ctx context.Context, p place, name string) ([]right, er
 	return all, err
 }
 
-// level makes other's rights in the place equal to want, or to current's if want is nil. It ignores rights on the two.
-func (t *target) level(ctx context.Context, at place, current, other string, want []right) error {
+// level makes other's rights in the place equal to current's. It ignores rights on the two.
+func (t *target) level(ctx context.Context, at place, current, other string) error {
 	between := func(r right) bool {
 		_, name, _ := strings.Cut(r.what, "::")
 		return name != "" && (name == identifier(current) || name == identifier(other)) &&
@@ -128,10 +128,7 @@ func (t *target) level(ctx context.Context, at place, current, other string, wan
 			"only one of %q and %q has in %q what this gives: %s", current, other, cmp.Or(at, "master"), what)
 	}
 	left, err := pair.Level(func() ([]pair.Right, []pair.Right, error) {
-		theirs, err := want, error(nil)
-		if want == nil {
-			theirs, err = t.rights(ctx, at, current)
-		}
+		theirs, err := t.rights(ctx, at, current)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -248,9 +245,10 @@ func (t *target) equal(ctx context.Context, current, other string) ([]share, err
 	}
 	for _, s := range shares {
 		switch {
-		case s.mine.name == "dbo" && s.theirs.name != "dbo":
-			return nil, engine.Errorf(engine.PrivilegeMissing, "give the database another owner",
-				"the login %q owns the database %q, but %q does not", other, s.at, current)
+		case s.mine.name == "dbo" || s.theirs.name == "dbo":
+			return nil, engine.Errorf(engine.PrivilegeMissing,
+				"give the database another owner, and the login a user with the role db_owner",
+				"one of the logins %q and %q owns the database %q", current, other, s.at)
 		case s.readOnly && s.mine.name == "":
 			return nil, engine.Errorf(engine.PrivilegeMissing, "set the database READ_WRITE for the first rotation",
 				"the login %q cannot get a user in the read-only database %q", other, s.at)
@@ -305,15 +303,6 @@ SELECT t.name FROM sys.triggers t LEFT JOIN sys.sql_modules m ON m.object_id = t
 // equalIn makes the users of two logins equal in one database. If only the other login has a user, that user loses
 // every right, including CONNECT, but is not dropped: it may own objects.
 func (t *target) equalIn(ctx context.Context, s share, other string) error {
-	if s.mine.name == "dbo" {
-		return nil // a database has one owner, so both are the same login
-	}
-	var want []right
-	if s.theirs.name == "dbo" {
-		// This role is the closest to being the owner.
-		want = []right{{state: "G", what: "CONNECT"}, {role: "ROLE [db_owner]"}}
-		s.theirs.schema = "dbo"
-	}
 	statement, schema := "ALTER USER "+identifier(s.mine.name), ""
 	if s.mine.name == "" {
 		s.mine.name = other
@@ -327,7 +316,7 @@ func (t *target) equalIn(ctx context.Context, s share, other string) error {
 			return err
 		}
 	}
-	return t.level(ctx, s.at, s.theirs.name, s.mine.name, want)
+	return t.level(ctx, s.at, s.theirs.name, s.mine.name)
 }
 
 // identifier quotes a name as QUOTENAME does.

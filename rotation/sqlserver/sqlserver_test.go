@@ -36,7 +36,7 @@ func want(t testing.TB, cause engine.Cause, err error) {
 
 // loginRow is the server's description of an ordinary login.
 func loginRow(name string) []string {
-	return []string{name, "0", "DEFAULT_DATABASE = [master], CHECK_EXPIRATION = OFF, CHECK_POLICY = ON", "0"}
+	return []string{name, "DEFAULT_DATABASE = [master], CHECK_EXPIRATION = OFF, CHECK_POLICY = ON", "0"}
 }
 
 // onlyLogins answers queries about logins, and returns no contained users.
@@ -269,7 +269,7 @@ func (m *model) answer(sql string) ([][]string, error) {
 		r = slices.Clone(r)
 		for _, right := range m.server[r[0]] { // the query lists the roles and permissions of administrators
 			if strings.Contains(sql, "N'"+right[0]+right[2]+"'") {
-				r[3] = "1"
+				r[2] = "1"
 			}
 		}
 		return [][]string{r}, nil
@@ -530,6 +530,11 @@ func TestDatabaseThatTheSuperuserCannotOpen(t *testing.T) {
 	if s.logins["app_clone"] == new1 || log != nil {
 		t.Errorf("the password was set anyway, or %q", log)
 	}
+	// A database has one owner.
+	m.closed, s.answer = nil, m.answer
+	m.users["shop/app"][0] = "dbo"
+	want(t, engine.PrivilegeMissing, newEngine(t).DryRun(enginetest.Within(t), r))
+	m.users["shop/app"][0] = "app"
 	// No user can be created in a read-only database.
 	m.closed, m.readOnly, s.answer = nil, true, m.answer
 	delete(m.logins, "app_clone")
@@ -565,7 +570,7 @@ func TestOtherLoginsAreNotChanged(t *testing.T) {
 	s.answer = m.answer
 	m.logins["app_clone"] = loginRow("app_clone")
 	sysadmin := loginRow("boss")
-	sysadmin[3] = "1"
+	sysadmin[2] = "1"
 	m.logins["boss"], m.logins["boss_clone"], m.logins["admin_clone"] = sysadmin, loginRow("boss_clone"),
 		loginRow("admin_clone")
 	for current, other := range map[string]string{"app": "app_clone", "boss": "boss_clone", "boss_clone": "boss",
