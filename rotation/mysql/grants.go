@@ -187,14 +187,10 @@ func (s *session) powers(ctx context.Context, a account) ([]rights, error) {
 	return sets, nil
 }
 
-// Needs returns the superuser's grants; users may change their own passwords without any privilege. A superuser can
-// grant only rights that it has WITH GRANT OPTION, so Needs logs in as the current user and reads its rights.
+// grants adds the superuser's grants. A superuser can grant only rights that it has WITH GRANT OPTION, so it logs in as
+// the current user and reads its rights.
 // Source: https://dev.mysql.com/doc/refman/8.4/en/grant.html and https://mariadb.com/kb/en/grant/
-func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) error {
-	if !r.Superuser {
-		n.Note = "none: a user may change its own password (for the overlap, see docs/engines/mysql.md and mariadb.md)"
-		return nil
-	}
+func (e *Engine) grants(ctx context.Context, r *engine.Request, n *engine.Needs) error {
 	pending, err := e.Parse(r.Pending)
 	if err != nil {
 		return err

@@ -18,8 +18,8 @@ type principal struct {
 
 func yes(s string) bool { return s == "1" || s == "true" }
 
-// find returns a login, or nil. It refuses a contained user, who may change its own password.
-func (s *session) find(ctx context.Context, name string) (*principal, error) {
+// Find returns a login, or nil. It refuses a contained user, who may change its own password.
+func (s *session) Find(ctx context.Context, name string) (*principal, error) {
 	if contained, err := s.contained(ctx, name); err != nil {
 		return nil, err
 	} else if contained {
@@ -51,23 +51,12 @@ SELECT name,
 	return &principal{name: r[0], options: r[1], powerful: yes(r[2])}, nil
 }
 
-func (s *session) mayChange(ctx context.Context) error {
-	rows, err := s.Texts(ctx, "the login's rights could not be read",
-		"SELECT COALESCE(HAS_PERMS_BY_NAME(NULL, NULL, 'ALTER ANY LOGIN'), 0)")
-	if err == nil && (len(rows) != 1 || !yes(rows[0][0])) {
-		err = engine.Errorf(engine.PrivilegeMissing, adviceGrant, "the login %q lacks ALTER ANY LOGIN", s.Target.User)
-	}
-	return err
-}
-
 // target is the session for package pair. A pair is two logins.
 type target struct {
 	*session
 	request  *engine.Request
 	password string
 }
-
-func (t *target) Find(ctx context.Context, name string) (*principal, error) { return t.find(ctx, name) }
 
 func (t *target) Administrator(_ context.Context, p *principal) (string, error) {
 	if p.powerful {
@@ -93,7 +82,11 @@ func (t *target) Marked(ctx context.Context, current, other *principal) (bool, e
 func (t *target) Mark(current, other *principal) string { return grantMark(current.name, other.name) }
 
 func (t *target) Rehearse(ctx context.Context, current, _ *principal) error {
-	err := t.mayChange(ctx)
+	rows, err := t.Texts(ctx, "the login's rights could not be read",
+		"SELECT COALESCE(HAS_PERMS_BY_NAME(NULL, NULL, 'ALTER ANY LOGIN'), 0)")
+	if err == nil && (len(rows) != 1 || !yes(rows[0][0])) {
+		err = engine.Errorf(engine.PrivilegeMissing, adviceGrant, "the login %q lacks ALTER ANY LOGIN", t.Target.User)
+	}
 	if err == nil && current != nil {
 		_, err = t.equal(ctx, current.name, user(t.request.Pending))
 	}

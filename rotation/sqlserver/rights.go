@@ -157,7 +157,7 @@ func (e *Engine) grants(ctx context.Context, r *engine.Request, n *engine.Needs)
 		return err
 	}
 	defer s.Close()
-	if _, err := s.find(ctx, s.Target.User); err != nil {
+	if _, err := s.Find(ctx, s.Target.User); err != nil {
 		return err
 	}
 	login := identifier(n.Login)
