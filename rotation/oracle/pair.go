@@ -86,10 +86,17 @@ func (s *session) marked(ctx context.Context, a, b *account) (bool, error) {
 }
 
 func (t target) Rehearse(ctx context.Context, current, other *account) error {
+	needed := []string{"ALTER USER"}
 	if current != nil && other == nil {
-		return t.mayChange(ctx, "ALTER USER", "CREATE USER")
+		needed = append(needed, "CREATE USER")
 	}
-	return t.mayChange(ctx, "ALTER USER")
+	rows, err := t.Texts(ctx, "the login's privileges could not be read", "SELECT privilege FROM session_privs")
+	for _, privilege := range needed {
+		if err == nil && !slices.ContainsFunc(rows, func(r []string) bool { return r[0] == privilege }) {
+			err = engine.Errorf(engine.PrivilegeMissing, adviceGrant, "the user %q lacks %s", t.Target.User, privilege)
+		}
+	}
+	return err
 }
 
 // Create creates a user without a password, so nobody can log in.
@@ -198,19 +205,6 @@ SELECT granted_role FROM dba_role_privs WHERE grantee = :1 AND default_role = 'Y
 		roles = append(roles, quoted(r[0]))
 	}
 	return cmp.Or(strings.Join(roles, ", "), "NONE"), err
-}
-
-func (s *session) mayChange(ctx context.Context, privileges ...string) error {
-	rows, err := s.Texts(ctx, "the login's privileges could not be read", "SELECT privilege FROM session_privs")
-	if err != nil {
-		return err
-	}
-	for _, needed := range privileges {
-		if !slices.ContainsFunc(rows, func(r []string) bool { return r[0] == needed }) {
-			return engine.Errorf(engine.PrivilegeMissing, adviceGrant, "the user %q lacks %s", s.Target.User, needed)
-		}
-	}
-	return nil
 }
 
 // grants adds the privileges that the superuser needs. It logs in as the current user to read which kinds of rights the

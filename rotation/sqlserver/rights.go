@@ -179,8 +179,7 @@ func (e *Engine) grants(ctx context.Context, r *engine.Request, n *engine.Needs)
 			grant("master", "ALTER %s ADD MEMBER %s", one.role, login)
 		case one.role != "":
 			grant("master", "GRANT ALTER ON %s TO %s", strings.Replace(one.role, " [", "::[", 1), login)
-		case one.what == "CONNECT SQL" && one.state == "G": // every login has it
-		case one.unknown(): // the rotation refuses to copy it
+		case one.unknown(), one.what == "CONNECT SQL" && one.state == "G": // not copied, or every login has it
 		case one.state == "D":
 			n.Note = "deny the second login by hand what the first is denied: that requires CONTROL SERVER"
 		default:
