@@ -66,6 +66,24 @@ func TestSocketUserIsRefused(t *testing.T) {
 	})
 }
 
+// The password becomes the only method, which ends a login by another one.
+func TestMethodThatEndsIsInTheLog(t *testing.T) {
+	only(t, "mariadb", func(t *testing.T, f *fixture) {
+		user, first := f.user()
+		f.sql("ALTER USER " + account(user, "%") + " IDENTIFIED " + f.by(first) + " OR unix_socket")
+		r, log := f.logged(f.reset(user, "Second-Pw-2"))
+		f.set(r)
+		if all := strings.Join(*log, "\n"); !strings.Contains(all, "IDENTIFIED WITH mysql_native_password") {
+			t.Errorf("the log is %q", all)
+		}
+		*log = nil
+		f.set(r)
+		if *log != nil {
+			t.Errorf("a repeated step logged %q", *log)
+		}
+	})
+}
+
 // A server that checks passwords itself accepts no hash. Then the password is sent as text, but appears in no log.
 func TestServerThatAcceptsNoHashes(t *testing.T) {
 	f := ownMariaDB(t, "log_bin = binary\nserver_id = 1")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"example.com/rotator/rotation/engine"
@@ -136,7 +137,8 @@ func (t *target) SetPassword(ctx context.Context, a *account) error {
 	if errors.Is(err, engine.ErrOneAtATime) && !t.change.Request.KeepCurrent {
 		err = t.dialect.setPassword(ctx, *a, *t.current, t.password, "")
 	}
-	if err == nil && a.plugin != t.current.plugin {
+	other := func(plugin string) bool { return plugin != t.current.plugin }
+	if err == nil && slices.ContainsFunc(a.plugins, other) { // that method has ended
 		t.change.Request.Changed("ALTER USER " + a.name() + " IDENTIFIED WITH " + t.current.plugin)
 	}
 	return err
