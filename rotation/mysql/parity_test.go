@@ -155,6 +155,36 @@ func TestManyLockedTablesDelayARotationOnce(t *testing.T) {
 	})
 }
 
+// A rotation waits for a table of a few databases, but not of every database that a stranger owns.
+func TestLockedTablesOfManyDatabasesDelayARotationThreeTimes(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		name, password := f.user()
+		user, r, log := f.pair(f.admin())
+		var grants, locks []string
+		for range 5 {
+			database := f.server.Database(t)
+			f.sql("CREATE TABLE "+database+".t (a int)",
+				"GRANT ALL ON "+database+".* TO "+account(name, "%")+" WITH GRANT OPTION")
+			grants = append(grants, "GRANT SELECT (a) ON "+database+".t TO "+account(user, "%"))
+			locks = append(locks, database+".t WRITE")
+		}
+		owner := (&harness{fixture: f}).as(name, password, "")
+		owner.must(t, grants...)
+		owner.must(t, "LOCK TABLES "+strings.Join(locks, ", "))
+		if err := f.engine.Set(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		all := strings.Join(*log, "\n")
+		if lost, skipped := strings.Count(all, "does not get a right"), strings.Count(all, "a table is locked"); lost != 5 ||
+			skipped != 2 {
+			t.Errorf("%d rights are lost, %d of them without waiting, want 5 and 2:\n%s", lost, skipped, all)
+		}
+		owner.must(t, "UNLOCK TABLES")
+		f.set(r)
+		f.sameRights(user, user+"_clone", "%")
+	})
+}
+
 func TestRightsThatKeepChangingDoNotStopARotation(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		owner, _, database := f.owner()
