@@ -73,8 +73,8 @@ func (s *session) describe(ctx context.Context, a *account, name string) error {
 var (
 	methods = lazyregexp.New(`(?:IDENTIFIED WITH|VIA| OR) (\x00\d+\x00|\w+)`)
 	roles   = lazyregexp.New(` DEFAULT ROLE (\S+(?:, ?\S+)*?) REQUIRE `)
-	// attributes are the clauses that ALTER USER also accepts: REQUIRE, WITH, and the rest, which has no quoted part. So
-	// it cannot be a verifier, which can follow IDENTIFIED BY PASSWORD.
+	// attributes are the clauses that ALTER USER also accepts: REQUIRE, WITH, and the rest, which has no quoted part.
+	// So it cannot be a verifier, which can follow IDENTIFIED BY PASSWORD.
 	attributes = lazyregexp.New(`(?: REQUIRE (NONE|SSL|X509|(?:ISSUER|SUBJECT|CIPHER) \x00\d+\x00` +
 		`(?: (?:ISSUER|SUBJECT|CIPHER) \x00\d+\x00)*))?(?: WITH((?: MAX_\w+ [\d.]+)+))?` +
 		`((?: (?:ACCOUNT|PASSWORD|FAILED_LOGIN_ATTEMPTS) [^\x00]+)?)$`)

@@ -59,8 +59,9 @@ func change(ctx context.Context, s *session, c pair.Change) error {
 	switch {
 	case r.Superuser:
 		t := &target{session: s, change: c, password: password}
-		if current, _ := r.Current.Text("password"); r.Strategy != engine.AlternatingUsers &&
-			slices.ContainsFunc(r.Proofs, func(v engine.Value) bool { p, _ := v.Text("password"); return p == current }) {
+		current, _ := r.Current.Text("password")
+		proved := func(v engine.Value) bool { p, _ := v.Text("password"); return p == current }
+		if r.Strategy != engine.AlternatingUsers && slices.ContainsFunc(r.Proofs, proved) {
 			t.keep = current
 		}
 		if r.KeepCurrent && t.keep == "" {

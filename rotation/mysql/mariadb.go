@@ -117,8 +117,9 @@ func (m *mariadb) change(ctx context.Context, password, _, _ string, must bool) 
 func (m *mariadb) retire(ctx context.Context, _ string) error {
 	self, err := m.describeSelf(ctx)
 	if err == nil && len(self.plugins) == 2 && self.overlaps() {
-		err = engine.Errorf(engine.PrivilegeMissing, "as an administrator, set the same password again with "+
-			"ALTER USER … IDENTIFIED BY, which removes the other", "the user has a second password and may not remove it")
+		err = engine.Errorf(engine.PrivilegeMissing,
+			"as an administrator, set the same password again with ALTER USER … IDENTIFIED BY, which removes the other",
+			"the user has a second password and may not remove it")
 	}
 	return err
 }

@@ -81,7 +81,7 @@ func (m *mysqld) change(ctx context.Context, password, old, current string, must
 	return m.secretly(ctx, what, "ALTER USER USER() IDENTIFIED BY "+text(password))
 }
 
-// retire needs APPLICATION_PASSWORD_ADMIN. Without it, the user has a second password only if it once had the privilege.
+// retire needs APPLICATION_PASSWORD_ADMIN. Without it, the user has a second password only if it once had it.
 func (m *mysqld) retire(ctx context.Context, old string) error {
 	_, err := m.Conn.ExecContext(ctx, "ALTER USER USER() DISCARD OLD PASSWORD")
 	if code(err) != privilegeMissing {

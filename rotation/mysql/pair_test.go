@@ -378,7 +378,8 @@ func TestChangedRightsAreInTheLog(t *testing.T) {
 		if err := f.engine.Set(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
-		if len(*log) != 1 || !strings.Contains((*log)[0], "REVOKE INSERT ON "+database+".* FROM "+account(clone, "localhost")) {
+		want := "REVOKE INSERT ON " + database + ".* FROM " + account(clone, "localhost")
+		if len(*log) != 1 || !strings.Contains((*log)[0], want) {
 			t.Errorf("%q", *log)
 		}
 	})

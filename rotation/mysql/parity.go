@@ -92,8 +92,8 @@ func (p *parity) differences(ctx context.Context) (toTake, toGive []right, err e
 		switch {
 		case p.left[r] || !p.toFirst():
 		case !r.revoke:
-			p.leave(r, "the user %s keeps a right that %s lacks until the next rotation; to revoke it: %s", p.have.name(),
-				p.from.name(), r.take(*p.have))
+			p.leave(r, "the user %s keeps a right that %s lacks until the next rotation; to revoke it: %s",
+				p.have.name(), p.from.name(), r.take(*p.have))
 		case !want[right{name: r.name, object: "*.*"}]:
 			p.left[r] = true // it restricts a right that stays
 		}
@@ -109,7 +109,8 @@ func (p *parity) leave(r right, format string, args ...any) {
 }
 
 func (p *parity) lose(r right, why string) {
-	p.leave(r, "the user %s does not get a right that %s has: %s: %s", p.change.Pending, p.from.name(), r.give(p.to), why)
+	p.leave(r, "the user %s does not get a right that %s has: %s: %s",
+		p.change.Pending, p.from.name(), r.give(p.to), why)
 }
 
 // take revokes rights. A right that the superuser may not revoke was granted by another user.

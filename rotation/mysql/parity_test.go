@@ -175,8 +175,8 @@ func TestLockedTablesOfManyDatabasesDelayARotationThreeTimes(t *testing.T) {
 			t.Fatal(err)
 		}
 		all := strings.Join(*log, "\n")
-		if lost, skipped := strings.Count(all, "does not get a right"), strings.Count(all, "a table is locked"); lost != 5 ||
-			skipped != 2 {
+		lost, skipped := strings.Count(all, "does not get a right"), strings.Count(all, "a table is locked")
+		if lost != 5 || skipped != 2 {
 			t.Errorf("%d rights are lost, %d of them without waiting, want 5 and 2:\n%s", lost, skipped, all)
 		}
 		owner.must(t, "UNLOCK TABLES")

@@ -172,8 +172,8 @@ var messages = sqlsession.Server{Read: read, AtLogin: []sqlsession.Meaning{
 	sqlsession.Means(engine.InvalidSecret, "correct or remove the secret's field dbname", unknownDatabase),
 	sqlsession.Means(engine.PrivilegeMissing, "create an account of the user for the function's address", hostDenied),
 	// This cause makes the machine try other versions: an abandoned rotation's version has the primary password.
-	sqlsession.Means(engine.LoginRefused, "set the user's password to AWSCURRENT's, which is only its second one after an "+
-		"abandoned rotation, or ALTER USER … PASSWORD REQUIRE CURRENT OPTIONAL", mysqlMustSayFirst),
+	sqlsession.Means(engine.LoginRefused, "set the user's password to AWSCURRENT's, which is only its second one after "+
+		"an abandoned rotation, or ALTER USER … PASSWORD REQUIRE CURRENT OPTIONAL", mysqlMustSayFirst),
 	sqlsession.Means(engine.TLSFailed, `remove "ssl": false from the secret: the server needs TLS`, mysqlTLSRequired),
 	sqlsession.Means(engine.PrivilegeMissing, "grant the login the rights that the engine's page lists",
 		databaseDenied, accessDenied, tableDenied, columnDenied, privilegeMissing, routineDenied, grantCreatesNoUser,

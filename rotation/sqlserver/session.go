@@ -104,7 +104,7 @@ var messages = sqlsession.Server{Read: read, Meanings: []sqlsession.Meaning{
 			"reason",
 		15114, 15115, 15116, 15117, 15118, 15119, 18463, 18464, 18465, 18466, 18467, 18468),
 	sqlsession.Means(engine.PrivilegeMissing, adviceGrant, 15151, 15247, 229, 262, 297, 300, 4613),
-	sqlsession.Means(engine.TargetFailed, "name the writer in the secret's host, or set the database READ_WRITE", 3906, 976,
-		978),
+	sqlsession.Means(engine.TargetFailed, "name the writer in the secret's host, or set the database READ_WRITE",
+		3906, 976, 978),
 	sqlsession.Means(engine.Locked, "wait for the transaction that sys.dm_tran_locks shows to end", 1222, 1205),
 }}

@@ -635,7 +635,8 @@ func TestSuperuserDoesNotChangeAContainedUser(t *testing.T) {
 		}
 		more := `,"dbname":"shop"`
 		r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, more),
-			Pending: s.value("app_clone", new1, more), Login: s.value("admin", "Admin-password1", more), Superuser: true}
+			Pending: s.value("app_clone", new1, more), Login: s.value("admin", "Admin-password1", more),
+			Superuser: true}
 		want(t, engine.InvalidSecret, newEngine(t).DryRun(enginetest.Within(t), r))
 		want(t, engine.InvalidSecret, newEngine(t).Set(enginetest.Within(t), r))
 		r.Strategy, r.Current, r.Pending = engine.SingleUser, s.value(hidden, old, more), s.value(hidden, new1, more)
@@ -711,8 +712,8 @@ func TestMalformedValueIsRefused(t *testing.T) {
 		_, err := New(engine.TLSPolicy{}).Parse(engine.StringValue(v))
 		want(t, engine.InvalidSecret, err)
 	}
-	target, err := New(engine.TLSPolicy{}).Parse(engine.StringValue(`{"host":"h","username":"app","password":"` + strings.Repeat("ü", 128) +
-		`","dbname":null}`))
+	target, err := New(engine.TLSPolicy{}).Parse(engine.StringValue(`{"host":"h","username":"app","password":"` +
+		strings.Repeat("ü", 128) + `","dbname":null}`))
 	if err != nil || target.Port != 1433 || target.Database != "master" {
 		t.Errorf("%v, %v", target, err)
 	}
