@@ -72,7 +72,7 @@ func TestEnginesWithoutASuperuser(t *testing.T) {
 		}
 	}
 	slices.Sort(without)
-	want := []string{"aws-directory", "elasticache", "generic", "http:x", "iam", "memorydb"}
+	want := []string{"aws-directory", "elasticache", "generic", "http:x", "iam", "memorydb", "timestream-influxdb"}
 	if !slices.Equal(without, want) {
 		t.Errorf("%q, want %q", without, want)
 	}

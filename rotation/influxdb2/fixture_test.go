@@ -29,6 +29,8 @@ type fixture struct {
 	org        string // the id of the administrator's organization, whose name is "first"
 }
 
+type account struct{ ID, Name string }
+
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{InfluxDB2Server: testserver.SharedInfluxDB2(t), t: t,
@@ -103,6 +105,27 @@ func (f *fixture) bucket() string {
 	return b.ID
 }
 
+// permission is one right of a token, without the names of resources that the server adds to its responses.
+type permission struct {
+	Action   string   `json:"action"`
+	Resource resource `json:"resource"`
+}
+
+type resource struct {
+	Type  string `json:"type"`
+	ID    string `json:"id,omitempty"`
+	OrgID string `json:"orgID,omitempty"`
+}
+
+// rights returns a token's permissions.
+func rights(t testing.TB, a authorization) (list []permission) {
+	t.Helper()
+	if err := json.Unmarshal(a.Permissions, &list); err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
 // readAndWrite returns the permissions to read and write a bucket.
 func (f *fixture) readAndWrite(bucket string) []permission {
 	r := resource{Type: "buckets", ID: bucket, OrgID: f.org}
@@ -119,8 +142,8 @@ func (f *fixture) authorizer(user string) []permission {
 func (f *fixture) token(user, description string, permissions []permission) string {
 	f.t.Helper()
 	var a authorization
-	f.must(http.MethodPost, "authorizations", authorization{Status: "active", Description: description, OrgID: f.org,
-		UserID: user, Permissions: permissions}, &a)
+	f.must(http.MethodPost, "authorizations", map[string]any{"status": "active", "description": description,
+		"orgID": f.org, "userID": user, "permissions": permissions}, &a)
 	return a.Token
 }
 

@@ -84,13 +84,7 @@ func (s server) openLogin(ctx context.Context, r *engine.Request) (*session, err
 	if !r.Superuser {
 		return s.open(ctx, r, r.Login)
 	}
-	const advice = "name the same server in the superuser secret, by host or " + instanceField + ", or set " +
-		adminField + " to the secret that Timestream created for the instance"
 	target, err := own(r.Current)
-	if err != nil {
-		return nil, err
-	}
-	made, err := s.locate(ctx, r, &target)
 	if err != nil {
 		return nil, err
 	}
@@ -98,17 +92,21 @@ func (s server) openLogin(ctx context.Context, r *engine.Request) (*session, err
 	if err != nil {
 		return nil, err
 	}
-	if super.Host == "" && super.instance == "" {
-		if admin, _ := r.Current.Text(adminField); made == "" || admin != made {
-			return nil, engine.Errorf(engine.InvalidSecret, advice, "the superuser secret does not name a server")
-		}
-		super.Host, super.Port = target.Host, target.Port // but not TLS, which only the superuser secret decides
-	} else if _, err := s.locate(ctx, r, &super); err != nil {
+	byInstance := target.Host == ""
+	made, err := s.locate(ctx, r, &target)
+	if err != nil {
 		return nil, err
 	}
-	if super.Address() != target.Address() {
-		return nil, engine.Errorf(engine.InvalidSecret, advice,
-			"the superuser secret is for the server %s, but the secret for %s", super.Address(), target.Address())
+	same := super.Address() == target.Address()
+	if super.Host == "" && byInstance {
+		admin, _ := r.Current.Text(adminField)
+		same = super.instance == target.instance || super.instance == "" && made != "" && admin == made
 	}
+	if !same {
+		return nil, engine.Errorf(engine.InvalidSecret, "name the same server in the superuser secret, by the same field, "+
+			"or set "+adminField+" to the secret that Timestream created for the instance",
+			"the superuser secret does not name the server %s", target.Address())
+	}
+	super.Host, super.Port = target.Host, target.Port // but not TLS, which only the superuser secret decides
 	return s.connect(ctx, super)
 }

@@ -3,7 +3,6 @@ package influxdb2
 import (
 	"context"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -116,15 +115,12 @@ func (x *session) failure(what string, a *httpapi.Answer) error {
 	case a.Status == http.StatusUnauthorized && f.Code == "unauthorized" || a.Status == http.StatusForbidden:
 		return engine.Errorf(engine.PrivilegeMissing, "name the secret of an operator in "+adminField,
 			"%s is forbidden to %s: %q", what, x.who(), f.Message)
-	case a.Status == http.StatusNotFound && f.Code == "not found":
-		return engine.Errorf(engine.InvalidSecret, "compare the names in the secret with those on the server", "%s: %s",
-			what, f.Message)
 	}
 	return engine.Errorf(engine.TargetFailed, adviceServer, "%s failed with status %d: %q", what, a.Status, f.Message)
 }
 
-func (x *session) call(ctx context.Context, what, method, path string, query url.Values, body, out any) error {
-	a, err := x.api.Call(ctx, what, httpapi.Request{Method: method, Path: "/api/v2/" + path, Query: query}, body, out)
+func (x *session) call(ctx context.Context, what, method, path string, body, out any) error {
+	a, err := x.api.Call(ctx, what, httpapi.Request{Method: method, Path: "/api/v2/" + path}, body, out)
 	if err != nil || a.OK() || method == http.MethodDelete && a.Status == http.StatusNotFound { // already gone
 		return err
 	}

@@ -2,7 +2,7 @@ package influxdb2
 
 import (
 	"context"
-	"strings"
+	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/timestreaminfluxdb"
@@ -25,8 +25,13 @@ func (s server) locate(ctx context.Context, r *engine.Request, l *login) (secret
 	}
 	i, err := timestreaminfluxdb.NewFromConfig(cfg).
 		GetDbInstance(ctx, &timestreaminfluxdb.GetDbInstanceInput{Identifier: &l.instance})
+	const what = "the address of the instance %q cannot be found"
+	if code := awsapi.Code(err); code == "ResourceNotFoundException" || code == "ValidationException" {
+		return "", engine.Errorf(engine.InvalidSecret, "correct "+instanceField+", or name the server in host",
+			what+": %w", l.instance, boundconn.Shorten(err))
+	}
 	if err != nil {
-		return "", notFound(l.instance, err)
+		return "", awsapi.Failed(fmt.Sprintf(what, l.instance), err)
 	}
 	if l.Host = aws.ToString(i.Endpoint); l.Host == "" {
 		return "", engine.Errorf(engine.TargetFailed, "wait until the instance is available",
@@ -36,20 +41,6 @@ func (s server) locate(ctx context.Context, r *engine.Request, l *login) (secret
 		l.Port = int(*i.Port)
 	}
 	return aws.ToString(i.InfluxAuthParametersSecretArn), nil
-}
-
-func notFound(instance string, err error) error {
-	const what = "the address of the instance %q cannot be found: %w"
-	switch code := awsapi.Code(err); {
-	case code == "ResourceNotFoundException" || code == "ValidationException":
-		return engine.Errorf(engine.InvalidSecret, "correct "+instanceField+", or name the server in host", what,
-			instance, boundconn.Shorten(err))
-	case strings.HasPrefix(code, "AccessDenied"):
-		return engine.Errorf(engine.PrivilegeMissing,
-			"allow timestream-influxdb:GetDbInstance to the role that the secret is rotated with, or set host",
-			what, instance, boundconn.Shorten(err))
-	}
-	return awsapi.Failed("the address of the instance "+instance+" cannot be found", err)
 }
 
 // needs adds the permission to find the secret's instance. note describes what the server requires.
