@@ -135,7 +135,7 @@ func TestGrantsOfInfluxDB(t *testing.T) {
 		return fmt.Sprintf(`{"engine":"influxdb","host":%q,"port":%d,"username":%q,"password":%q,"masterarn":%q}`,
 			server.Host, server.Port, user, password, master)
 	}
-	proveTarget(t, w, 3, func(user, password string) {
+	proveTarget(t, w, 2, func(user, password string) {
 		w.exec(`CREATE USER "` + user + `" WITH PASSWORD '` + password + `'`)
 	})
 }

@@ -17,19 +17,14 @@ import (
 // harness creates a user for each rotation of the suite.
 type harness struct {
 	*fixture
-	mode     string // superuser or alternating
 	database string
 	made     enginetest.Recent
 }
 
-func TestEngineSuperuser(t *testing.T) { suite(t, "superuser") }
-
-func TestEngineAlternatingUsers(t *testing.T) { suite(t, "alternating") }
-
-func suite(t *testing.T, mode string) {
+func TestEngineSuperuser(t *testing.T) {
 	enginetest.Run(t, func(t *testing.T) enginetest.Harness {
 		f := newFixture(t)
-		return &harness{fixture: f, mode: mode, database: f.database()}
+		return &harness{fixture: f, database: f.database()}
 	})
 }
 
@@ -39,19 +34,10 @@ func (h *harness) Target() string { return h.Addr() }
 
 func (h *harness) Overlap() bool { return false }
 
-func (h *harness) Env() map[string]string {
-	if h.mode == "superuser" {
-		return map[string]string{"STRATEGY": "single"}
-	}
-	return map[string]string{}
-}
-
 func (h *harness) New(_ context.Context, host string, port int) (v, superuser engine.Value, err error) {
 	user := h.user()
 	if old := h.made.Add(user); old != "" {
-		for _, name := range []string{old, old + "_clone"} {
-			h.Query(h.t, h.User, h.Password, "DROP USER "+identifier(name)) // the second one may not exist
-		}
+		h.must("DROP USER " + identifier(old))
 	}
 	h.must("GRANT ALL ON " + identifier(h.database) + " TO " + identifier(user))
 	return value(host, port, user, "first-"+user), value(host, port, h.User, h.Password), nil

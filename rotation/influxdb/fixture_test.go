@@ -77,11 +77,3 @@ func (f *fixture) bySuperuser(user, pending string) *engine.Request {
 		Current: f.value(user, "first-"+user), Pending: f.value(user, pending),
 		Login: f.value(f.User, f.Password), Superuser: true, SuperuserChanges: true}
 }
-
-// toOther returns a request to rotate to the other user.
-func (f *fixture) toOther(current, other string) *engine.Request {
-	r := f.bySuperuser(current, "next-"+other)
-	r.Strategy = engine.AlternatingUsers
-	r.Pending = r.Pending.With("username", other)
-	return r
-}

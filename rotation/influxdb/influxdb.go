@@ -26,22 +26,24 @@ func (*Engine) Kind() engine.Kind {
 		SecretFields: []string{"password"},
 		Passwords: engine.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]^{}|<>`&+=;",
 			RequireEachIncludedType: true},
-		CloneSuffix: "_clone",
-		CloneLimit:  255,
+		SuperuserField: "masterarn",
 	}
 }
 
 func parse(v engine.Value) (engine.Target, error) { return httpapi.ParseUser(v, 8086) }
 
-// Next returns the current value with a new password and, for alternating users, the other user's name. It refuses a
-// password longer than bcrypt reads: the server would accept any password that begins with the same bytes.
+// Next returns the current value with a new password. It refuses a password longer than bcrypt reads: the server would
+// accept any password that begins with the same bytes.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	const limit = 72
 	if n := r.Passwords.Length; n > limit {
 		return engine.Value{}, engine.Errorf(engine.InvalidConfiguration, "set PASSWORD_LENGTH to 72 or less",
 			"a password of %d bytes is too long: the server checks only the first %d", n, limit)
 	}
-	return pair.Next(e.Kind(), r, parse)
+	if _, err := parse(r.Current); err != nil {
+		return engine.Value{}, err
+	}
+	return engine.NextPassword(e.Kind(), r), nil
 }
 
 // DryRun lists the users, which requires all privileges, and checks that the server requires credentials.
@@ -85,10 +87,13 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 	if err != nil {
 		return err
 	}
-	if r.Superuser {
-		current, _ := r.Current.Text("username")
-		return pair.Apply(ctx, target{s, e, r, users, pending.Password}, pair.Change{Kind: e.Kind(), Request: r,
-			Superuser: s.Target.User, Current: current, Pending: pending.User, Rehearsal: rehearsal})
+	admin, exists := users[pending.User]
+	if !exists {
+		return engine.Errorf(engine.InvalidSecret, "correct the secret's user name", "there is no user %q", pending.User)
+	}
+	if r.Superuser && admin {
+		return engine.Errorf(engine.TakeoverRefused, pair.AdviceOwn, "the user %q is an administrator: it has all "+
+			"privileges", pending.User)
 	}
 	if rehearsal {
 		return nil

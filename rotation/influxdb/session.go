@@ -3,9 +3,9 @@ package influxdb
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
 	"example.com/rotator/rotation/engine"
@@ -20,18 +20,15 @@ func (e *Engine) open(v engine.Value) (*session, error) {
 	return &session{httpapi.New(e.tls, t, nil)}, err
 }
 
-type series struct {
-	Columns []string `json:"columns"`
-	Values  [][]any  `json:"values"`
-}
-
 // answer is the response of /query. A failed statement is reported with status 200.
 // Source: https://docs.influxdata.com/influxdb/v1/tools/api/#query-http-endpoint
 type answer struct {
 	Error   string `json:"error"`
 	Results []struct {
-		Error  string   `json:"error"`
-		Series []series `json:"series"`
+		Error  string `json:"error"`
+		Series []struct {
+			Values [][]any `json:"values"`
+		} `json:"series"`
 	} `json:"results"`
 }
 
@@ -58,6 +55,7 @@ func (s *session) ask(ctx context.Context, statement string) (*httpapi.Answer, *
 	return a, &body, nil
 }
 
+// query runs a statement and returns the rows of its result.
 func (s *session) query(ctx context.Context, what, statement string) ([][]any, error) {
 	a, body, err := s.ask(ctx, statement)
 	if err != nil {
@@ -103,52 +101,14 @@ func (e *Engine) checked(ctx context.Context, t engine.Target) error {
 
 // users returns all users, true for those with all privileges. It comes first, so a login is refused before any change.
 func (s *session) users(ctx context.Context) (map[string]bool, error) {
-	const what = "reading the users"
-	rows, err := s.query(ctx, what, "SHOW USERS")
-	if err != nil {
-		return nil, err
-	}
+	rows, err := s.query(ctx, "reading the users", "SHOW USERS")
 	all := map[string]bool{}
 	for _, row := range rows {
-		name, named := at[string](row, 0)
-		admin, known := at[bool](row, 1)
-		if !named || !known {
-			return nil, unexpected(what)
-		}
-		all[name] = admin
-	}
-	return all, nil
-}
-
-func unexpected(what string) error {
-	return engine.Errorf(engine.TargetFailed, "check that the server is InfluxDB 1",
-		"%s: the server's answer has an unexpected format", what)
-}
-
-func at[T any](row []any, i int) (v T, ok bool) {
-	if i < len(row) {
-		v, ok = row[i].(T)
-	}
-	return v, ok
-}
-
-func (s *session) grants(ctx context.Context, user string) (map[string]string, error) {
-	const what = "reading a user's grants"
-	rows, err := s.query(ctx, what, "SHOW GRANTS FOR "+identifier(user))
-	if err != nil {
-		return nil, err
-	}
-	grants := map[string]string{}
-	for _, row := range rows {
-		database, ok := at[string](row, 0)
-		switch privilege, _ := at[string](row, 1); {
-		case ok && slices.Contains([]string{"READ", "WRITE", "ALL PRIVILEGES"}, privilege):
-			grants[database] = privilege
-		case !ok || privilege != "NO PRIVILEGES": // how the list shows a revoked grant
-			return nil, unexpected(what)
+		if len(row) == 2 {
+			all[fmt.Sprint(row[0])] = row[1] != false
 		}
 	}
-	return grants, nil
+	return all, err
 }
 
 func (s *session) setPassword(ctx context.Context, user, password string) error {

@@ -4,9 +4,6 @@ package pair
 import (
 	"cmp"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"slices"
 	"strings"
@@ -220,14 +217,4 @@ func ProvedCurrent(k engine.Kind, r *engine.Request) bool { return proves(k, r, 
 func proves(k engine.Kind, r *engine.Request, v engine.Value) bool {
 	user, _ := v.Text(k.UserField)
 	return slices.ContainsFunc(r.Proofs, func(p engine.Value) bool { u, _ := p.Text(k.UserField); return u == user })
-}
-
-// BirthPassword returns the initial password of a user that an engine cannot create and mark in one change. It
-// identifies the user to a repeated step, and nobody can derive it without the current password. It has 29 characters,
-// of every kind that common policies require.
-func BirthPassword(r *engine.Request, user string) string {
-	current, _ := r.Current.Text("password")
-	h := hmac.New(sha256.New, []byte(current))
-	h.Write([]byte("rotator: second user " + user))
-	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))[:25] + "aA1_"
 }
