@@ -45,31 +45,21 @@ func (t target) Mark(current, other *user) string {
 	return "give " + other.Name + " the tag " + mark(current.Name) + " in addition to its others"
 }
 
-func (t target) Rehearse(ctx context.Context, current, _ *user) error {
+func (t target) Rehearse(ctx context.Context, current, other *user) error {
 	if current == nil {
 		return nil
 	}
-	_, err := t.rights(ctx, current.Name)
+	_, err := t.permissions(ctx, current.Name)
+	if err == nil && other != nil {
+		_, err = t.permissions(ctx, other.Name)
+	}
 	return err
 }
 
 // Create creates the user without a hash, so nobody can log in.
 func (t target) Create(ctx context.Context, current *user, name string) (*user, error) {
-	u := &user{Name: name, Algorithm: current.Algorithm, Tags: tags{mark(current.Name)}}
+	u := &user{Name: name, Algorithm: algorithm, Tags: []string{mark(current.Name)}}
 	return u, t.put(ctx, u)
-}
-
-// Equalize leaves the tags to SetPassword, which sends them anyway.
-func (t target) Equalize(ctx context.Context, current, other *user) error {
-	want, err := t.rights(ctx, current.Name)
-	if err != nil {
-		return err
-	}
-	have, err := t.rights(ctx, other.Name)
-	if err != nil {
-		return err
-	}
-	return t.level(ctx, other.Name, have, want)
 }
 
 // SetPassword reads the tags again, because it must send them: one that was removed since Find must not come back.

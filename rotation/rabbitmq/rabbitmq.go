@@ -14,7 +14,7 @@ import (
 	"example.com/rotator/rotation/pair"
 )
 
-// Engine rotates users of RabbitMQ 3.8 and later.
+// Engine rotates users of RabbitMQ 3.9 and later.
 type Engine struct{ tls engine.TLSPolicy }
 
 // New returns the engine with the given policy for its connections.

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -60,24 +59,25 @@ func TestTagsAndLimitsStay(t *testing.T) {
 	if !slices.Equal(before.Tags, after.Tags) || len(after.Tags) != 2 {
 		t.Errorf("tags %q, before %q", after.Tags, before.Tags)
 	}
-	f.wantRights(name, rights{{permissions, "/", ""}: permission{"a", "b", "c"},
-		{limits, "max-connections", ""}: limit{7}})
+	var limits []struct{ Value map[string]int }
+	if err := f.call(t.Context(), "GET", "/api/user-limits/"+name, nil, &limits); err != nil || len(limits) != 1 ||
+		limits[0].Value["max-connections"] != 7 {
+		t.Errorf("limits %v, %v", limits, err)
+	}
+	f.must("DELETE", "/api/user-limits/"+name+"/max-connections", nil)
+	f.wantPermissions(name, map[string]permission{"/": {"a", "b", "c"}})
 }
 
-// wantRights compares a user's rights on the server.
-func (f *fixture) wantRights(name string, want rights) {
+// wantPermissions compares a user's permissions on the server.
+func (f *fixture) wantPermissions(name string, want map[string]permission) {
 	f.t.Helper()
 	s, err := f.engine.open(f.value(f.User, f.Password))
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	defer s.Close()
-	got, err := s.rights(enginetest.Within(f.t), name)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	if d := got.differ(want); len(d) > 0 {
-		f.t.Errorf("the rights of %s differ in %s", name, d)
+	if got, err := s.permissions(enginetest.Within(f.t), name); err != nil || !maps.Equal(got, want) {
+		f.t.Errorf("the permissions of %s are %+v, %v; want %+v", name, got, err, want)
 	}
 }
 
@@ -101,10 +101,9 @@ func TestRepeatedSetSendsTheSameHash(t *testing.T) {
 	}
 }
 
-func TestAlgorithmOfTheUserIsKept(t *testing.T) {
+func TestAlgorithmIsTheStrongest(t *testing.T) {
 	f := newFixture(t)
-	for stored, want := range map[string]string{saltedSHA512: saltedSHA512, saltedSHA256: saltedSHA256,
-		"rabbit_password_hashing_md5": saltedSHA256} {
+	for _, stored := range []string{algorithm, "rabbit_password_hashing_sha256", "rabbit_password_hashing_md5"} {
 		name := testserver.Unique("app-")
 		f.must("PUT", "/api/users/"+name,
 			map[string]string{"password_hash": base64.StdEncoding.EncodeToString(make([]byte, 36)),
@@ -112,12 +111,12 @@ func TestAlgorithmOfTheUserIsKept(t *testing.T) {
 		if err := f.engine.Set(enginetest.Within(t), f.bySuperuser(name, "unknown", "second")); err != nil {
 			t.Fatal(err)
 		}
-		if got := f.show(name).Algorithm; got != want {
+		if got := f.show(name).Algorithm; got != algorithm {
 			t.Errorf("%s became %s", stored, got)
 		}
 		if err := f.engine.Verify(enginetest.Within(t), f.bySuperuser(name, "", ""),
 			f.value(name, "second")); err != nil {
-			t.Errorf("%s: %v", want, err)
+			t.Errorf("%s: %v", stored, err)
 		}
 	}
 }
@@ -203,15 +202,7 @@ func TestUsersAreEqualAfterEveryAlternation(t *testing.T) {
 	f.must("PUT", path("vhosts", host), nil)
 	f.must("PUT", path("permissions", "/", app), permission{"^a", "", ".*"})
 	f.must("PUT", path("permissions", host, app), permission{"", "", ""})
-	f.must("PUT", path("topic-permissions", host, app), topic{"amq.topic", "^x", ".*"})
-	f.must("PUT", path("topic-permissions", host, app), topic{"", "", "^y"})
-	f.must("PUT", path("user-limits", app, "max-connections"), map[string]int{"value": 0})
-	f.must("PUT", path("user-limits", app, "max-channels"), map[string]int{"value": 9})
-	want := rights{
-		{permissions, "/", ""}: permission{"^a", "", ".*"}, {permissions, host, ""}: permission{},
-		{topics, host, "amq.topic"}: topic{"amq.topic", "^x", ".*"}, {topics, host, ""}: topic{"", "", "^y"},
-		{limits, "max-connections", ""}: limit{0}, {limits, "max-channels", ""}: limit{9},
-	}
+	want := map[string]permission{"/": {"^a", "", ".*"}, host: {}}
 	if err := f.engine.DryRun(enginetest.Within(t), f.toOther(app, clone)); err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +214,7 @@ func TestUsersAreEqualAfterEveryAlternation(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	f.wantRights(clone, want)
+	f.wantPermissions(clone, want)
 	if got := f.show(clone).Tags; !slices.Equal(got, []string{"management", "audited", mark(app)}) {
 		t.Errorf("tags %q", got)
 	}
@@ -233,22 +224,14 @@ func TestUsersAreEqualAfterEveryAlternation(t *testing.T) {
 	// While the second user is current, rights are revoked, granted and changed.
 	f.must("DELETE", path("permissions", "/", clone), nil)
 	f.must("PUT", path("permissions", host, clone), permission{".*", "", ""})
-	f.must("DELETE", path("topic-permissions", host, clone), nil)
-	f.must("PUT", path("topic-permissions", "/", clone), topic{"amq.topic", "", ""})
-	f.must("DELETE", path("user-limits", clone, "max-connections"), nil)
-	f.must("PUT", path("user-limits", clone, "max-channels"), map[string]int{"value": 3})
 	f.must("PUT", path("users", clone), map[string]any{"password": "first-" + clone, "tags": "monitoring," + mark(app)})
-	want = rights{
-		{permissions, host, ""}:      permission{".*", "", ""},
-		{topics, "/", "amq.topic"}:   topic{"amq.topic", "", ""},
-		{limits, "max-channels", ""}: limit{3},
-	}
+	want = map[string]permission{host: {".*", "", ""}}
 	for range 2 {
 		if err := f.engine.Set(enginetest.Within(t), f.toOther(clone, app)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	f.wantRights(app, want)
+	f.wantPermissions(app, want)
 	if got := f.show(app).Tags; !slices.Equal(got, []string{"monitoring"}) {
 		t.Errorf("tags %q", got)
 	}
@@ -266,98 +249,44 @@ func TestIncompleteSecondUserIsCompleted(t *testing.T) {
 	if err := f.engine.Set(enginetest.Within(t), f.toOther(app, app+"_clone")); err != nil {
 		t.Fatal(err)
 	}
-	f.wantRights(app+"_clone", rights{{permissions, "/", ""}: permission{"a", "b", "c"}})
+	f.wantPermissions(app+"_clone", map[string]permission{"/": {"a", "b", "c"}})
 	if err := f.engine.Verify(enginetest.Within(t), f.toOther(app, app+"_clone"),
 		f.value(app+"_clone", "next-"+app+"_clone")); err != nil {
 		t.Error(err)
 	}
 }
 
-// A user with a permission and no topic permission may write every topic. So throughout a change, the second user,
-// whose password works, has for each exchange either the old or the new topic permission.
-func TestTopicPermissionsAreNeverAbsent(t *testing.T) {
+// Alternating users with topic permissions or limits are refused before anything changes; a single user is not.
+func TestTopicPermissionsAndLimitsOfAPairAreRefused(t *testing.T) {
 	f := newFixture(t)
-	f.must("PUT", "/api/exchanges/%2f/second-topic", map[string]string{"type": "topic"})
-	for name, c := range map[string]struct{ before, after []topic }{
-		"narrowed":      {[]topic{{"amq.topic", "^public", ".*"}}, []topic{{"amq.topic", `^public\.a`, ".*"}}},
-		"for the first": {nil, []topic{{"amq.topic", "^public", ".*"}}},
-		"one taken away": {[]topic{{"amq.topic", "^public", ".*"}, {"second-topic", "^x", "^x"}},
-			[]topic{{"amq.topic", "^public", ".*"}}},
-		"another one":    {[]topic{{"second-topic", "^x", "^x"}}, []topic{{"amq.topic", "^public", ".*"}}},
-		"all taken away": {[]topic{{"amq.topic", "^public", ".*"}}, nil},
+	for name, restrict := range map[string]func(user string){
+		"topic": func(user string) {
+			f.must("PUT", path("topic-permissions", "/", user),
+				map[string]string{"exchange": "amq.topic", "write": "^x", "read": ".*"})
+		},
+		"limit": func(user string) {
+			f.must("PUT", path("user-limits", user, "max-channels"), map[string]int{"value": 9})
+		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			app := f.user("")
-			clone := app + "_clone"
-			f.must("PUT", path("permissions", "/", app), permission{"", ".*", ".*"})
-			give := func(topics []topic) {
-				for _, topic := range topics {
-					f.must("PUT", path("topic-permissions", "/", app), topic)
-				}
+		app := f.user("")
+		clone := app + "_clone"
+		r := f.toOther(app, clone)
+		if err := f.engine.Set(enginetest.Within(t), r); err != nil {
+			t.Fatal(err)
+		}
+		before := f.show(clone)
+		for _, user := range []string{clone, app} {
+			restrict(user)
+			for _, change := range []func(context.Context, *engine.Request) error{f.engine.DryRun, f.engine.Set} {
+				enginetest.WantCause(t, change(enginetest.Within(t), r), engine.TargetFailed, user)
 			}
-			give(c.before)
-			r := f.toOther(app, clone)
-			if err := f.engine.Set(enginetest.Within(t), r); err != nil {
-				t.Fatal(err)
-			}
-			// The administrator changes the rights of the current user.
-			if c.before != nil {
-				f.must("DELETE", path("topic-permissions", "/", app), nil)
-			}
-			give(c.after)
-			may := func(user string) map[string]topic {
-				var list []topic
-				if err := f.call(t.Context(), "GET", path("users", user, "topic-permissions"), nil, &list); err != nil {
-					t.Fatal(err)
-				}
-				out := map[string]topic{"amq.topic": anyTopic("amq.topic"), "second-topic": anyTopic("second-topic")}
-				for _, topic := range list {
-					out[topic.Exchange] = topic
-				}
-				return out
-			}
-			before, after := may(clone), may(app)
-			look := func() {
-				for exchange, topic := range may(clone) {
-					if topic != before[exchange] && topic != after[exchange] {
-						t.Errorf("during the change: %v", topic)
-					}
-				}
-			}
-			e := f.front(r, func(*http.Request) bool { look(); return false })
-			if err := e.Set(enginetest.Within(t), r); err != nil {
-				t.Fatal(err)
-			}
-			if got := may(clone); !maps.Equal(got, after) {
-				t.Errorf("%v, want %v", got, after)
-			}
-		})
-	}
-}
-
-// The permission of a virtual host is granted after the topic permissions that restrict it.
-func TestTopicPermissionsComeBeforeThePermission(t *testing.T) {
-	f := newFixture(t)
-	app := f.user("")
-	clone := app + "_clone"
-	r := f.toOther(app, clone)
-	if err := f.engine.Set(enginetest.Within(t), r); err != nil {
-		t.Fatal(err)
-	}
-	f.must("PUT", path("topic-permissions", "/", app), topic{"amq.topic", "^public", ".*"})
-	f.must("PUT", path("permissions", "/", app), permission{"", ".*", ".*"})
-	e := f.front(r, func(r *http.Request) bool {
-		return r.Method == "PUT" && strings.Contains(r.URL.Path, "/topic-permissions/") // and nothing after it
-	})
-	enginetest.WantCause(t, e.Set(enginetest.Within(t), r), engine.TargetFailed, "503")
-	s, err := f.engine.open(f.value(f.User, f.Password))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	rights, err := s.rights(t.Context(), clone)
-	if _, given := rights[right{permissions, "/", ""}]; err != nil || given {
-		t.Errorf("%+v, %v", rights, err)
+		}
+		if after := f.show(clone); after.Hash != before.Hash {
+			t.Errorf("%s: the second user was changed", name)
+		}
+		if err := f.engine.Set(enginetest.Within(t), f.bySuperuser(app, "first-"+app, "second")); err != nil {
+			t.Errorf("%s of a single user: %v", name, err)
+		}
 	}
 }
 
@@ -388,18 +317,17 @@ func TestRemovedTagStaysRemoved(t *testing.T) {
 	}
 }
 
-// The API would turn such a tag into two.
-func TestTagThatWouldBeSplitIsRefused(t *testing.T) {
+// Sent as a string, such a tag would become two, one of them administrator.
+func TestTagWithACommaStaysOne(t *testing.T) {
 	f := newFixture(t)
-	const tag = "audited,administrator"
 	name := testserver.Unique("app-")
-	f.must("PUT", "/api/users/"+name, map[string]any{"password": "first-" + name, "tags": []string{tag}})
-	before := f.show(name)
-	r := f.bySuperuser(name, "first-"+name, "second")
-	enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), r), engine.InvalidSecret, tag)
-	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), r), engine.InvalidSecret, tag)
-	if now := f.show(name); !reflect.DeepEqual(now, before) {
-		t.Errorf("%+v became %+v", before.Tags, now.Tags)
+	want := []string{"audited,administrator"}
+	f.must("PUT", "/api/users/"+name, map[string]any{"password": "first-" + name, "tags": want})
+	if err := f.engine.Set(enginetest.Within(t), f.bySuperuser(name, "first-"+name, "second")); err != nil {
+		t.Fatal(err)
+	}
+	if now := f.show(name); !slices.Equal(now.Tags, want) {
+		t.Errorf("the tags are %q", now.Tags)
 	}
 }
 
@@ -443,7 +371,7 @@ func FuzzNames(f *testing.F) {
 			return // a secret cannot hold it, or it is refused
 		}
 		// A list of definitions creates the same user without a path.
-		u := &user{Name: name, Hash: hash(saltedSHA256, []byte("salt"), "first"), Algorithm: saltedSHA256}
+		u := (&user{Name: name}).with("first", &engine.Request{})
 		definitions := map[string]any{
 			"users": []any{map[string]any{"name": name, "password_hash": u.Hash, "hashing_algorithm": u.Algorithm,
 				"tags": ""}}}
@@ -541,16 +469,4 @@ func TestAnswersOfOthers(t *testing.T) {
 	status, body = 200, `{"name":"somebody"}`
 	enginetest.WantCause(t, e.Set(enginetest.Within(t), &engine.Request{Current: v, Pending: v, Login: v}),
 		engine.TargetFailed, "another")
-}
-
-// RabbitMQ 3.8 returns tags as one string.
-func TestTagsOfOlderVersions(t *testing.T) {
-	var u user
-	if err := json.Unmarshal([]byte(`{"name":"a","tags":"management, audited"}`), &u); err != nil ||
-		!slices.Equal(u.Tags, []string{"management", "audited"}) {
-		t.Errorf("%q, %v", u.Tags, err)
-	}
-	if err := json.Unmarshal([]byte(`{"tags":7}`), &u); err == nil {
-		t.Error("a number is accepted as tags")
-	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"strings"
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/boundconn"
@@ -85,13 +84,6 @@ func (s *session) find(ctx context.Context, name string) (*user, error) {
 	found, err := s.get(ctx, "reading a user", path("users", name), u)
 	if err != nil || !found {
 		return nil, err
-	}
-	for _, tag := range u.Tags {
-		if strings.Contains(tag, ",") {
-			// Sent back, it would become two tags, one of which may be "administrator".
-			return nil, engine.Errorf(engine.InvalidSecret, "set tags without commas with rabbitmqctl set_user_tags",
-				"the user %q has the tag %q, which a change of its password would split", name, tag)
-		}
 	}
 	if u.Name != name {
 		return nil, engine.Errorf(engine.TargetFailed, "check that the port is the management API's",
