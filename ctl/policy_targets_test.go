@@ -78,7 +78,8 @@ func TestGrantsOfRedis(t *testing.T) {
 			do("ACL", "SETUSER", "poor", "on", ">first-password")
 			arn := w.secret(t, w.value("poor", "first-password", ""))
 			p := w.needs(t, arn)
-			if len(p.Grants) != 1 || !strings.HasSuffix(p.Grants[0], "+config|get +acl|save +config|rewrite") ||
+			if len(p.Grants) != 1 || !strings.Contains(p.Grants[0], "+acl|save") ||
+				!strings.Contains(p.Grants[0], "+config|rewrite") ||
 				!strings.Contains(p.Note, "print the rights again") {
 				t.Errorf("for a user who may not query the node: %q, %s", p.Grants, p.Note)
 			}

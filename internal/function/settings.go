@@ -27,7 +27,7 @@ var settingNames = []string{
 	"STRATEGY",
 
 	"ROTATOR_GENERIC_BYTES", "ROTATOR_GENERIC_ENCODING", "ROTATOR_GENERIC_FIELD", "ROTATOR_GENERIC_KIND",
-	"ROTATOR_REDIS_NODES", "ROTATOR_REDIS_PERSIST",
+	"ROTATOR_REDIS_MANAGED",
 }
 
 // Settings returns getenv with the settings in ROTATOR_SETTINGS added, each under its own name. A setting is text, a

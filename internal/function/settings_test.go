@@ -56,7 +56,7 @@ func TestSettingsThatAreRefused(t *testing.T) {
 		"unknown, far off": {`ROTATOR_SETTINGS={"COLOR": "red"}`, `"COLOR";ADOPT_PAIRS, ALLOW_PLAINTEXT_FALLBACK`},
 		"lower case":       {`ROTATOR_SETTINGS={"retire": "now"}`, `"retire";write RETIRE`},
 		"a tag's name":     {`ROTATOR_SETTINGS={"rotator:password-length": 40}`, `write PASSWORD_LENGTH`},
-		"an engine's tag":  {`ROTATOR_SETTINGS={"rotator:redis-nodes": "all"}`, `write ROTATOR_REDIS_NODES`},
+		"an engine's tag":  {`ROTATOR_SETTINGS={"rotator:redis-managed": "no"}`, `write ROTATOR_REDIS_MANAGED`},
 		"a parameter":      {`ROTATOR_SETTINGS={"PasswordLength": 40}`, `write PASSWORD_LENGTH`},
 		"twice":            {`ROTATOR_SETTINGS={"RETIRE": "now", "RETIRE": "next"}`, `RETIRE;twice`},
 		"null":             {`ROTATOR_SETTINGS={"RETIRE": null}`, `RETIRE;null`},
@@ -67,8 +67,7 @@ func TestSettingsThatAreRefused(t *testing.T) {
 		"malformed number": {`ROTATOR_SETTINGS={"PASSWORD_LENGTH": "long"}`, `PASSWORD_LENGTH;whole number`},
 		"malformed choice": {`ROTATOR_SETTINGS={"RETIRE": "soon"}`, `RETIRE;next or now`},
 		"malformed switch": {`ROTATOR_SETTINGS={"METRICS": {}}`, `METRICS;true or false`},
-		"Redis's nodes":    {`ROTATOR_SETTINGS={"ROTATOR_REDIS_NODES": "one"}`, `ROTATOR_REDIS_NODES;all or host`},
-		"Redis's saving":   {`ROTATOR_REDIS_PERSIST=no`, `ROTATOR_REDIS_PERSIST;required or off`},
+		"Redis's service":  {`ROTATOR_SETTINGS={"ROTATOR_REDIS_MANAGED": "host"}`, `ROTATOR_REDIS_MANAGED;no or yes`},
 		"a kind of value":  {`ROTATOR_GENERIC_KIND=rsa`, `ROTATOR_GENERIC_KIND;rsa-2048`},
 		"a form of values": {
 			`ROTATOR_GENERIC_KIND=bytes;ROTATOR_GENERIC_ENCODING=pem`,

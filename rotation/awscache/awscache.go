@@ -143,7 +143,8 @@ func (e *Engine) user(ctx context.Context, r *engine.Request, v engine.Value) (*
 		return nil, t, err
 	}
 	id, arn := e.service.user(r.Secret, &form.Form{Value: v})
-	a := &account{api: e.service.dial(cfg, v), id: id, arn: arn, name: t.User,
+	cfg.Region = region(arn)
+	a := &account{api: e.service.dial(cfg), id: id, arn: arn, name: t.User,
 		wait: min(250*time.Millisecond, e.options.Interval), interval: e.options.Interval,
 		end: time.Now().Add(e.options.MaxWait)}
 	if err := a.active(ctx); err != nil {
@@ -173,7 +174,7 @@ func (e *Engine) belongs(ctx context.Context, r *engine.Request, a *account, t e
 	}
 	tags, err := a.api.tags(ctx, a.arn)
 	if err != nil {
-		return failed("the user's tags cannot be read", err)
+		return awsapi.Failed("the user's tags cannot be read", err)
 	}
 	refuse := func(key, want, what, or string) error {
 		return engine.Errorf(engine.TakeoverRefused,
@@ -197,12 +198,7 @@ const loginLimit = 15 * time.Second
 func (e *Engine) log(ctx context.Context, t engine.Target) error {
 	ctx, cancel := context.WithTimeout(ctx, loginLimit)
 	defer cancel()
-	conn, err := resp.Login(ctx, e.tls, t)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	return resp.Classify(t, t.Address()+": the cache does not serve the user", conn.Ping())
+	return resp.Try(ctx, e.tls, t)
 }
 
 // Set replaces the user's passwords with the pending one and the one that the cache has just accepted, which clients
@@ -220,9 +216,6 @@ func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 func (e *Engine) change(ctx context.Context, r *engine.Request, keep bool) error {
 	pending, err := e.parse(r, r.Pending)
 	if err != nil {
-		return err
-	}
-	if err := rule(pending.Password); err != nil {
 		return err
 	}
 	a, login, err := e.user(ctx, r, r.Login)
@@ -246,17 +239,21 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, keep bool) error
 	}
 	for {
 		err := a.api.replace(ctx, a.id, passwords)
-		if err == nil {
-			return a.active(ctx)
-		}
 		// A concurrent change may have come first, such as the same step running twice.
-		if !strings.HasPrefix(awsapi.Code(err), "InvalidUserState") {
-			return failed("the passwords cannot be changed", err)
+		raced := strings.HasPrefix(awsapi.Code(err), "InvalidUserState")
+		switch {
+		case strings.HasPrefix(awsapi.Code(err), "InvalidParameterValue"):
+			return engine.Errorf(engine.PolicyRejected, "adjust PASSWORD_LENGTH and EXCLUDE_CHARACTERS to the service's rules",
+				"the passwords cannot be changed: %w", err)
+		case err != nil && !raced:
+			return awsapi.Failed("the passwords cannot be changed", err)
+		case raced:
+			err = a.pause(ctx)
 		}
-		if err := a.pause(ctx); err != nil {
-			return err
+		if err == nil {
+			err = a.active(ctx)
 		}
-		if err := a.active(ctx); err != nil {
+		if err != nil || !raced {
 			return err
 		}
 	}
@@ -294,7 +291,7 @@ func (a *account) active(ctx context.Context) error {
 			return engine.Errorf(engine.InvalidSecret, "correct the user's name or ARN in the secret",
 				"the user %q does not exist", a.id)
 		case err != nil:
-			return failed("the user cannot be looked up", err)
+			return awsapi.Failed("the user cannot be looked up", err)
 		case u.arn != a.arn:
 			return engine.Errorf(engine.InvalidSecret, "rotate the secret by a function of the user's account",
 				"the user %q is %s here, not the secret's %s", a.id, u.arn, a.arn)
@@ -323,15 +320,6 @@ func (a *account) pause(ctx context.Context) error {
 	}
 	return engine.Errorf(engine.TargetFailed, "wait, or raise MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS and the timeout",
 		"the user %q is still being modified", a.id)
-}
-
-func failed(what string, err error) error {
-	if strings.HasPrefix(awsapi.Code(err), "InvalidParameterValue") {
-		// The call's only parameters are the user's id and the passwords.
-		return engine.Errorf(engine.PolicyRejected,
-			"adjust PASSWORD_LENGTH and EXCLUDE_CHARACTERS to the service's rules", "%s: %w", what, err)
-	}
-	return awsapi.Failed(what, err)
 }
 
 // Needs adds the actions that a rotation calls. Changes are limited to users with the secret's tag, unless the

@@ -616,18 +616,26 @@ func TestFormAndRuleForPasswords(t *testing.T) {
 	})
 }
 
-func TestPasswordThatTheServiceWouldRejectIsNotSent(t *testing.T) {
+func TestPasswordThatTheServiceWouldRejectIsNotStored(t *testing.T) {
+	const punctuation = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 	each(t, func(t *testing.T, c *cache) {
-		v := c.user(t)
-		for _, p := range []string{"too-short", strings.Repeat("x", 129), "with,a-comma-in-it-0123",
-			`with"a-quote-in-it-0123`, "with/a-slash-in-it-0123", "with@an-at-in-it-0123", "with a space in it 0123",
-			"with-ümlaut-0123456"} {
-			if err := c.engine().Set(enginetest.Within(t), request(v, p)); !errors.Is(err, engine.PolicyRejected) {
-				t.Errorf("%q: %v", p, err)
+		r := &engine.Request{Secret: secretARN, Current: c.user(t)}
+		for length, want := range map[int]bool{15: false, 16: true, 128: true, 129: false} {
+			r.Passwords = c.engine().Kind().Passwords
+			r.Passwords.Length = length
+			if _, err := c.engine().Next(enginetest.Within(t), r); (err == nil) != want ||
+				!want && !errors.Is(err, engine.PolicyRejected) {
+				t.Errorf("%d characters: %v", length, err)
 			}
 		}
-		if calls := c.fake.Calls(); len(calls) > 0 {
-			t.Errorf("called %v", calls)
+		r.Passwords.Length = 20
+		for _, only := range punctuation {
+			r.Passwords.ExcludeCharacters = strings.ReplaceAll(punctuation, string(only), "")
+			want := !strings.ContainsRune(`,"/@`, only)
+			if _, err := c.engine().Next(enginetest.Within(t), r); (err == nil) != want ||
+				!want && !errors.Is(err, engine.PolicyRejected) {
+				t.Errorf("%c: %v", only, err)
+			}
 		}
 	})
 }

@@ -23,7 +23,7 @@ type service struct {
 	user func(secret string, f *form.Form) (id, arn string)
 	// describe, list and change are IAM actions, and tag is the command that tags a user.
 	describe, list, change, tag string
-	dial                        func(cfg aws.Config, v engine.Value) api
+	dial                        func(cfg aws.Config) api
 }
 
 type api interface {
@@ -39,9 +39,9 @@ type user struct {
 	authentication string // password, no-password or iam
 }
 
-// elastiCacheARN matches the ARN of a user and captures its region.
+// elastiCacheARN matches the ARN of a user.
 // Source: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticache.html
-var elastiCacheARN = lazyregexp.New(`^arn:aws[a-z-]*:elasticache:([a-z0-9-]+):[0-9]{12}:user:[a-zA-Z][a-zA-Z0-9-]*$`)
+var elastiCacheARN = lazyregexp.New(`^arn:aws[a-z-]*:elasticache:[a-z0-9-]+:[0-9]{12}:user:[a-zA-Z][a-zA-Z0-9-]*$`)
 
 // NewElastiCache returns the engine for users of ElastiCache, with the contract of AWS's template.
 // Source: https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/User-Secrets-Manager.html
@@ -61,11 +61,7 @@ func NewElastiCache(tls engine.TLSPolicy, settings awsapi.Settings, o Options) *
 		describe: "elasticache:DescribeUsers", list: "elasticache:ListTagsForResource",
 		change: "elasticache:ModifyUser",
 		tag:    "aws elasticache add-tags-to-resource --resource-name %s --tags",
-		dial: func(cfg aws.Config, v engine.Value) api {
-			arn, _ := v.Text("user_arn")
-			cfg.Region = elastiCacheARN.FindStringSubmatch(arn)[1]
-			return elastiCache{elasticache.NewFromConfig(cfg)}
-		},
+		dial:   func(cfg aws.Config) api { return elastiCache{elasticache.NewFromConfig(cfg)} },
 	}}
 }
 
@@ -118,7 +114,7 @@ func NewMemoryDB(tls engine.TLSPolicy, settings awsapi.Settings, o Options) *Eng
 		},
 		describe: "memorydb:DescribeUsers", list: "memorydb:ListTags", change: "memorydb:UpdateUser",
 		tag:  "aws memorydb tag-resource --resource-arn %s --tags",
-		dial: func(cfg aws.Config, _ engine.Value) api { return memoryDB{memorydb.NewFromConfig(cfg)} },
+		dial: func(cfg aws.Config) api { return memoryDB{memorydb.NewFromConfig(cfg)} },
 	}}
 }
 

@@ -158,7 +158,7 @@ func TestOptions(t *testing.T) {
 	if got := failure(); !strings.Contains(got, "Unreachable") {
 		t.Errorf("with a node that is gone: %q", got)
 	}
-	for tag, bad := range map[string]string{"rotator:redis-nodes": "one", "rotator:redis-persist": "no"} {
+	for tag, bad := range map[string]string{"rotator:redis-managed": "off"} {
 		if _, err := a.client.TagResource(t.Context(),
 			&secretsmanager.TagResourceInput{SecretId: &arn, Tags: []types.Tag{{Key: &tag, Value: &bad}}}); err != nil {
 			t.Fatal(err)
@@ -171,13 +171,12 @@ func TestOptions(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	a.env = map[string]string{"ROTATOR_REDIS_NODES": "host"}
+	a.env = map[string]string{"ROTATOR_REDIS_MANAGED": "yes"}
 	if got := failure(); got != "" {
 		t.Errorf("with the host alone: %q", got)
 	}
 	// Nothing is saved, and the right to save is not needed.
-	a.env["ROTATOR_REDIS_PERSIST"] = "off"
-	limited := a.user("+info", "+acl|getuser", "+acl|setuser")
+	limited := a.user("+acl|getuser", "+acl|setuser")
 	a.do("ACL", "SAVE")
 	second, err := a.rotate(a.secret(a.value(limited, "first-"+limited)))
 	if err != nil {

@@ -48,7 +48,8 @@ func newHarness(t *testing.T, engine, by string, servers ...*testserver.RedisSer
 }
 
 func (h *harness) Engine() engine.Engine {
-	return New(engine.TLSPolicy{ExtraCAs: h.servers[0].CA.PEM}, Nodes{})
+	nodes, _ := ParseNodes("127.0.0.0/8") // for the cluster
+	return New(engine.TLSPolicy{ExtraCAs: h.servers[0].CA.PEM}, nodes)
 }
 
 func (h *harness) Target() string { return h.servers[0].Addr() }

@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,15 +12,10 @@ import (
 
 type node struct {
 	*resp.Conn
-	target engine.Target
-	// configured means that INFO reports a configuration file.
-	configured bool
 
-	hashes    []string // of the user's passwords
-	rules     []string // for the user's commands: its own, and those of each selector
-	aclFile   bool     // users are stored in a separate file
-	forgetful bool     // the change may be lost at a restart
-	replicate string   // the hash of the user's password that the node replicates with, or ""
+	hashes []string // of the user's passwords
+	rules  []string // for the user's commands: its own, and those of each selector
+	save   []string // the command that saves the users, or nil if a service saves them
 }
 
 // passwordLimit is far above what a user has. Each of a thousand nodes may return that many.
@@ -35,28 +29,42 @@ func (all nodes) close() {
 	}
 }
 
-func (n *node) classify(what string, err error) error {
-	return resp.Classify(n.target, n.target.Address()+": "+what, err)
-}
-
 func (n *node) fail(advice, format string, args ...any) error {
-	return engine.Errorf(engine.TargetFailed, advice, "%s: %w", n.target.Address(), fmt.Errorf(format, args...))
+	return engine.Errorf(engine.TargetFailed, advice, "%s: %w", n.Target.Address(), fmt.Errorf(format, args...))
 }
 
-func (e *Engine) inspect(ctx context.Context, r *engine.Request, l login, user string) (nodes, error) {
-	all, err := e.open(ctx, r, l)
-	for i := 0; err == nil && i < len(all); i++ {
-		err = all[i].inspect(user)
+// ask sends a command that a service may hide.
+func (n *node) ask(what string, command ...string) (any, error) {
+	reply, err := n.Do(what, command...)
+	if e, ok := errors.AsType[*engine.Error](err); ok && resp.Unknown(err) {
+		e.Advice = "if a service manages the server, set " + managedOption + " to yes"
 	}
-	return all, err
+	return reply, err
+}
+
+// info returns what the node reports about itself.
+// Source: https://redis.io/docs/latest/commands/info/
+func (n *node) info() (map[string]string, error) {
+	reply, err := n.ask("INFO failed", "INFO")
+	if err != nil {
+		return nil, err
+	}
+	text, _ := reply.(string)
+	info := make(map[string]string)
+	for line := range strings.Lines(text) {
+		if name, value, ok := strings.Cut(strings.TrimRight(line, "\r\n"), ":"); ok {
+			info[name] = value
+		}
+	}
+	return info, nil
 }
 
 // inspect reads the node's data about the user. It reports a missing user, which ACL SETUSER would silently create.
 // Source: https://redis.io/docs/latest/commands/acl-getuser/
 func (n *node) inspect(user string) error {
-	reply, err := n.Do("ACL", "GETUSER", user)
+	reply, err := n.Do("the user cannot be looked up", "ACL", "GETUSER", user)
 	if err != nil {
-		return n.classify("the user cannot be looked up", err)
+		return err
 	}
 	if reply == nil {
 		return n.fail("create it there with the rights that it has elsewhere; users are not replicated",
@@ -71,8 +79,7 @@ func (n *node) inspect(user string) error {
 		commands, _ := rules["commands"].(string)
 		n.rules, ok = append(n.rules, commands), ok && readable
 	}
-	if !ok || !isFlags && account["flags"] != nil || !isPasswords && account["passwords"] != nil ||
-		!isSelectors && account["selectors"] != nil {
+	if !ok || !isFlags || !isPasswords || !isSelectors && account["selectors"] != nil {
 		return n.fail("check that the server's ACL GETUSER works like Redis's",
 			"the answer about the user %q cannot be read", user)
 	}
@@ -94,7 +101,7 @@ func (n *node) inspect(user string) error {
 	if len(n.hashes) > passwordLimit {
 		return n.fail("remove unused ones: ACL SETUSER name !hash", "the user %q has %d passwords", user, len(n.hashes))
 	}
-	return n.inspectFiles(user)
+	return nil
 }
 
 // may reports whether the user's rules allow a command of @admin, @slow and @dangerous, such as acl|setuser.
@@ -115,20 +122,13 @@ func (n *node) may(command string) bool {
 // that it could know are gone, it considers the primary down. Only a user that may run SLAVEOF can serve a Sentinel, so
 // a login without administrative rights cannot pose as one.
 // Source: https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/
-func (n *node) sentinel(r *engine.Request, user string) error {
-	if !n.may("slaveof") {
+func (n *node) sentinel(user string) error {
+	if n.save == nil || !n.may("slaveof") {
 		return nil
 	}
-	reply, err := n.Do("CLIENT", "LIST", "TYPE", "pubsub")
-	switch {
-	case resp.Unknown(err):
-		return nil
-	case errors.Is(err, resp.ErrTooLong):
-		r.Warn(n.target.Address() + ": too many clients to find a Sentinel: if one logs in as the user, give it " +
-			"another user")
-		return nil
-	case err != nil:
-		return n.classify("the clients cannot be listed to detect a Sentinel", err)
+	reply, err := n.Do("the clients cannot be listed to detect a Sentinel", "CLIENT", "LIST", "TYPE", "pubsub")
+	if err != nil {
+		return err
 	}
 	clients, _ := reply.(string)
 	for client := range strings.Lines(clients) {
@@ -142,53 +142,44 @@ func (n *node) sentinel(r *engine.Request, user string) error {
 	return nil
 }
 
-const adviceOff = "if a service persists the users, set " + persistOption + " to off"
-
-// inspectFiles determines where the node stores its users, and whether it replicates as the user.
-func (n *node) inspectFiles(user string) error {
-	if !n.forgetful {
-		aclFile, err := n.config("aclfile")
+// inspectFiles determines where the node stores its users. It refuses a user that the node replicates as: replication
+// would end with the second rotation. configured means that the node has a configuration file.
+func (n *node) inspectFiles(user string, configured bool) error {
+	aclFile, err := n.config("aclfile")
+	if err != nil {
+		return err
+	}
+	by, err := n.config("masteruser")
+	if err != nil {
+		return err
+	}
+	if by == user || by == "" && user == "default" {
+		password, err := n.config("masterauth")
 		if err != nil {
 			return err
 		}
-		n.aclFile = aclFile != ""
-		if !n.aclFile && !n.configured {
-			return n.fail("start the server with a configuration or ACL file; "+adviceOff,
-				"the server has no file to store users in, so a restart would undo the rotation")
+		if password != "" {
+			return n.fail("give replication a separate user (masteruser, masterauth) that is not rotated",
+				"the server replicates as the user %q", user)
 		}
 	}
-	by, err := n.config("masteruser")
-	if n.forgetful && (resp.Unknown(err) || resp.Code(err) == "NOPERM") {
-		// A service that hides its settings does not replicate as its customers' users.
-		return nil
-	}
-	if err != nil || by != user && (by != "" || user != "default") {
-		return err
-	}
-	// Replication must continue even if a restart undoes the change.
-	password, err := n.config("masterauth")
-	if err != nil || password == "" {
-		return err
-	}
-	n.replicate = hash(password)
-	if !n.forgetful && !n.configured {
-		return n.fail("give replication a separate user (masteruser)",
-			"the server replicates as the user %q but has no configuration file to store a new masterauth in", user)
+	switch {
+	case aclFile != "":
+		n.save = []string{"ACL", "SAVE"}
+	case configured:
+		n.save = []string{"CONFIG", "REWRITE"}
+	default:
+		return n.fail("start the server with a configuration or ACL file or, if a service manages it, set "+
+			managedOption+" to yes", "the server has no file to store users in, so a restart would undo the rotation")
 	}
 	return nil
 }
 
 func (n *node) config(name string) (string, error) {
-	reply, err := n.Do("CONFIG", "GET", name)
-	if resp.Unknown(err) {
-		return "", n.fail(adviceOff, "it is unknown whether a restart would undo the rotation: %w", err)
-	}
-	if err != nil {
-		return "", n.classify("the setting "+name+" cannot be read", err)
-	}
+	reply, err := n.ask("the setting "+name+" cannot be read", "CONFIG", "GET", name)
 	settings, _ := pairs(reply)
 	value, _ := settings[name].(string)
-	return value, nil
+	return value, err
 }
 
 func pairs(reply any) (map[string]any, bool) {
@@ -204,107 +195,48 @@ func pairs(reply any) (map[string]any, bool) {
 	return m, ok
 }
 
-// rehearse checks, by an empty change and ACL DRYRUN if available, that the login may change the user and persist that.
+// rehearse checks, by an empty change and ACL DRYRUN if available, that the login may change the user and save that.
 func (n *node) rehearse(user string) error {
-	if _, err := n.Do("ACL", "SETUSER", user); err != nil {
-		return n.classify("the user cannot be changed", err)
+	if _, err := n.Do("the user cannot be changed", "ACL", "SETUSER", user); err != nil || n.save == nil {
+		return err
 	}
-	for _, command := range n.keeping() {
-		// Servers before version 7 lack DRYRUN, and not every login may use it.
-		reply, err := n.Do(append([]string{"ACL", "DRYRUN", n.target.User}, command...)...)
-		if err != nil && resp.Code(err) == "" {
-			return n.classify("the rights cannot be tested", err)
-		}
-		if text, _ := reply.(string); err == nil && text != "OK" {
-			return engine.Errorf(engine.PrivilegeMissing, "grant the login the rights that the engine's page lists",
-				"%s: %.500s", n.target.Address(), text)
-		}
+	// Servers before version 7 lack DRYRUN, and not every login may use it.
+	reply, err := n.Do("the rights cannot be tested", append([]string{"ACL", "DRYRUN", n.Target.User}, n.save...)...)
+	if err != nil && resp.Code(err) == "" {
+		return err
+	}
+	if text, _ := reply.(string); err == nil && text != "OK" {
+		return engine.Errorf(engine.PrivilegeMissing, "grant the login the rights that the engine's page lists",
+			"%s: %.500s", n.Target.Address(), text)
 	}
 	return nil
 }
 
-func (n *node) keeping() (commands [][]string) {
-	if n.aclFile {
-		commands = append(commands, aclSave)
-	}
-	if !n.forgetful && (!n.aclFile || n.replicate != "") {
-		commands = append(commands, configRewrite)
-	}
-	if n.replicate != "" {
-		commands = append(commands, []string{"CONFIG", "SET", "masterauth", ""})
-	}
-	return commands
-}
-
-var (
-	aclSave       = []string{"ACL", "SAVE"}
-	configRewrite = []string{"CONFIG", "REWRITE"}
-)
-
-// set makes the hashes the user's only passwords, with a single command: it is atomic and, unlike removals, repeatable.
+// set makes the hashes the user's only passwords and saves the users. A single command makes the change: it is atomic
+// and, unlike removals, repeatable.
 // Source: https://redis.io/docs/latest/commands/acl-setuser/
 func (n *node) set(r *engine.Request, user string, hashes []string) error {
 	command := []string{"ACL", "SETUSER", user, "resetpass"}
 	for _, h := range hashes {
 		command = append(command, "#"+h)
 	}
-	if _, err := n.Do(command...); err != nil {
-		for _, h := range hashes {
-			if resp.Code(err) != "" {
-				err = resp.Error(strings.ReplaceAll(err.Error(), h, "[hash]"))
-			}
-		}
-		return n.classify("the password cannot be changed", err)
+	if _, err := n.Do("the password cannot be changed", command...); err != nil {
+		return err
 	}
-	if gone := n.others(hashes); gone > 0 {
+	gone := slices.DeleteFunc(slices.Clone(n.hashes), func(h string) bool { return slices.Contains(hashes, h) })
+	if len(gone) > 0 {
 		r.Changed(fmt.Sprintf("%s: passwords of the user %q that are neither pending nor current are removed: %d",
-			n.target.Address(), user, gone))
+			n.Target.Address(), user, len(gone)))
 	}
-	if n.aclFile {
-		return n.save(r, aclSave)
-	}
-	return n.save(r, configRewrite)
-}
-
-func (n *node) others(hashes []string) (count int) {
-	for _, h := range n.hashes {
-		if !slices.Contains(hashes, h) {
-			count++
-		}
-	}
-	return count
-}
-
-// save makes a change survive a restart. CONFIG REWRITE writes all current settings, including temporary ones.
-func (n *node) save(r *engine.Request, command []string) error {
-	if n.forgetful {
+	if n.save == nil {
 		return nil
 	}
-	_, err := n.Do(command...)
-	if code := resp.Code(err); code != "" && code != "NOPERM" {
-		return n.fail("let the server write its file; until then a restart undoes the rotation",
-			"%s: %w", strings.Join(command, " "), err)
+	// CONFIG REWRITE writes all current settings, including temporary ones.
+	name := strings.Join(n.save, " ")
+	_, err := n.Do("until the server can write its file, a restart undoes the rotation: "+name, n.save...)
+	if err == nil {
+		r.Changed(n.Target.Address() + ": " + name + " stores what it covers as it is now, including unsaved changes by " +
+			"others")
 	}
-	if err != nil {
-		return n.classify(strings.Join(command, " "), err)
-	}
-	what := "all users are saved as they are now"
-	if command[0] == "CONFIG" {
-		what = "the configuration is rewritten with all settings, and the users in it, as they are now"
-	}
-	r.Changed(n.target.Address() + ": " + what + ", including unsaved changes by others")
-	return nil
-}
-
-// replicateBy gives the node the new password, which it stores in plain text, if it replicates as the user.
-func (n *node) replicateBy(r *engine.Request) error {
-	if n.replicate == "" {
-		return nil
-	}
-	if password, _ := r.Pending.Text("password"); n.replicate != hash(password) {
-		if _, err := n.Do("CONFIG", "SET", "masterauth", password); err != nil {
-			return n.classify("masterauth cannot be changed", err)
-		}
-	}
-	return n.save(r, configRewrite) // including what an earlier call set but did not save
+	return err
 }

@@ -44,38 +44,40 @@ func Unknown(err error) bool {
 	return strings.HasPrefix(text, "err unknown command") || strings.HasPrefix(text, "err unknown subcommand")
 }
 
-// unquoted returns the reply without the words of the command that it may quote. A server quotes their first 128 bytes,
-// and the scrubber would not recognize a truncated password or hash.
-// Source: https://github.com/redis/redis/blob/7.0.15/src/server.c (commandCheckExistence)
-func (e Error) unquoted(command string) Error {
-	switch {
-	case strings.Contains(strings.ToLower(string(e)), "wrong number of arguments"):
-		return Error("ERR wrong number of arguments for '" + strings.ToLower(command) + "' command")
-	case Unknown(e):
-		return Error("ERR unknown command '" + command + "'")
-	}
-	return e
-}
-
 // Conn is a logged-in connection. It closes when the context passed to Login is done.
 type Conn struct {
-	ctx  context.Context
-	conn net.Conn
-	r    *bufio.Reader
+	Target engine.Target
+	ctx    context.Context
+	conn   net.Conn
+	r      *bufio.Reader
 }
 
 // Login connects to the target, encrypted according to the policy, and logs in. names are the names that the target's
-// certificate may have, by default only the target's own. The error comes from Classify.
+// certificate may have, by default only the target's own.
 func Login(ctx context.Context, policy engine.TLSPolicy, t engine.Target, names ...string) (*Conn, error) {
 	conn, err := dial(ctx, policy, t, names)
-	if err == nil {
-		c := &Conn{ctx, conn, newReader(conn)}
-		if _, err = c.Do("AUTH", t.User, t.Password); err == nil {
-			return c, nil
-		}
-		c.Close()
+	if err != nil {
+		return nil, classify(t, "no connection", ended(ctx, err))
 	}
-	return nil, Classify(t, "no login at "+t.Address(), ended(ctx, err))
+	c := &Conn{t, ctx, conn, bufio.NewReaderSize(conn, maxLine)}
+	if _, err := c.Do("the login failed", "AUTH", t.User, t.Password); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// Try logs in and checks that the server answers. A refusal because the user lacks the right to PING is also an answer.
+func Try(ctx context.Context, policy engine.TLSPolicy, t engine.Target) error {
+	c, err := Login(ctx, policy, t)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if _, err = c.Do("the server does not serve the user", "PING"); Code(err) == "NOPERM" {
+		return nil
+	}
+	return err
 }
 
 // dial connects with the first of the policy's attempts that the server supports.
@@ -150,9 +152,9 @@ func ended(ctx context.Context, err error) error {
 // Close closes the connection.
 func (c *Conn) Close() { c.conn.Close() }
 
-// Do sends a command and returns its reply: a string, an int64, nil, or an []any of these and Errors. An error reply is
-// returned as an Error, without the parts of a command that it quotes.
-func (c *Conn) Do(args ...string) (any, error) {
+// Do sends a command and returns its reply: a string, nil, or an []any of these and Errors. what says what failed if the
+// reply is an error, which is returned without passwords and hashes that it may quote.
+func (c *Conn) Do(what string, args ...string) (any, error) {
 	b := fmt.Appendf(nil, "*%d\r\n", len(args))
 	for _, a := range args {
 		b = fmt.Appendf(b, "$%d\r\n%s\r\n", len(a), a)
@@ -163,25 +165,27 @@ func (c *Conn) Do(args ...string) (any, error) {
 		reply, err = read(c.r)
 	}
 	if err != nil {
-		return nil, ended(c.ctx, err)
+		return nil, classify(c.Target, what, ended(c.ctx, err))
 	}
-	if e, ok := reply.(Error); ok {
-		return nil, e.unquoted(args[0])
+	e, ok := reply.(Error)
+	if !ok {
+		return reply, nil
 	}
-	return reply, nil
+	if Unknown(e) {
+		// The reply quotes the first 128 bytes of the words, and the scrubber would not recognize a truncated password.
+		// Source: https://github.com/redis/redis/blob/7.0.15/src/server.c (commandCheckExistence)
+		e = Error("ERR unknown command '" + args[0] + "'")
+	}
+	for _, a := range args {
+		if hash, ok := strings.CutPrefix(a, "#"); ok {
+			e = Error(strings.ReplaceAll(string(e), hash, "[hash]"))
+		}
+	}
+	return nil, classify(c.Target, what, e)
 }
 
 // Address returns the address that the target's name resolved to.
 func (c *Conn) Address() string { return c.conn.RemoteAddr().String() }
-
-// Ping checks that the server answers. A refusal because the user lacks the right to PING is also an answer.
-func (c *Conn) Ping() error {
-	_, err := c.Do("PING")
-	if Code(err) == "NOPERM" {
-		return nil
-	}
-	return err
-}
 
 // Limits on a reply, far above what the engines' commands return. A secret names the server, so anyone who can write
 // the secret may run a server that sends anything.
@@ -193,12 +197,9 @@ const (
 )
 
 var (
-	errReply = errors.New("the server's answer is not in Redis's protocol")
-	// ErrTooLong is wrapped by the error for a reply that exceeds the limits. The connection is unusable afterwards.
-	ErrTooLong = errors.New("the server's answer is too long")
+	errReply   = errors.New("the server's answer is not in Redis's protocol")
+	errTooLong = errors.New("the server's answer is too long")
 )
-
-func newReader(r io.Reader) *bufio.Reader { return bufio.NewReaderSize(r, maxLine) }
 
 // reply is a reply in progress.
 type reply struct {
@@ -212,7 +213,7 @@ func read(r *bufio.Reader) (any, error) { return (&reply{r, maxReply}).element(m
 func (r *reply) element(depth int) (any, error) {
 	line, err := r.r.ReadSlice('\n')
 	if errors.Is(err, bufio.ErrBufferFull) {
-		return nil, ErrTooLong
+		return nil, errTooLong
 	}
 	if err != nil {
 		return nil, err
@@ -222,11 +223,11 @@ func (r *reply) element(depth int) (any, error) {
 		return nil, errReply
 	}
 	if r.left -= len(text) + overhead; r.left < 0 {
-		return nil, ErrTooLong
+		return nil, errTooLong
 	}
 	kind, text := text[0], text[1:]
 	switch kind {
-	case '+':
+	case '+', ':':
 		return text, nil
 	case '-':
 		return Error(boundconn.Short(text)), nil
@@ -236,14 +237,22 @@ func (r *reply) element(depth int) (any, error) {
 		return nil, errReply
 	}
 	switch {
-	case kind == ':':
-		return int64(n), nil
 	case kind != '$' && kind != '*' || n < -1 || kind == '*' && depth == 0:
 		return nil, errReply
 	case n == -1:
 		return nil, nil
 	case kind == '$':
-		return r.bulk(n)
+		if r.left -= n; r.left < 0 {
+			return nil, errTooLong
+		}
+		b := make([]byte, n+2)
+		if _, err := io.ReadFull(r.r, b); err != nil {
+			return nil, err
+		}
+		if text, ended := strings.CutSuffix(string(b), "\r\n"); ended {
+			return text, nil
+		}
+		return nil, errReply
 	}
 	var list []any // grows as elements arrive, whatever length the server has announced
 	for range n {
@@ -256,61 +265,26 @@ func (r *reply) element(depth int) (any, error) {
 	return list, nil
 }
 
-// bulk reads a string of n bytes and its end.
-func (r *reply) bulk(n int) (any, error) {
-	if r.left -= n; r.left < 0 {
-		return nil, ErrTooLong
-	}
-	b := make([]byte, n+2)
-	if _, err := io.ReadFull(r.r, b); err != nil {
-		return nil, err
-	}
-	if string(b[n:]) != "\r\n" {
-		return nil, errReply
-	}
-	return string(b[:n]), nil
-}
-
-// Classify adds a cause and advice to an error of Login or Do. It returns nil for nil.
-//
-// WRONGPASS is the answer to a wrong password, an unknown user and a disabled user alike.
+// classify adds a cause and advice to an error. WRONGPASS is the answer to a wrong password, an unknown user and a
+// disabled user alike.
 // Source: https://redis.io/docs/latest/commands/auth/
-func Classify(t engine.Target, what string, err error) error {
-	if err == nil {
-		return nil
-	}
-	if errors.Is(err, errPlain) {
-		return engine.Errorf(engine.TLSFailed,
-			`enable TLS on the server or, if the network can be trusted, set "ssl": false in the secret`,
-			"%s: %w", what, err)
-	}
-	e, ok := errors.AsType[Error](err)
-	if !ok {
+func classify(t engine.Target, what string, err error) error {
+	cause, advice := engine.TargetFailed, "see the server's own message; Secrets Manager retries automatically"
+	_, answer := errors.AsType[Error](err)
+	switch {
+	case Code(err) == "WRONGPASS":
+		cause = engine.LoginRefused
+		advice = "check the password, and that the user exists and is on; the server reports all three alike"
+	case Code(err) == "NOPERM":
+		cause, advice = engine.PrivilegeMissing, "grant the login the rights that the engine's documentation page lists"
+	case errors.Is(err, errPlain):
+		cause = engine.TLSFailed
+		advice = `enable TLS on the server or, if the network can be trusted, set "ssl": false in the secret`
+	case !answer:
 		if n := engine.NetworkError(t, err); n != nil {
 			return n
 		}
-		return engine.Errorf(engine.TargetFailed, "check the secret's host and port", "%s: %w", what, err)
+		advice = "check the secret's host and port"
 	}
-	advice := "see the server's own message"
-	switch code := Code(e); {
-	case code == "WRONGPASS":
-		return engine.Errorf(engine.LoginRefused,
-			"check the password, and that the user exists and is on; the server reports all three alike",
-			"%s: %w", what, err)
-	case code == "NOPERM":
-		return engine.Errorf(engine.PrivilegeMissing,
-			"grant the login the rights that the engine's documentation page lists", "%s: %w", what, err)
-	case code == "NOAUTH":
-		advice = "try again; the server forgot the login, because it restarted or the user was just deleted"
-	case code == "LOADING" || code == "MASTERDOWN" || code == "BUSY":
-		advice = "wait until the server is ready and try again; Secrets Manager retries automatically"
-	case code == "DENIED":
-		advice = "give the server's default user a password or bind the server to an address: " +
-			"in protected mode it accepts no remote clients"
-	case strings.Contains(string(e), "wrong number of arguments for 'auth'"):
-		advice = "use Redis 6 or later: this server does not support users"
-	case strings.Contains(string(e), "max number of clients"):
-		advice = "raise the server's maxclients, or close connections"
-	}
-	return engine.Errorf(engine.TargetFailed, advice, "%s: %w", what, err)
+	return engine.Errorf(cause, advice, "%s: %s: %w", t.Address(), what, err)
 }
