@@ -243,7 +243,8 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, keep bool) error
 		raced := strings.HasPrefix(awsapi.Code(err), "InvalidUserState")
 		switch {
 		case strings.HasPrefix(awsapi.Code(err), "InvalidParameterValue"):
-			return engine.Errorf(engine.PolicyRejected, "adjust PASSWORD_LENGTH and EXCLUDE_CHARACTERS to the service's rules",
+			return engine.Errorf(engine.PolicyRejected,
+				"adjust PASSWORD_LENGTH and EXCLUDE_CHARACTERS to the service's rules",
 				"the passwords cannot be changed: %w", err)
 		case err != nil && !raced:
 			return awsapi.Failed("the passwords cannot be changed", err)

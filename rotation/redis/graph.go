@@ -19,10 +19,8 @@ import (
 // https://github.com/redis/redis/blob/7.0.15/src/replication.c (replconfCommand)
 
 type neighbor struct {
-	host   string
-	port   int
-	name   string // in the cluster, or ""
-	source string // the answer that names it
+	host, port string
+	name       string // in the cluster, or ""
 }
 
 type graph struct {
@@ -95,35 +93,41 @@ func (g *graph) cluster() (bool, error) {
 		return false, err
 	}
 	text, _ := reply.(string)
-	return true, g.add(peers(text))
+	list, err := peers(text)
+	if err != nil {
+		return true, err
+	}
+	return true, g.add(list)
 }
 
 // errList is the error for a list that no real server returns.
 var errList = engine.Errorf(engine.TargetFailed, "check the answers to CLUSTER NODES and INFO replication",
 	"the list of nodes cannot be parsed, or has too many nodes or too long a name")
 
-func (g *graph) add(list []neighbor, err error) error {
-	for i := 0; err == nil && i < len(list); i++ {
-		err = g.enter(list[i])
+func (g *graph) add(list []neighbor) error {
+	for _, n := range list {
+		if err := g.enter(n); err != nil {
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
 func (g *graph) enter(n neighbor) error {
+	port, err := strconv.ParseUint(n.port, 10, 16)
+	if err != nil || port == 0 || n.host == "" || len(n.host) > longestName || len(g.nodes) == limit {
+		return errList
+	}
 	first := g.nodes[0].Target
 	t := first
-	t.Host, t.Port = strings.Clone(n.host), n.port // the clone lets the whole answer be freed
+	t.Host, t.Port = strings.Clone(n.host), int(port) // the clone lets the whole answer be freed
 	if g.known[t.Address()] {
 		return nil
-	}
-	if len(g.nodes) == limit || len(n.host) > longestName {
-		return errList
 	}
 	g.known[t.Address()] = true
 	if !g.engine.trusted.allow(n.host) {
 		return engine.Errorf(engine.TargetFailed, "add its address or network to the function's variable "+nodesVariable,
-			"%s names the node %s at %s, which is not trusted, so no password is sent there", first.Address(),
-			t.Address(), n.source)
+			"%s names the node %s, which is not trusted, so no password is sent there", first.Address(), t.Address())
 	}
 	names := []string{n.host, first.CertificateName()}
 	if n.name != "" {
@@ -154,30 +158,19 @@ func (g *graph) login(t engine.Target, names []string) (conn *resp.Conn, err err
 	return conn, err
 }
 
-func neighbors(info map[string]string) (list []neighbor, err error) {
+// neighbors reads the other nodes from the answer to INFO.
+func neighbors(info map[string]string) (list []neighbor) {
 	if info["role"] == "slave" {
-		port, err := portOf(info["master_port"])
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, neighbor{host: info["master_host"], port: port, source: "master_host"})
+		list = append(list, neighbor{host: info["master_host"], port: info["master_port"]})
 	}
 	for i := 0; ; i++ {
-		source := "slave" + strconv.Itoa(i)
-		line, ok := info[source]
+		line, ok := info["slave"+strconv.Itoa(i)] // ip=…,port=…,…
 		if !ok {
-			return list, nil
+			return list
 		}
-		replica := make(map[string]string)
-		for part := range strings.SplitSeq(line, ",") {
-			name, value, _ := strings.Cut(part, "=")
-			replica[name] = value
-		}
-		port, err := portOf(replica["port"])
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, neighbor{host: replica["ip"], port: port, source: source})
+		host, rest, _ := strings.Cut(strings.TrimPrefix(line, "ip="), ",port=")
+		port, _, _ := strings.Cut(rest, ",")
+		list = append(list, neighbor{host: host, port: port})
 	}
 }
 
@@ -193,7 +186,7 @@ func peers(text string) (list []neighbor, err error) {
 		if len(fields) == 0 {
 			continue
 		}
-		if len(fields) < 3 || len(list) > limit {
+		if len(fields) < 3 {
 			return nil, errList
 		}
 		flags := strings.Split(fields[2], ",")
@@ -206,25 +199,12 @@ func peers(text string) (list []neighbor, err error) {
 		}
 		address, more, _ := strings.Cut(fields[1], ",")
 		address, _, _ = strings.Cut(address, "@")
-		n := neighbor{source: "CLUSTER NODES"}
-		n.name, _, _ = strings.Cut(more, ",")
+		name, _, _ := strings.Cut(more, ",")
 		colon := strings.LastIndexByte(address, ':')
-		if colon < 1 {
+		if colon < 0 {
 			return nil, errList
 		}
-		n.host = address[:colon]
-		if n.port, err = portOf(address[colon+1:]); err != nil {
-			return nil, err
-		}
-		list = append(list, n)
+		list = append(list, neighbor{address[:colon], address[colon+1:], name})
 	}
 	return list, nil
-}
-
-func portOf(text string) (int, error) {
-	port, err := strconv.ParseUint(text, 10, 16)
-	if err != nil || port == 0 {
-		return 0, errList
-	}
-	return int(port), nil
 }

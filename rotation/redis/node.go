@@ -235,8 +235,8 @@ func (n *node) set(r *engine.Request, user string, hashes []string) error {
 	name := strings.Join(n.save, " ")
 	_, err := n.Do("until the server can write its file, a restart undoes the rotation: "+name, n.save...)
 	if err == nil {
-		r.Changed(n.Target.Address() + ": " + name + " stores what it covers as it is now, including unsaved changes by " +
-			"others")
+		r.Changed(n.Target.Address() + ": " + name + " stores what it covers as it is now, including changes that " +
+			"others have not saved")
 	}
 	return err
 }

@@ -129,8 +129,8 @@ func TestNoPasswordIsSentToAReplicaThatListsItself(t *testing.T) {
 			for step, err := range map[string]error{"DryRun": f.engine.DryRun(enginetest.Within(t), r),
 				"Set": f.engine.Set(enginetest.Within(t), r)} {
 				enginetest.WantCause(t, err, c.want, "")
-				if !c.sent && c.want == engine.TargetFailed && (err == nil || !strings.Contains(err.Error(), nodesVariable) ||
-					!strings.Contains(err.Error(), "127.0.0.9:"+port)) {
+				if !c.sent && c.want == engine.TargetFailed &&
+					(err == nil || !strings.Contains(err.Error(), nodesVariable) || !strings.Contains(err.Error(), "127.0.0.9:"+port)) {
 					t.Errorf("%s: the error does not say what to allow: %v", step, err)
 				}
 			}

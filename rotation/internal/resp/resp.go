@@ -152,8 +152,8 @@ func ended(ctx context.Context, err error) error {
 // Close closes the connection.
 func (c *Conn) Close() { c.conn.Close() }
 
-// Do sends a command and returns its reply: a string, nil, or an []any of these and Errors. what says what failed if the
-// reply is an error, which is returned without passwords and hashes that it may quote.
+// Do sends a command and returns its reply: a string, nil, or an []any of these and Errors. An error begins with what,
+// and shows no password or hash that the server quotes.
 func (c *Conn) Do(what string, args ...string) (any, error) {
 	b := fmt.Appendf(nil, "*%d\r\n", len(args))
 	for _, a := range args {
