@@ -74,27 +74,38 @@ func (e *Engine) Kind() engine.Kind {
 	return k
 }
 
-// parse reads a value. The password is "" before the first rotation, and the host is "" if the engine must not log in.
-func (e *Engine) parse(r *engine.Request, v engine.Value) (engine.Target, error) {
+// account is the user that a secret names. Password is "" before the first rotation, and Host if the engine must not log
+// in.
+type account struct {
+	engine.Target
+	id, arn  string
+	api      api
+	wait     time.Duration // the next pause
+	interval time.Duration // the longest pause
+	end      time.Time
+}
+
+func (e *Engine) parse(r *engine.Request, v engine.Value) (*account, error) {
+	a := new(account)
 	f := form.Form{Value: v}
-	id, user := e.service.user(r.Secret, &f)
-	t := f.Target(func(v engine.Value) (engine.Target, error) { return engine.ParseTarget(v, 6379, "") },
+	a.id, a.arn = e.service.user(r.Secret, &f)
+	a.Target = f.Target(func(v engine.Value) (engine.Target, error) { return engine.ParseTarget(v, 6379, "") },
 		"host", "password")
-	if v.JSON("host") != nil && t.Host == "" {
+	if v.JSON("host") != nil && a.Host == "" {
 		f.Wrong("host is empty: name the endpoint, or remove the field")
 	}
+	a.TLSServerName = "" // the operator names the endpoint
 	if err := f.Err(); err != nil {
-		return t, err
+		return a, err
 	}
-	t.TLSServerName = "" // the operator names the endpoint
-	if o := e.options; o.SecretARN != "" && (o.SecretARN != r.Secret || o.UserName != id ||
-		region(user) != region(r.Secret)) {
-		return engine.Target{}, engine.Errorf(engine.TakeoverRefused,
+	if o := e.options; o.SecretARN != "" && (o.SecretARN != r.Secret || o.UserName != a.id ||
+		region(a.arn) != region(r.Secret)) {
+		return a, engine.Errorf(engine.TakeoverRefused,
 			"set USER_NAME to the user's id and SECRET_ARN to its secret in the same region; or set neither and tag "+
 				"the users",
 			"the function rotates only the user %q of the secret %s", o.UserName, o.SecretARN)
 	}
-	return t, nil
+	return a, nil
 }
 
 func region(id string) string {
@@ -125,38 +136,37 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 
 // DryRun checks everything except the role's right to change the user, which only a change could prove.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
-	_, t, err := e.user(ctx, r, r.Login)
-	if err == nil && t.Host == "" {
+	a, err := e.user(ctx, r, r.Login)
+	if err == nil && a.Host == "" {
 		r.Warn("login not tried: the secret has no host; finishSecret makes the new password the user's only one")
 	}
 	return err
 }
 
 // user waits until the user is active, then checks that it belongs to the secret and, if v has a host, tries to log in.
-func (e *Engine) user(ctx context.Context, r *engine.Request, v engine.Value) (*account, engine.Target, error) {
-	t, err := e.parse(r, v)
+func (e *Engine) user(ctx context.Context, r *engine.Request, v engine.Value) (*account, error) {
+	a, err := e.parse(r, v)
 	if err != nil {
-		return nil, t, err
+		return nil, err
 	}
 	cfg, err := e.settings.Config(ctx, r.Secret)
 	if err != nil {
-		return nil, t, err
+		return nil, err
 	}
-	id, arn := e.service.user(r.Secret, &form.Form{Value: v})
-	cfg.Region = region(arn)
-	a := &account{api: e.service.dial(cfg), id: id, arn: arn, name: t.User,
-		wait: min(250*time.Millisecond, e.options.Interval), interval: e.options.Interval,
-		end: time.Now().Add(e.options.MaxWait)}
+	cfg.Region = region(a.arn)
+	a.api = e.service.dial(cfg)
+	a.wait, a.interval = min(250*time.Millisecond, e.options.Interval), e.options.Interval
+	a.end = time.Now().Add(e.options.MaxWait)
 	if err := a.active(ctx); err != nil {
-		return nil, t, err
+		return nil, err
 	}
-	if err := e.belongs(ctx, r, a, t); err != nil {
-		return nil, t, err
+	if err := e.belongs(ctx, r, a); err != nil {
+		return nil, err
 	}
-	if t.Host != "" && t.Password != "" {
-		err = e.log(ctx, t)
+	if a.Host != "" && a.Password != "" {
+		err = e.log(ctx, a.Target)
 	}
-	return a, t, err
+	return a, err
 }
 
 // The keys of the operator's tags on a user.
@@ -167,9 +177,9 @@ const (
 
 // belongs returns an error unless the operator has stated that the user belongs to the secret, and that the user's
 // cache is at the secret's host and port. parse has already compared SECRET_ARN and USER_NAME, which state the former.
-func (e *Engine) belongs(ctx context.Context, r *engine.Request, a *account, t engine.Target) error {
+func (e *Engine) belongs(ctx context.Context, r *engine.Request, a *account) error {
 	pinned := e.options.SecretARN != ""
-	if pinned && t.Host == "" {
+	if pinned && a.Host == "" {
 		return nil
 	}
 	tags, err := a.api.tags(ctx, a.arn)
@@ -185,8 +195,8 @@ func (e *Engine) belongs(ctx context.Context, r *engine.Request, a *account, t e
 		return refuse(secretTag, r.Secret, "the user %q belongs to this secret",
 			"set SECRET_ARN and USER_NAME if the function rotates only this secret")
 	}
-	if t.Host != "" && !strings.EqualFold(tags[endpointTag], t.Address()) {
-		return refuse(endpointTag, t.Address(), "the secret's host and port are the cache of the user %q",
+	if a.Host != "" && !strings.EqualFold(tags[endpointTag], a.Address()) {
+		return refuse(endpointTag, a.Address(), "the secret's host and port are the cache of the user %q",
 			"remove host from the secret")
 	}
 	return nil
@@ -218,43 +228,39 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, keep bool) error
 	if err != nil {
 		return err
 	}
-	a, login, err := e.user(ctx, r, r.Login)
+	a, err := e.user(ctx, r, r.Login)
 	if err != nil {
 		return err
 	}
 	passwords := []string{pending.Password}
-	proved := login.Host != "" && login.Password != ""
+	proved := a.Host != "" && a.Password != ""
 	if r.KeepCurrent && !proved {
 		return engine.Errorf(engine.TargetFailed, "", "the current password is not verified: %w", engine.ErrOneAtATime)
 	}
-	if keep && login.Host != "" {
-		made := login
+	if keep && a.Host != "" {
+		made := a.Target
 		made.Password = pending.Password
 		if err := e.log(ctx, made); !errors.Is(err, engine.LoginRefused) {
 			return err // nil: an earlier call made the change, and the password that it kept stays
 		}
 	}
 	if keep && proved {
-		passwords = append(passwords, login.Password)
+		passwords = append(passwords, a.Password)
 	}
 	for {
 		err := a.api.replace(ctx, a.id, passwords)
-		// A concurrent change may have come first, such as the same step running twice.
-		raced := strings.HasPrefix(awsapi.Code(err), "InvalidUserState")
-		switch {
-		case strings.HasPrefix(awsapi.Code(err), "InvalidParameterValue"):
+		switch code := awsapi.Code(err); {
+		case err == nil:
+			return a.active(ctx)
+		case strings.HasPrefix(code, "InvalidParameterValue"):
 			return engine.Errorf(engine.PolicyRejected,
 				"adjust PASSWORD_LENGTH and EXCLUDE_CHARACTERS to the service's rules",
 				"the passwords cannot be changed: %w", err)
-		case err != nil && !raced:
+		case !strings.HasPrefix(code, "InvalidUserState"):
 			return awsapi.Failed("the passwords cannot be changed", err)
-		case raced:
-			err = a.pause(ctx)
 		}
-		if err == nil {
-			err = a.active(ctx)
-		}
-		if err != nil || !raced {
+		// A concurrent change came first, such as the same step running twice.
+		if err := a.pause(ctx); err != nil {
 			return err
 		}
 	}
@@ -262,26 +268,17 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, keep bool) error
 
 // Verify waits until the user is active, then logs in. Without a host the error wraps engine.ErrNotVerifiable.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
-	_, t, err := e.user(ctx, r, v)
+	a, err := e.user(ctx, r, v)
 	switch {
 	case err != nil:
 		return err
-	case t.Password == "":
+	case a.Password == "":
 		return engine.Errorf(engine.LoginRefused, "rotate the secret", "the value has no password yet")
-	case t.Host == "":
+	case a.Host == "":
 		return engine.Errorf(engine.TargetFailed, "add the cache's endpoint to the secret as the field host",
-			"the value of the user %q has no host: %w", t.User, engine.ErrNotVerifiable)
+			"the value of the user %q has no host: %w", a.User, engine.ErrNotVerifiable)
 	}
 	return nil
-}
-
-type account struct {
-	api      api
-	id, name string
-	arn      string
-	wait     time.Duration // the next pause
-	interval time.Duration // the longest pause
-	end      time.Time
 }
 
 func (a *account) active(ctx context.Context) error {
@@ -296,9 +293,9 @@ func (a *account) active(ctx context.Context) error {
 		case u.arn != a.arn:
 			return engine.Errorf(engine.InvalidSecret, "rotate the secret by a function of the user's account",
 				"the user %q is %s here, not the secret's %s", a.id, u.arn, a.arn)
-		case u.name != a.name:
+		case u.name != a.User:
 			return engine.Errorf(engine.InvalidSecret, "correct the secret's username",
-				"the user with the id %q is named %q, not %q", a.id, u.name, a.name)
+				"the user with the id %q is named %q, not %q", a.id, u.name, a.User)
 		case u.authentication != "password":
 			return engine.Errorf(engine.TargetFailed, "give the user a password, or switch rotation off",
 				"the user %q authenticates by %s", a.id, u.authentication)
