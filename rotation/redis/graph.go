@@ -33,11 +33,8 @@ type graph struct {
 	known  map[string]bool // addresses already logged in to
 }
 
-// limit is far above what Redis recommends for a cluster, and longestName is DNS's limit.
-const (
-	limit       = 1000
-	longestName = 255
-)
+// longestName is DNS's limit.
+const longestName = 255
 
 // open logs in to all nodes of a cluster, or a primary and its replicas, and reads what they store about the user. The
 // first of the logins must open the secret's host. It returns the open nodes even with an error.
@@ -102,7 +99,7 @@ func (g *graph) cluster() (bool, error) {
 
 // errList is the error for a list that no real server returns.
 var errList = engine.Errorf(engine.TargetFailed, "check the answers to CLUSTER NODES and INFO replication",
-	"the list of nodes cannot be parsed, or has too many nodes or too long a name")
+	"the list of nodes cannot be parsed, or has too long a name")
 
 func (g *graph) add(list []neighbor) error {
 	for _, n := range list {
@@ -115,12 +112,12 @@ func (g *graph) add(list []neighbor) error {
 
 func (g *graph) enter(n neighbor) error {
 	port, err := strconv.ParseUint(n.port, 10, 16)
-	if err != nil || port == 0 || n.host == "" || len(n.host) > longestName || len(g.nodes) == limit {
+	if err != nil || port == 0 || n.host == "" || len(n.host) > longestName {
 		return errList
 	}
 	first := g.nodes[0].Target
 	t := first
-	t.Host, t.Port = strings.Clone(n.host), int(port) // the clone lets the whole answer be freed
+	t.Host, t.Port = n.host, int(port)
 	if g.known[t.Address()] {
 		return nil
 	}

@@ -266,15 +266,14 @@ func TestAnswersOfOtherServers(t *testing.T) {
 	}
 }
 
-// A server that names many others in long answers costs little memory: almost nothing of the answers is kept. The
-// number of nodes is limited.
+// A server that names many others in long answers costs little memory: almost nothing of the answers is kept.
 func TestLongAnswersUseLittleMemory(t *testing.T) {
 	l, err := net.Listen("tcp", "0.0.0.0:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, port, _ := net.SplitHostPort(l.Addr().String())
-	replicas, count, passwords := "", 50, 100
+	replicas, count := "", 50
 	info := func() string {
 		text := replicas + "run_id:" + testserver.Unique("") + strings.Repeat("r", 1<<20) + "\r\nconfig_file:" +
 			strings.Repeat("c", 1<<20) + "\r\n"
@@ -287,8 +286,8 @@ func TestLongAnswersUseLittleMemory(t *testing.T) {
 		case strings.HasPrefix(command, "INFO"):
 			return info()
 		case strings.HasPrefix(command, "ACL GETUSER"):
-			return fmt.Sprintf("*4\r\n$5\r\nflags\r\n*1\r\n$2\r\non\r\n$9\r\npasswords\r\n*%d\r\n", passwords) +
-				strings.Repeat("$64\r\n"+hash("x")+"\r\n", passwords)
+			return "*4\r\n$5\r\nflags\r\n*1\r\n$2\r\non\r\n$9\r\npasswords\r\n*100\r\n" +
+				strings.Repeat("$64\r\n"+hash("x")+"\r\n", 100)
 		}
 		return "+OK\r\n"
 	}))
@@ -313,9 +312,6 @@ func TestLongAnswersUseLittleMemory(t *testing.T) {
 		t.Errorf("%d nodes take %d MiB", len(all), took)
 	}
 	all.close()
-	passwords = 10000
-	err = e.Set(enginetest.Within(t), &engine.Request{Current: v, Pending: v.With("password", "second"), Login: v})
-	enginetest.WantCause(t, err, engine.TargetFailed, "10000 passwords")
 	replicas = "slave0:ip=" + strings.Repeat("x", 300) + ",port=1\r\n"
 	_, err = e.open(enginetest.Within(t), &engine.Request{}, "u", v)
 	enginetest.WantCause(t, err, engine.TargetFailed, "too long")

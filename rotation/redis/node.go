@@ -18,9 +18,6 @@ type node struct {
 	save   []string // the command that saves the users, or nil if a service saves them
 }
 
-// passwordLimit is far above what a user has. Each of a thousand nodes may return that many.
-const passwordLimit = 100
-
 type nodes []*node
 
 func (all nodes) close() {
@@ -97,9 +94,6 @@ func (n *node) inspect(user string) error {
 		if h, ok := p.(string); ok && len(h) == len(hash("")) {
 			n.hashes = append(n.hashes, h)
 		}
-	}
-	if len(n.hashes) > passwordLimit {
-		return n.fail("remove unused ones: ACL SETUSER name !hash", "the user %q has %d passwords", user, len(n.hashes))
 	}
 	return nil
 }
