@@ -70,7 +70,7 @@ func (g *graph) visit(n *node, user string, cluster bool) error {
 		g.request.Met("Redis " + info["redis_version"])
 	}
 	if !cluster {
-		if err := g.add(neighbors(info)); err != nil {
+		if err := g.add(neighbors(info), nil); err != nil {
 			return err
 		}
 	}
@@ -90,24 +90,20 @@ func (g *graph) cluster() (bool, error) {
 		return false, err
 	}
 	text, _ := reply.(string)
-	list, err := peers(text)
-	if err != nil {
-		return true, err
-	}
-	return true, g.add(list)
+	return true, g.add(peers(text))
 }
 
 // errList is the error for a list that no real server returns.
-var errList = engine.Errorf(engine.TargetFailed, "check the answers to CLUSTER NODES and INFO replication",
-	"the list of nodes cannot be parsed, or has too long a name")
+var errList = errors.New("the server's list of nodes cannot be parsed, or has too long a name")
 
-func (g *graph) add(list []neighbor) error {
-	for _, n := range list {
-		if err := g.enter(n); err != nil {
-			return err
-		}
+func (g *graph) add(list []neighbor, err error) error {
+	for i := 0; err == nil && i < len(list); i++ {
+		err = g.enter(list[i])
 	}
-	return nil
+	if errors.Is(err, errList) {
+		err = g.nodes[0].fail("check the answers to CLUSTER NODES and INFO replication", "%w", err)
+	}
+	return err
 }
 
 func (g *graph) enter(n neighbor) error {
@@ -131,10 +127,10 @@ func (g *graph) enter(n neighbor) error {
 		names = append(names, n.name)
 	}
 	conn, err := g.login(t, names)
-	if errors.Is(err, engine.LoginRefused) {
+	if e, ok := errors.AsType[*engine.Error](err); ok && e.Cause == engine.LoginRefused {
 		// This is not a refusal of the secret: the node differs from the others.
 		return engine.Errorf(engine.TargetFailed, "set it there with ACL SETUSER; users are not replicated",
-			"the node %s refuses the user %q, which %s accepts", t.Address(), t.User, first.Address())
+			"the node %s refuses the user %q, which %s accepts: %w", t.Address(), t.User, first.Address(), e.Err)
 	}
 	if err != nil {
 		return err

@@ -163,12 +163,8 @@ func TestPeers(t *testing.T) {
 	}
 	for _, bad := range []string{"a", "a b c", "a b:x@1 master", "a :7001@1 master",
 		"a h:70000@1 master", "a h:0@1 master"} {
-		list, err := peers(bad)
-		if err == nil {
-			err = (&graph{nodes: nodes{{Conn: &resp.Conn{}}}}).add(list)
-		}
-		if !errors.Is(err, errList) {
-			t.Errorf("%q: %+v, %v", bad, list, err)
+		if err := (&graph{nodes: nodes{{Conn: &resp.Conn{}}}}).add(peers(bad)); !errors.Is(err, errList) {
+			t.Errorf("%q: %v", bad, err)
 		}
 	}
 	for _, gone := range []string{"d :0@0 master,noaddr -", "e 10.0.0.2:7004@17004,second.example master,fail -",

@@ -9,6 +9,7 @@ package resp
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -143,7 +144,7 @@ func answersPlain(ctx context.Context, t engine.Target) bool {
 // ended bounds an error's text and puts the context's error, which may be the reason, before it.
 func ended(ctx context.Context, err error) error {
 	err = boundconn.Shorten(err)
-	if _, answer := errors.AsType[Error](err); ctx.Err() != nil && !answer {
+	if ctx.Err() != nil {
 		return fmt.Errorf("%w: %w", ctx.Err(), err)
 	}
 	return err
@@ -177,7 +178,7 @@ func (c *Conn) Do(what string, args ...string) (any, error) {
 		e = Error("ERR unknown command '" + args[0] + "'")
 	}
 	for _, a := range args {
-		if hash, ok := strings.CutPrefix(a, "#"); ok {
+		if hash, ok := strings.CutPrefix(a, "#"); ok && len(hash) == 2*sha256.Size {
 			e = Error(strings.ReplaceAll(string(e), hash, "[hash]"))
 		}
 	}

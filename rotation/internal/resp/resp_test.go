@@ -192,6 +192,22 @@ func TestAnErrorQuotesNoCommand(t *testing.T) {
 	}
 }
 
+// A password may look like the beginning of a hash. It must not hide the reply's code.
+func TestShortPasswordHidesNoCode(t *testing.T) {
+	for _, password := range []string{"#", "#W"} {
+		client, server := net.Pipe()
+		go func() {
+			_, _ = server.Read(make([]byte, 1<<10))
+			_, _ = io.WriteString(server, "-WRONGPASS invalid\r\n")
+		}()
+		c := &Conn{engine.Target{}, t.Context(), client, bufio.NewReader(client)}
+		if _, err := c.Do("what", "AUTH", "app", password); !errors.Is(err, engine.LoginRefused) {
+			t.Errorf("%s: %v", password, err)
+		}
+		c.Close()
+	}
+}
+
 func TestUnknownIgnoresQuotedWords(t *testing.T) {
 	for text, want := range map[Error]bool{
 		"ERR unknown command 'CLUSTER', with args beginning with: 'NODES' ":          true,
