@@ -85,13 +85,6 @@ func (x *session) close() {
 	x.api.Close()
 }
 
-func (x *session) who() string {
-	if x.token != "" {
-		return "the token"
-	}
-	return "the user " + x.User
-}
-
 type fault struct{ Code, Message string }
 
 func read(a *httpapi.Answer) fault {
@@ -107,14 +100,18 @@ const adviceServer = "check that the server is InfluxDB 2 and see its log"
 // Source: InfluxDB 2.7's http/errors.go and auth.go
 func (x *session) failure(what string, a *httpapi.Answer) error {
 	f := read(a)
+	who := "the user " + x.User
+	if x.token != "" {
+		who = "the token"
+	}
 	switch {
 	case a.Status == http.StatusUnauthorized && (f.Message == "unauthorized access" ||
 		f.Message == "token is inactive"):
 		return engine.Errorf(engine.LoginRefused, "check that it exists and is active on the server",
-			"%s of %s is refused: %s", what, x.who(), f.Message)
+			"%s of %s is refused: %s", what, who, f.Message)
 	case a.Status == http.StatusUnauthorized && f.Code == "unauthorized" || a.Status == http.StatusForbidden:
 		return engine.Errorf(engine.PrivilegeMissing, "name the secret of an operator in "+adminField,
-			"%s is forbidden to %s: %q", what, x.who(), f.Message)
+			"%s is forbidden to %s: %q", what, who, f.Message)
 	}
 	return engine.Errorf(engine.TargetFailed, adviceServer, "%s failed with status %d: %q", what, a.Status, f.Message)
 }
