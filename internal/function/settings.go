@@ -2,10 +2,6 @@ package function
 
 import (
 	"cmp"
-	"encoding/json"
-	"errors"
-	"io"
-	"maps"
 	"slices"
 	"strings"
 
@@ -31,18 +27,36 @@ var settingNames = []string{
 }
 
 // Settings returns getenv with the settings in ROTATOR_SETTINGS added, each under its own name. A setting is text, a
-// number, true or false; a JSON object or array becomes its text. The error has the cause InvalidConfiguration. The
-// result may be passed to Settings again.
+// number, true or false; a JSON object or array becomes its text. The error has the cause InvalidConfiguration and
+// shows no value, which may be an external ID. The result may be passed to Settings again.
 func Settings(getenv func(string) string) (func(string) string, error) {
-	settings, err := parseSettings(getenv(settingsVariable))
-	if err != nil {
-		return nil, err
+	v := engine.StringValue(cmp.Or(strings.TrimSpace(getenv(settingsVariable)), "{}"))
+	if !v.IsObject() {
+		return nil, engine.Errorf(engine.InvalidConfiguration, `write one JSON object, such as {"RETIRE": "now"}`,
+			"%s cannot be read: %s", settingsVariable, v.Fault())
 	}
-	for _, name := range slices.Sorted(maps.Keys(settings)) {
-		if own := getenv(name); own != "" && settings[name] != "" && own != settings[name] {
+	settings := make(map[string]string)
+	for _, name := range v.Names() {
+		value, ok := v.Text(name)
+		if !ok {
+			value = string(v.JSON(name))
+		}
+		if name == "EXCLUDE_CHARACTERS" {
+			value = cmp.Or(value, " ") // see Getenv
+		}
+		switch own := getenv(name); {
+		case !slices.Contains(settingNames, name):
+			return nil, engine.Errorf(engine.InvalidConfiguration,
+				"write one of "+strings.Join(slices.Sorted(slices.Values(settingNames)), ", "),
+				"%s has the unknown setting %q", settingsVariable, name)
+		case value == "null" && !ok:
+			return nil, engine.Errorf(engine.InvalidConfiguration, "remove it, or give it a value",
+				"%s is null in %s", name, settingsVariable)
+		case own != "" && value != "" && own != value:
 			return nil, engine.Errorf(engine.InvalidConfiguration, "set it in one of them only",
 				"%s has one value in the variable of that name and another in %s", name, settingsVariable)
 		}
+		settings[name] = value
 	}
 	return func(name string) string {
 		if name == settingsVariable {
@@ -50,72 +64,4 @@ func Settings(getenv func(string) string) (func(string) string, error) {
 		}
 		return cmp.Or(settings[name], getenv(name))
 	}, nil
-}
-
-// parseSettings parses ROTATOR_SETTINGS. Errors show no value, because it may be an external ID.
-func parseSettings(text string) (map[string]string, error) {
-	settings := make(map[string]string)
-	if strings.TrimSpace(text) == "" {
-		return settings, nil
-	}
-	malformed := engine.Errorf(engine.InvalidConfiguration, `write one JSON object, such as {"RETIRE": "now"}`,
-		"%s is not a JSON object", settingsVariable)
-	d := json.NewDecoder(strings.NewReader(text))
-	if start, err := d.Token(); err != nil || start != json.Delim('{') {
-		return nil, malformed
-	}
-	for d.More() {
-		token, err := d.Token()
-		if err != nil {
-			return nil, malformed
-		}
-		name, _ := token.(string)
-		if !slices.Contains(settingNames, name) {
-			return nil, unknownSetting(name)
-		}
-		if _, twice := settings[name]; twice {
-			return nil, engine.Errorf(engine.InvalidConfiguration, "remove one of the two",
-				"%s is in %s twice", name, settingsVariable)
-		}
-		var value any
-		var raw json.RawMessage
-		if err := d.Decode(&raw); err != nil || json.Unmarshal(raw, &value) != nil {
-			return nil, malformed
-		}
-		switch value := value.(type) {
-		case nil:
-			return nil, engine.Errorf(engine.InvalidConfiguration, "remove it, or give it a value",
-				"%s is null in %s", name, settingsVariable)
-		case string:
-			settings[name] = value
-			if name == "EXCLUDE_CHARACTERS" && value == "" {
-				settings[name] = " " // see Getenv
-			}
-		default:
-			settings[name] = string(raw)
-		}
-	}
-	if _, err := d.Token(); err != nil {
-		return nil, malformed
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, malformed
-	}
-	return settings, nil
-}
-
-// unknownSetting returns an error for a name that is not a setting. The advice corrects another spelling of a setting,
-// such as the name of a tag or parameter.
-func unknownSetting(name string) error {
-	plain := func(name string) string {
-		letters := strings.NewReplacer("_", "", "-", "", ":", "").Replace(strings.ToUpper(name))
-		return strings.TrimPrefix(letters, "ROTATOR")
-	}
-	advice := "write one of " + strings.Join(slices.Sorted(slices.Values(settingNames)), ", ")
-	for _, known := range settingNames {
-		if plain(known) == plain(name) {
-			advice = "write " + known
-		}
-	}
-	return engine.Errorf(engine.InvalidConfiguration, advice, "%s has the unknown setting %q", settingsVariable, name)
 }
