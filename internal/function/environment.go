@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -25,17 +24,14 @@ import (
 // fifteenth to the function's size.
 // Source: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime
 // Source: https://docs.aws.amazon.com/sdkref/latest/guide/environment-variables.html
-type environment struct {
-	fips, dualStack, ignoreEndpoints bool
-}
+type environment struct{ fips, dualStack bool }
 
 // loadEnvironment reads the configuration. The error has the cause InvalidConfiguration.
 func loadEnvironment() (aws.Config, error) {
 	var e environment
 	for name, flag := range map[string]*bool{
-		"AWS_USE_FIPS_ENDPOINT":               &e.fips,
-		"AWS_USE_DUALSTACK_ENDPOINT":          &e.dualStack,
-		"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": &e.ignoreEndpoints,
+		"AWS_USE_FIPS_ENDPOINT":      &e.fips,
+		"AWS_USE_DUALSTACK_ENDPOINT": &e.dualStack,
 	} {
 		var err error
 		if *flag, err = rotation.ParseBool(name, os.Getenv(name), false); err != nil {
@@ -51,25 +47,11 @@ func loadEnvironment() (aws.Config, error) {
 	cfg := aws.Config{
 		Region:        cmp.Or(os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION")),
 		Credentials:   credentials.NewStaticCredentialsProvider(key, secret, os.Getenv("AWS_SESSION_TOKEN")),
-		AppID:         os.Getenv("AWS_SDK_UA_APP_ID"),
 		ConfigSources: []any{e},
 		APIOptions:    []func(*middleware.Stack) error{logCall},
 	}
-	if url := os.Getenv("AWS_ENDPOINT_URL"); url != "" && !e.ignoreEndpoints {
+	if url := os.Getenv("AWS_ENDPOINT_URL"); url != "" {
 		cfg.BaseEndpoint = &url
-	}
-	var err error
-	if text := os.Getenv("AWS_MAX_ATTEMPTS"); text != "" {
-		if cfg.RetryMaxAttempts, err = strconv.Atoi(text); err != nil || cfg.RetryMaxAttempts < 1 {
-			return cfg, engine.Errorf(engine.InvalidConfiguration, "set AWS_MAX_ATTEMPTS to 1 or more",
-				"AWS_MAX_ATTEMPTS is not a number of attempts")
-		}
-	}
-	if text := os.Getenv("AWS_RETRY_MODE"); text != "" {
-		if cfg.RetryMode, err = aws.ParseRetryMode(text); err != nil {
-			return cfg, engine.Errorf(engine.InvalidConfiguration, "set AWS_RETRY_MODE to standard or adaptive",
-				"AWS_RETRY_MODE is not a retry mode of the SDK")
-		}
 	}
 	var roots *x509.CertPool
 	if file := os.Getenv("AWS_CA_BUNDLE"); file != "" {
@@ -92,10 +74,6 @@ func loadEnvironment() (aws.Config, error) {
 func (environment) GetServiceBaseEndpoint(_ context.Context, service string) (string, bool, error) {
 	url := os.Getenv("AWS_ENDPOINT_URL_" + strings.ReplaceAll(strings.ToUpper(service), " ", "_"))
 	return url, url != "", nil
-}
-
-func (e environment) GetIgnoreConfiguredEndpoints(context.Context) (bool, bool, error) {
-	return e.ignoreEndpoints, true, nil
 }
 
 func (e environment) GetUseFIPSEndpoint(context.Context) (aws.FIPSEndpointState, bool, error) {

@@ -29,9 +29,7 @@ type caught []string
 
 func (c *caught) Do(r *http.Request) (*http.Response, error) {
 	scope, _, _ := strings.Cut(r.Header.Get("Authorization"), ", SignedHeaders")
-	_, app, _ := strings.Cut(r.Header.Get("User-Agent"), "app/")
-	app, _, _ = strings.Cut(app, " ")
-	*c = append(*c, fmt.Sprintf("%s %s %s %s", r.URL, scope, r.Header.Get("X-Amz-Security-Token"), app))
+	*c = append(*c, fmt.Sprintf("%s %s %s", r.URL, scope, r.Header.Get("X-Amz-Security-Token")))
 	return nil, errors.New("connection refused")
 }
 
@@ -39,7 +37,7 @@ func (c *caught) Do(r *http.Request) (*http.Response, error) {
 func requests(t *testing.T, cfg aws.Config) caught {
 	t.Helper()
 	var c caught
-	cfg.HTTPClient = &c
+	cfg.HTTPClient, cfg.RetryMaxAttempts = &c, 1
 	_, _ = secretsmanager.NewFromConfig(cfg).GetSecretValue(t.Context(),
 		&secretsmanager.GetSecretValueInput{SecretId: aws.String("x")})
 	_, _ = sts.NewFromConfig(cfg).GetCallerIdentity(t.Context(), nil)
@@ -53,7 +51,7 @@ func TestEnvironmentIsTheSDKs(t *testing.T) {
 	t.Setenv("AWS_CONFIG_FILE", "/dev/null")
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
 	lambda := map[string]string{"AWS_REGION": "us-east-2", "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
-		"AWS_SECRET_ACCESS_KEY": "hidden", "AWS_SESSION_TOKEN": "session", "AWS_MAX_ATTEMPTS": "1"}
+		"AWS_SECRET_ACCESS_KEY": "hidden", "AWS_SESSION_TOKEN": "session"}
 	for name, more := range map[string]map[string]string{
 		"Lambda's":      {},
 		"older region":  {"AWS_REGION": "", "AWS_DEFAULT_REGION": "eu-west-3"},
@@ -64,11 +62,6 @@ func TestEnvironmentIsTheSDKs(t *testing.T) {
 		"one endpoint":  {"AWS_ENDPOINT_URL_SECRETS_MANAGER": "http://127.0.0.1:7788"},
 		"all endpoints": {"AWS_ENDPOINT_URL": "http://127.0.0.1:7788",
 			"AWS_ENDPOINT_URL_IAM": "http://127.0.0.1:7799"},
-		"ignored": {"AWS_ENDPOINT_URL": "http://127.0.0.1:7788", "AWS_ENDPOINT_URL_STS": "http://127.0.0.1:7799",
-			"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"},
-		"two attempts":   {"AWS_MAX_ATTEMPTS": "2"},
-		"adaptive":       {"AWS_RETRY_MODE": "adaptive"},
-		"an application": {"AWS_SDK_UA_APP_ID": "rotator"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for k, v := range lambda {
@@ -103,8 +96,7 @@ func TestBadEnvironmentNamesTheVariable(t *testing.T) {
 	}
 	for name, value := range map[string]string{
 		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_USE_FIPS_ENDPOINT": "perhaps",
-		"AWS_USE_DUALSTACK_ENDPOINT": "2", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "perhaps",
-		"AWS_MAX_ATTEMPTS": "0", "AWS_RETRY_MODE": "never", "AWS_CA_BUNDLE": noPEM,
+		"AWS_USE_DUALSTACK_ENDPOINT": "2", "AWS_CA_BUNDLE": noPEM,
 	} {
 		t.Run(name, func(t *testing.T) {
 			env := maps.Clone(lambda)

@@ -53,7 +53,6 @@ func newWorldOf(t *testing.T, o sim.Options) *world {
 	t.Setenv("AWS_ACCESS_KEY_ID", "simulated")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "simulated")
 	t.Setenv("AWS_REGION", "us-east-1")
-	t.Setenv("AWS_MAX_ATTEMPTS", "1")
 	w := &world{t: t, env: map[string]string{}, sim: sim.New(o)}
 	handler := w.sim.Handler()
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
