@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/url"
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -26,40 +24,35 @@ func Brief(err error) error {
 		// Another call, such as AssumeRole, failed before the call itself.
 		text = last.Operation() + ": "
 	}
-	r, answered := errors.AsType[*awshttp.ResponseError](err)
-	answered = answered && r.HTTPStatusCode() > 0
-	api, ok := errors.AsType[smithy.APIError](err)
-	if !ok && errors.Is(err, context.DeadlineExceeded) {
-		return brief{text + "no answer in time", err}
-	}
-	if answered && (!ok || api.ErrorCode() == "UnknownError") {
-		// The answer of a proxy, or of something else at the address.
-		what := "did not come from the service"
-		// At the end of a context, the connection can be closed before the read sees the context's error.
-		if _, lost := errors.AsType[*net.OpError](err); !ok && (lost || errors.Is(err, io.ErrUnexpectedEOF)) {
-			what = "broke off"
-		}
-		return brief{fmt.Sprintf("%sthe answer, with HTTP status %d, %s", text, r.HTTPStatusCode(), what), err}
-	}
+	status := 0
+	r, ok := errors.AsType[*awshttp.ResponseError](err)
 	if ok {
+		status = r.HTTPStatusCode()
+	}
+	api, answered := errors.AsType[smithy.APIError](err)
+	connection, failed := errors.AsType[*url.Error](err)
+	switch {
+	case answered && api.ErrorCode() != "UnknownError":
 		text += api.ErrorCode() + ": " + api.ErrorMessage()
-		if answered && r.HTTPStatusCode() >= 500 && r.ServiceRequestID() != "" {
+		if status >= 500 && r.ServiceRequestID() != "" {
 			// AWS needs the request id to explain its failure.
 			text += " [request " + r.ServiceRequestID() + "]"
 		}
-		return brief{text, err}
-	}
-	if u, ok := errors.AsType[*url.Error](err); ok {
+	case !answered && errors.Is(err, context.DeadlineExceeded):
+		text += "no answer in time"
+	case status > 0:
+		// The answer of a proxy, or of something else at the address.
+		text += fmt.Sprintf("the answer, with HTTP status %d, broke off or did not come from the service", status)
+	case failed:
 		// The host is useful; the path is not.
-		if at, perr := url.Parse(u.URL); perr == nil {
+		if at, perr := url.Parse(connection.URL); perr == nil {
 			text += at.Scheme + "://" + at.Host + ": "
 		}
-		return brief{text + u.Err.Error(), err}
+		text += connection.Err.Error()
+	default:
+		text += last.Err.Error()
 	}
-	if n, ok := errors.AsType[net.Error](err); ok {
-		return brief{text + n.Error(), err}
-	}
-	return brief{text + last.Err.Error(), err}
+	return brief{text, err}
 }
 
 // Innermost returns the call that failed, if one call required another, such as AssumeRole.

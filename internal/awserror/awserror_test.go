@@ -3,6 +3,7 @@ package awserror
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -19,6 +20,7 @@ import (
 
 // TestBrief: the text keeps codes, messages and request ids but drops the layers, and the error keeps its type.
 func TestBrief(t *testing.T) {
+	const foreign = "the answer, with HTTP status %d, broke off or did not come from the service"
 	answer := func(status int, id, body string) string {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("X-Amzn-Requestid", id)
@@ -63,8 +65,8 @@ func TestBrief(t *testing.T) {
 			"AssumeRole: AccessDenied: not you"},
 		{describe(answer(500, "r-3", `{"__type":"InternalServiceError","message":"later"}`), static),
 			"InternalServiceError: later [request r-3]"},
-		{describe(answer(403, "", "proxy"), static), "the answer, with HTTP status 403, did not come from the service"},
-		{describe(short.URL, static), "the answer, with HTTP status 200, broke off"},
+		{describe(answer(403, "", "proxy"), static), fmt.Sprintf(foreign, 403)},
+		{describe(short.URL, static), fmt.Sprintf(foreign, 200)},
 		{describe("http://127.0.0.1:1", static),
 			"http://127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused"},
 		{errors.New("another"), "another"},
@@ -74,7 +76,7 @@ func TestBrief(t *testing.T) {
 		}
 	}
 	late := Brief(describeBy(soon, silent.URL, static)).Error()
-	if late != "no answer in time" && late != "the answer, with HTTP status 200, broke off" {
+	if late != "no answer in time" && late != fmt.Sprintf(foreign, 200) {
 		t.Errorf("%q of an answer that does not end", late)
 	}
 	if _, ok := errors.AsType[*types.ResourceNotFoundException](Brief(absent)); !ok ||
