@@ -39,11 +39,6 @@ type Topology interface {
 	Managed(ctx context.Context, superuserARN string, tags map[string]string) (host string, port int, err error)
 	// Replica reports whether host is a replica or reader of the database whose writer is primary.
 	Replica(ctx context.Context, superuserARN, host, primary string) (bool, error)
-}
-
-// TopologyNeeder is a Topology that can report which permissions its answers need.
-type TopologyNeeder interface {
-	Topology
 	// Needs returns the permissions to determine whether host is the superuser's replica and, if primary is empty, to
 	// find the superuser's host by the tags of its secret.
 	Needs(superuserARN, primary string, tags map[string]string, host string) []engine.Permission

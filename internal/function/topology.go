@@ -31,9 +31,16 @@ type topology struct {
 	config func(ctx context.Context, secretARN string) (aws.Config, error)
 }
 
+var _ rotation.Topology = topology{}
+
+// query is an action of the query protocol that describes one database. absent is the error's code if it does not
+// exist, and resource begins its ARN's resource.
+type query struct{ action, version, parameter, absent, resource string }
+
 var (
-	_ rotation.Topology       = topology{}
-	_ rotation.TopologyNeeder = topology{}
+	instances  = query{"rds:DescribeDBInstances", "2014-10-31", "DBInstanceIdentifier", "DBInstanceNotFound", "db:"}
+	clusters   = query{"rds:DescribeDBClusters", "2014-10-31", "DBClusterIdentifier", "DBClusterNotFoundFault", "cluster:"}
+	warehouses = query{"redshift:DescribeClusters", "2012-12-01", "ClusterIdentifier", "ClusterNotFound", ""}
 )
 
 // The tags that RDS and Redshift put on the superuser secrets that they manage. Nobody else can: the prefix aws: is
@@ -46,21 +53,10 @@ const (
 	tagNamespace = "aws:redshift-serverless:namespacearn"
 )
 
-// managed lists the tags, each with the actions that find the database in its value.
-var managed = []struct {
-	tag     string
-	actions []string
-}{
-	{tagInstance, []string{describeInstances}},
-	{tagCluster, []string{describeClusters}},
-	{tagRedshift, []string{"redshift:DescribeClusters"}},
-	{tagNamespace, []string{"redshift-serverless:ListNamespaces", "redshift-serverless:ListWorkgroups"}},
+// managed maps the tags to the query that finds the database in the tag's value. Redshift Serverless has no query.
+var managed = map[string]query{
+	tagInstance: instances, tagCluster: clusters, tagRedshift: warehouses, tagNamespace: {},
 }
-
-const (
-	describeInstances = "rds:DescribeDBInstances"
-	describeClusters  = "rds:DescribeDBClusters"
-)
 
 const adviceTopology = "allow the role that the function assumes for this secret, or else the function's role, " +
 	"rds:DescribeDBInstances and rds:DescribeDBClusters (for Redshift redshift:DescribeClusters or " +
@@ -73,26 +69,27 @@ func (t topology) Managed(ctx context.Context, superuserARN string, tags map[str
 	if err != nil {
 		return "", 0, err
 	}
-	d := databases{cfg}
-	for _, m := range managed {
-		if tags[m.tag] == "" {
+	for tag, q := range managed {
+		if tags[tag] == "" {
 			continue
 		}
-		a, err := arn.Parse(tags[m.tag])
+		a, err := arn.Parse(tags[tag])
 		if err != nil {
 			return "", 0, engine.Errorf(engine.InvalidSecret, "check the secret's tags",
-				"the tag %s of %s is not an ARN", m.tag, superuserARN)
+				"the tag %s of %s is not an ARN", tag, superuserARN)
 		}
-		find := d.endpoint
-		if m.tag == tagNamespace {
-			find = d.workgroup
+		var db database
+		if tag == tagNamespace {
+			db, err = databases{cfg}.workgroup(ctx, a)
+		} else {
+			db, err = databases{cfg}.describe(ctx, q, a.Region, a.Resource[strings.LastIndexAny(a.Resource, ":/")+1:])
 		}
-		host, port, err := find(ctx, a, m.actions[0])
-		if err == nil && host == "" {
-			err = engine.Errorf(engine.InvalidSecret, "wait until the database is available",
-				"the database %s has no endpoint", tags[m.tag])
+		if err == nil && db.host == "" {
+			err = engine.Errorf(engine.InvalidSecret,
+				"wait until the database is available, or name another superuser secret, with a host",
+				"the database %s has no endpoint", tags[tag])
 		}
-		return host, port, err
+		return db.host, db.port, err
 	}
 	return "", 0, engine.Errorf(engine.InvalidSecret,
 		"add host to the superuser secret, or use one that RDS or Redshift manages",
@@ -102,7 +99,7 @@ func (t topology) Managed(ctx context.Context, superuserARN string, tags map[str
 // name is a host name that RDS assigns to an instance or to a cluster's endpoint.
 type name struct {
 	host, id, region string
-	cluster          bool
+	query            query // finds what has the name
 }
 
 // nameForm matches identifier, account and region. China and GovCloud swap region and service, except in older names.
@@ -118,7 +115,11 @@ func parseName(host string) (name, bool) {
 	if m == nil || Partition(m[3]+m[4]) == "" {
 		return name{}, false
 	}
-	return name{host: host, id: m[1], region: m[3] + m[4], cluster: m[2] != ""}, true
+	n := name{host, m[1], m[3] + m[4], instances}
+	if m[2] != "" {
+		n.query = clusters
+	}
+	return n, true
 }
 
 // Replica reports whether two hosts are the same database: both names belong to the same cluster, or host is a read
@@ -133,32 +134,68 @@ func (t topology) Replica(ctx context.Context, superuserARN, host, primary strin
 	if err != nil {
 		return false, err
 	}
-	d := databases{cfg}
-	if h.cluster && !p.cluster {
-		h, p = p, h
-	}
-	if p.cluster {
-		out, err := d.describe(ctx, describeClusters, p.region, p.id)
-		if err != nil || len(out.Clusters) != 1 || !out.Clusters[0].has(p) {
-			return false, err
-		}
-		if h.cluster {
-			return out.Clusters[0].has(h), nil
-		}
-		member, err := d.named(ctx, h)
-		return member.Cluster == p.id, err
-	}
-	source, err := d.named(ctx, p)
-	if err != nil || source.Address == "" {
+	writer, err := databases{cfg}.named(ctx, p)
+	if err != nil || writer.host == "" {
 		return false, err
 	}
-	reader, err := d.named(ctx, h)
-	return reader.Source == p.id || reader.Cluster != "" && reader.Cluster == source.Cluster, err
+	reader, err := databases{cfg}.named(ctx, h)
+	replica := p.query == instances && reader.source == p.id
+	return replica || reader.cluster != "" && reader.cluster == writer.cluster, err
+}
+
+// Needs returns the permissions for the actions that Managed and Replica call. Redshift's actions do not support ARNs.
+// Source: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonrds.html,
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonredshift.html
+func (topology) Needs(superuserARN, primary string, tags map[string]string, host string) []engine.Permission {
+	var list []engine.Permission
+	replica := engine.Permission{Sid: "ReaderHost"}
+	if primary == "" {
+		replica.Sid = "OptionalReaderHost"
+		for tag, q := range managed {
+			p := engine.Permission{Sid: "SuperuserHost", Actions: []string{q.action}, Resources: []string{tags[tag]}}
+			switch tag {
+			case tagNamespace:
+				p.Actions = []string{"redshift-serverless:ListNamespaces", "redshift-serverless:ListWorkgroups"}
+				p.Resources = []string{"*"}
+			case tagRedshift:
+				p.Resources = []string{"*"}
+			}
+			if tags[tag] != "" {
+				list = append(list, p)
+			}
+		}
+	}
+	for _, host := range []string{primary, host} {
+		n, known := parseName(host)
+		a, err := arn.Parse(superuserARN)
+		if !known || err != nil {
+			continue
+		}
+		a.Service, a.Region, a.Resource = "rds", n.region, n.query.resource+n.id
+		granted := func(p engine.Permission) bool { return slices.Contains(p.Resources, a.String()) }
+		if !slices.ContainsFunc(append(list, replica), granted) {
+			replica.Resources = append(replica.Resources, a.String())
+			replica.Actions = append(replica.Actions, n.query.action)
+		}
+	}
+	if replica.Resources != nil {
+		replica.Actions = slices.Compact(replica.Actions)
+		list = append(list, replica)
+	}
+	return list
 }
 
 // databases finds the databases of one account.
 type databases struct {
 	cfg aws.Config
+}
+
+// database is a database that was found, or the zero value.
+type database struct {
+	host            string
+	port            int
+	reader          string // another name of a cluster
+	cluster, source string // the cluster that it is or belongs to, and the instance that it replicates
 }
 
 // described holds the fields that are used from a response of RDS or Redshift.
@@ -167,8 +204,12 @@ type databases struct {
 // https://docs.aws.amazon.com/redshift/latest/APIReference/API_DescribeClusters.html
 type described struct {
 	Instances  []dbInstance `xml:"DescribeDBInstancesResult>DBInstances>DBInstance"`
-	Clusters   []dbCluster  `xml:"DescribeDBClustersResult>DBClusters>DBCluster"`
 	Warehouses []dbInstance `xml:"DescribeClustersResult>Clusters>Cluster"` // of Redshift
+	Clusters   []struct {
+		Endpoint string `xml:"Endpoint"`
+		Reader   string `xml:"ReaderEndpoint"`
+		Port     int    `xml:"Port"`
+	} `xml:"DescribeDBClustersResult>DBClusters>DBCluster"`
 }
 
 type dbInstance struct {
@@ -178,79 +219,67 @@ type dbInstance struct {
 	Source  string `xml:"ReadReplicaSourceDBInstanceIdentifier"`
 }
 
-type dbCluster struct {
-	Endpoint string `xml:"Endpoint"`
-	Reader   string `xml:"ReaderEndpoint"`
-	// Custom are the endpoints that users added.
-	Custom []string `xml:"CustomEndpoints>member"`
-	Port   int      `xml:"Port"`
-}
-
-// queries maps actions that describe one database to their parameters. absent is the code if there is no such database.
-var queries = map[string]struct{ version, parameter, absent string }{
-	describeInstances:           {"2014-10-31", "DBInstanceIdentifier", "DBInstanceNotFound"},
-	describeClusters:            {"2014-10-31", "DBClusterIdentifier", "DBClusterNotFoundFault"},
-	"redshift:DescribeClusters": {"2012-12-01", "ClusterIdentifier", "ClusterNotFound"},
-}
-
-// has reports whether a name is one of the cluster's endpoints.
-func (c dbCluster) has(n name) bool {
-	return slices.ContainsFunc(append(c.Custom, c.Endpoint, c.Reader),
-		func(e string) bool { return rotation.SameHost(e, n.host) })
-}
-
-// named returns the instance with a name, or the zero value.
-func (d databases) named(ctx context.Context, n name) (dbInstance, error) {
-	out, err := d.describe(ctx, describeInstances, n.region, n.id)
-	if err != nil || len(out.Instances) != 1 || !rotation.SameHost(out.Instances[0].Address, n.host) {
-		return dbInstance{}, err
+// named returns the database with a name.
+func (d databases) named(ctx context.Context, n name) (database, error) {
+	db, err := d.describe(ctx, n.query, n.region, n.id)
+	if !rotation.SameHost(db.host, n.host) && !rotation.SameHost(db.reader, n.host) {
+		return database{}, err
 	}
-	return out.Instances[0], nil
+	return db, err
 }
 
-// endpoint returns the endpoint of the database with an ARN, or "" if there is none.
-func (d databases) endpoint(ctx context.Context, a arn.ARN, action string) (string, int, error) {
-	out, err := d.describe(ctx, action, a.Region, a.Resource[strings.LastIndexAny(a.Resource, ":/")+1:])
-	all := append(out.Instances, out.Warehouses...)
+// describe returns the database with an identifier.
+func (d databases) describe(ctx context.Context, q query, region, id string) (db database, err error) {
+	service, action, _ := strings.Cut(q.action, ":")
+	header := http.Header{"Content-Type": {"application/x-www-form-urlencoded; charset=utf-8"}}
+	form := url.Values{"Action": {action}, "Version": {q.version}, q.parameter: {id}}
+	body, code, err := d.send(ctx, service, region, header, []byte(form.Encode()))
+	if code == q.absent && code != "" {
+		return db, nil
+	}
+	if err != nil {
+		return db, err
+	}
+	var out described
+	if err := xml.Unmarshal(body, &out); err != nil {
+		return db, unreadable(service, err)
+	}
+	for _, i := range append(out.Instances, out.Warehouses...) {
+		db = database{host: i.Address, port: i.Port, cluster: i.Cluster, source: i.Source}
+	}
 	for _, c := range out.Clusters {
-		all = append(all, dbInstance{Address: c.Endpoint, Port: c.Port})
+		db = database{host: c.Endpoint, port: c.Port, reader: c.Reader, cluster: id}
 	}
-	if err != nil || len(all) != 1 {
-		return "", 0, err
-	}
-	return all[0].Address, all[0].Port, nil
+	return db, nil
 }
 
-// workgroup finds the endpoint of a namespace's workgroup.
+// workgroup returns the workgroup of a namespace of Redshift Serverless.
 // Source: https://docs.aws.amazon.com/redshift-serverless/latest/APIReference/API_ListWorkgroups.html
-func (d databases) workgroup(ctx context.Context, a arn.ARN, _ string) (string, int, error) {
-	// The ARN has the namespace's ID, but a workgroup has only the namespace's name.
-	name := ""
-	if err := d.pages(ctx, a.Region, "ListNamespaces", func(p page) bool {
-		for _, n := range p.Namespaces {
-			if n.NamespaceArn == a.String() {
-				name = n.NamespaceName
-			}
-		}
-		return name != ""
-	}); err != nil || name == "" {
-		return "", 0, err
+func (d databases) workgroup(ctx context.Context, namespace arn.ARN) (db database, err error) {
+	all, err := d.list(ctx, namespace.Region, "ListNamespaces")
+	if err != nil {
+		return db, err
 	}
-	var host string
-	var port int
-	err := d.pages(ctx, a.Region, "ListWorkgroups", func(p page) bool {
-		for _, g := range p.Workgroups {
-			if g.NamespaceName == name {
-				host, port = g.Endpoint.Address, g.Endpoint.Port
-			}
+	name := "" // the ARN has the namespace's ID, but a workgroup has only the namespace's name
+	for _, n := range all.Namespaces {
+		if n.NamespaceArn == namespace.String() {
+			name = n.NamespaceName
 		}
-		return host != ""
-	})
-	return host, port, err
+	}
+	if name == "" {
+		return db, nil
+	}
+	all, err = d.list(ctx, namespace.Region, "ListWorkgroups")
+	for _, g := range all.Workgroups {
+		if g.NamespaceName == name {
+			db = database{host: g.Endpoint.Address, port: g.Endpoint.Port}
+		}
+	}
+	return db, err
 }
 
-// page holds the fields that are used from a page of Redshift Serverless. The last page has no token.
-type page struct {
+// serverless holds the fields that are used from a response of Redshift Serverless.
+type serverless struct {
 	Namespaces []struct{ NamespaceArn, NamespaceName string }
 	Workgroups []struct {
 		NamespaceName string
@@ -259,75 +288,33 @@ type page struct {
 			Port    int
 		}
 	}
-	NextToken string
 }
 
-// pages reads the pages of a list of Redshift Serverless until enough returns true. A repeated token is an error,
-// because the pages would never end.
-func (d databases) pages(ctx context.Context, region, operation string, enough func(page) bool) error {
-	in, seen := map[string]string{}, map[string]bool{}
-	for {
-		payload, _ := json.Marshal(in) // a map of strings cannot fail
-		body, code, err := d.send(ctx, "redshift-serverless", region, "application/x-amz-json-1.1",
-			"RedshiftServerless."+operation, payload)
-		if err != nil {
-			return err
-		}
-		if code != http.StatusOK {
-			return engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "%s of Redshift Serverless answers %d",
-				operation, code)
-		}
-		var p page // a new one, because decoding keeps fields that are not in the response
-		if err := json.Unmarshal(body, &p); err != nil {
-			return engine.Errorf(engine.SecretsManagerFailed, adviceTopology,
-				"cannot read the answer of Redshift Serverless: %w", err)
-		}
-		if enough(p) || p.NextToken == "" {
-			return nil
-		}
-		if seen[p.NextToken] {
-			return engine.Errorf(engine.SecretsManagerFailed, "try again, and check the status of AWS's services",
-				"the pages of Redshift Serverless's %s repeat without end", operation)
-		}
-		in["nextToken"], seen[p.NextToken] = p.NextToken, true
-	}
-}
-
-// describe makes a call with the query protocol. For a database that does not exist, the result is empty.
-func (d databases) describe(ctx context.Context, action, region, id string) (out described, err error) {
-	q := queries[action]
-	service, action, _ := strings.Cut(action, ":")
-	form := url.Values{"Action": {action}, "Version": {q.version}, q.parameter: {id}}
-	body, code, err := d.send(ctx, service, region, "application/x-www-form-urlencoded; charset=utf-8", "",
-		[]byte(form.Encode()))
+// list returns the first 100 entries of a list of Redshift Serverless, which are all that AWS's template reads.
+func (d databases) list(ctx context.Context, region, operation string) (out serverless, err error) {
+	header := http.Header{"Content-Type": {"application/x-amz-json-1.1"},
+		"X-Amz-Target": {"RedshiftServerless." + operation}}
+	body, _, err := d.send(ctx, "redshift-serverless", region, header, []byte(`{"maxResults":100}`))
 	if err != nil {
 		return out, err
 	}
-	if code == http.StatusOK {
-		if err := xml.Unmarshal(body, &out); err != nil {
-			return out, engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "cannot read the answer of %s: %w",
-				service, err)
-		}
-		return out, nil
+	if err := json.Unmarshal(body, &out); err != nil {
+		return out, unreadable("redshift-serverless", err)
 	}
-	var failure struct {
-		Code    string `xml:"Error>Code"`
-		Message string `xml:"Error>Message"`
-	}
-	_ = xml.Unmarshal(body, &failure) // a response that is not XML has no code
-	if failure.Code == q.absent {
-		return out, nil
-	}
-	return out, engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "%s of %s answers %d %s: %s", action,
-		service, code, failure.Code, failure.Message)
+	return out, nil
 }
 
-// send signs a request and returns the response's body and status.
+func unreadable(service string, err error) error {
+	return engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "cannot read the answer of %s: %w", service, err)
+}
+
+// send signs a request and returns the response's body. For a response that is an error, it also returns the error's
+// code, if the service uses the query protocol.
 func (d databases) send(
-	ctx context.Context, service, region, kind, target string, body []byte,
-) ([]byte, int, error) {
-	failed := func(err error) error {
-		return engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "cannot call %s: %w", service, err)
+	ctx context.Context, service, region string, header http.Header, body []byte,
+) (answer []byte, code string, err error) {
+	failed := func(err error) ([]byte, string, error) {
+		return nil, "", engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "cannot call %s: %w", service, err)
 	}
 	endpoint := "https://" + service + "." + region + "." + cmp.Or(suffixes[Partition(region)], "amazonaws.com")
 	// Only tests set an endpoint: see clients.databases.
@@ -336,80 +323,35 @@ func (d databases) send(
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, bytes.NewReader(body))
 	if err != nil {
-		return nil, 0, failed(err)
+		return failed(err)
 	}
-	req.Header.Set("Content-Type", kind)
-	if target != "" {
-		req.Header.Set("X-Amz-Target", target)
-	}
+	req.Header = header.Clone()
 	credentials, err := d.cfg.Credentials.Retrieve(ctx)
 	if err != nil {
-		return nil, 0, failed(err)
+		return failed(err)
 	}
 	sum := sha256.Sum256(body)
 	digest := hex.EncodeToString(sum[:])
 	if err := v4.NewSigner().SignHTTP(ctx, credentials, req, digest, service, region, time.Now()); err != nil {
-		return nil, 0, failed(err)
+		return failed(err)
 	}
 	resp, err := d.cfg.HTTPClient.Do(req)
 	if err != nil {
-		return nil, 0, failed(err)
+		return failed(err)
 	}
 	defer resp.Body.Close()
-	out, err := io.ReadAll(io.LimitReader(resp.Body, 4<<20))
+	answer, err = io.ReadAll(io.LimitReader(resp.Body, 4<<20))
 	if err != nil {
-		return nil, 0, failed(err)
+		return failed(err)
 	}
-	return out, resp.StatusCode, nil
-}
-
-// Needs returns the permissions for the actions that Managed and Replica call. Redshift's actions do not support ARNs.
-// Source: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonrds.html,
-// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonredshift.html
-func (topology) Needs(superuserARN, primary string, tags map[string]string, host string) []engine.Permission {
-	var list []engine.Permission
-	byService := primary == ""
-	for _, m := range managed {
-		if !byService || tags[m.tag] == "" {
-			continue
-		}
-		resource := tags[m.tag]
-		if strings.HasPrefix(m.actions[0], "redshift") {
-			resource = "*"
-		}
-		list = append(list, engine.Permission{Sid: "SuperuserHost", Actions: m.actions, Resources: []string{resource}})
+	if resp.StatusCode == http.StatusOK {
+		return answer, "", nil
 	}
-	h, known := parseName(host)
-	p, also := parseName(primary)
-	secret, err := arn.Parse(superuserARN)
-	if !known || !also && !byService || err != nil {
-		return list
+	var failure struct {
+		Code    string `xml:"Error>Code"`
+		Message string `xml:"Error>Message"`
 	}
-	// The permissions above cover a managed superuser's host, and those for a cluster cover all of its endpoints.
-	var names []name
-	if !byService {
-		names = append(names, p)
-	}
-	if !h.cluster || !p.cluster && tags[tagCluster] == "" {
-		names = append(names, h)
-	}
-	var actions, resources []string
-	for _, n := range names {
-		action, resource := describeInstances, "db:"
-		if n.cluster {
-			action, resource = describeClusters, "cluster:"
-		}
-		resources = append(resources, "arn:"+secret.Partition+":rds:"+n.region+":"+secret.AccountID+":"+resource+n.id)
-		if !slices.Contains(actions, action) {
-			actions = append(actions, action)
-		}
-	}
-	if len(names) == 0 {
-		return list
-	}
-	sid := "ReaderHost"
-	if byService {
-		sid = "OptionalReaderHost"
-	}
-	return append(list, engine.Permission{Sid: sid, Actions: actions, Resources: resources})
+	_ = xml.Unmarshal(answer, &failure) // a response that is not XML has no code
+	return nil, failure.Code, engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "%s answers %d %s: %s",
+		service, resp.StatusCode, failure.Code, failure.Message)
 }

@@ -55,8 +55,8 @@ func superuserNeeds(n *engine.Needs, i *rotation.Inspection, s rotation.Superuse
 	}
 	allow(n, s.ARN, "Superuser", actions...)
 	key(n, s.ARN, s.Key, "SuperuserKey", "kms:Decrypt")
-	if t, ok := i.Topology.(rotation.TopologyNeeder); ok && elsewhere {
-		for _, p := range t.Needs(s.ARN, s.Host, s.Tags, host) {
+	if i.Topology != nil && elsewhere {
+		for _, p := range i.Topology.Needs(s.ARN, s.Host, s.Tags, host) {
 			p.Account = rotation.Account(s.ARN)
 			n.Permissions = append(n.Permissions, p)
 		}

@@ -69,6 +69,8 @@ func (m managed) Replica(_ context.Context, _, host, primary string) (bool, erro
 	return host == m.reader && primary == m.pg.Host, nil
 }
 
+func (m managed) Needs(string, string, map[string]string, string) []engine.Permission { return nil }
+
 // TestManagedSuperuserAndReader: RDS stores only name and password in the secrets that it manages, and a secret may
 // name a reader's host.
 func TestManagedSuperuserAndReader(t *testing.T) {
