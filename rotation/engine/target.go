@@ -26,8 +26,8 @@ type Target struct {
 	Password string
 	Database string  // the field dbname, or the engine's default
 	TLS      TLSMode // what the field ssl asks for
-	// TLSServerName is the field tlsServerName: the name in the certificate if the host is an
-	// alias, a load balancer or a tunnel. "" means the host.
+	// TLSServerName is the field tlsServerName: the name in the certificate if the host is an alias, a load balancer or
+	// a tunnel. "" means the host.
 	TLSServerName string
 }
 
@@ -66,8 +66,8 @@ func (t Target) Format(f fmt.State, _ rune) {
 // Address returns host:port.
 func (t Target) Address() string { return net.JoinHostPort(t.Host, strconv.Itoa(t.Port)) }
 
-// ParseTarget reads a target from a value, given the engine's default port and database. The error
-// has the cause InvalidSecret, lists every fault and quotes no password.
+// ParseTarget reads a target from a value, given the engine's default port and database. The error has the cause
+// InvalidSecret, lists every fault and quotes no password.
 func ParseTarget(v Value, port int, database string) (Target, error) {
 	const advice = "correct the secret's value; the engine's documentation page describes its format"
 	if !v.IsObject() {
@@ -119,7 +119,7 @@ type Faults []string
 
 func (f Faults) Error() string { return strings.Join(f, ", ") }
 
-// ofTLS reports whether a text comes from a crypto/tls error. Most of those can be recognized only by their text.
+// ofTLS reports whether a text comes from a crypto/tls error. Many of those can be recognized only by their text.
 func ofTLS(text string) bool {
 	text = strings.ToLower(text)
 	return strings.HasPrefix(text, "tls: ") || strings.HasPrefix(text, "tls handshake failed")
@@ -133,26 +133,16 @@ func NetworkError(t Target, err error) *Error {
 		return Errorf(NameNotResolved, "check the secret's host and the DNS of the function's VPC",
 			"cannot resolve the name of %s: %w", t.Address(), err)
 	}
-	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
-	_, name := errors.AsType[x509.HostnameError](err)
-	_, verification := errors.AsType[*tls.CertificateVerificationError](err)
-	_, header := errors.AsType[tls.RecordHeaderError](err)
-	_, alert := errors.AsType[tls.AlertError](err)
-	_, invalid := errors.AsType[x509.CertificateInvalidError](err)
-	what, advice := "no verified TLS with",
-		"check that the server supports TLS and that its CA is known; for your own CA, set CA_BUNDLE"
-	switch {
-	case unknown:
-		what = "the certificate is not signed by a known CA:"
-	case header:
-		advice = "check the secret's host and port, and that the server has TLS switched on"
-	case name:
-		what = "the certificate is for another name:"
-		advice = "use the certificate's name as the host, or put it in the field tlsServerName if the engine has " +
-			"that field"
-	}
-	if unknown || name || verification || header || alert || invalid || errtree.Any(err, ofTLS) {
-		return Errorf(TLSFailed, advice, "%s %s: %w", what, t.Address(), err)
+	if errtree.Any(err, ofTLS) {
+		advice := "check that the server supports TLS and that its CA is known; for your own CA, set CA_BUNDLE"
+		if _, header := errors.AsType[tls.RecordHeaderError](err); header {
+			advice = "check the secret's host and port, and that the server has TLS switched on"
+		}
+		if _, name := errors.AsType[x509.HostnameError](err); name {
+			advice = "use the certificate's name as the host, or put it in the field tlsServerName if the engine has " +
+				"that field"
+		}
+		return Errorf(TLSFailed, advice, "no verified TLS with %s: %w", t.Address(), err)
 	}
 	const adviceRoute = "check the port, security groups and routes, and that the server is running"
 	timeout, ok := errors.AsType[net.Error](err)
