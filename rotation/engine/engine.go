@@ -9,9 +9,8 @@ import (
 // Secrets Manager, keeps no state between calls, and is safe for concurrent use.
 //
 // The machine may repeat a method with the same Request, concurrently or not, even after an interruption at any point.
-// The outcome must be the same. Every method returns when ctx is done. Create errors with Errorf; an error without a
-// cause counts as TargetFailed. A driver's error can be wrapped as is: the machine removes the secret's values from its
-// text.
+// The outcome must be the same. Every method returns when ctx is done. An error that Errorf did not create counts as
+// TargetFailed. It may wrap a driver's error: the machine removes the secret's values from its text.
 type Engine interface {
 	// Kind describes the engine. It always returns the same value.
 	Kind() Kind
@@ -43,8 +42,7 @@ type Constructor func(TLSPolicy) Engine
 // login in testSecret; a decision that depends on the login fails.
 var ErrNotVerifiable = errors.New("the credential cannot be tried")
 
-// ErrOneAtATime is wrapped by Set's error if it was asked to keep r.Current valid and could not. It
-// is not a failure: finishSecret then makes the change.
+// ErrOneAtATime is wrapped by Set's error if it could not keep r.Current valid: finishSecret then makes the change.
 var ErrOneAtATime = errors.New("the target accepts one credential at a time")
 
 // Overlap says when a target accepts the old and the new credential of a single user.
@@ -59,22 +57,22 @@ const (
 	BothWork
 )
 
-// DryRunner is an Engine that can find out whether Set would succeed. createSecret calls DryRun
-// with the value that Next returned, before it is stored, so a value that the target's policy
-// rejects is never staged. testSecret calls it again where finishSecret makes the change.
+// DryRunner is an Engine that can find out whether Set would succeed. createSecret calls DryRun before it stores the
+// value that Next returned, so a value that the target's policy rejects is never staged. testSecret calls it again
+// where finishSecret makes the change.
 type DryRunner interface {
 	Engine
-	// DryRun logs in as r.Login, proves as far as the target allows that Set(ctx, r) would succeed,
-	// and leaves the target as it was. Its errors are those of Set.
+	// DryRun logs in as r.Login, proves as far as the target allows that Set(ctx, r) would succeed, and leaves the
+	// target as it was. Its errors are those of Set.
 	DryRun(ctx context.Context, r *Request) error
 }
 
-// Adopter is an Engine whose pairs of users need more than a password if something else created
-// them, such as AWS's template. Without Request.Adopt, Set refuses such a pair.
+// Adopter is an Engine whose pairs of users need more than a password if something else created them, such as AWS's
+// template. Without Request.Adopt, Set refuses such a pair.
 type Adopter interface {
 	Engine
-	// Adopt takes over the users of r.Current and r.Pending, acting as r.Login, and returns every
-	// change, one line each. If apply is false, it changes nothing. It can be repeated.
+	// Adopt takes over the users of r.Current and r.Pending, acting as r.Login, and returns every change, one line
+	// each. If apply is false, it changes nothing. It can be repeated.
 	Adopt(ctx context.Context, r *Request, apply bool) (plan []string, err error)
 }
 
@@ -82,8 +80,8 @@ type Adopter interface {
 // retires the old one. If the configuration asks to retire it earlier, finishSecret calls Retire.
 type Retirer interface {
 	Engine
-	// Retire, acting as r.Login, ends every credential of the user except r.Pending, which opens
-	// the target. A credential that is already gone is not an error.
+	// Retire, acting as r.Login, ends every credential of the user except r.Pending, which opens the target. A
+	// credential that is already gone is not an error.
 	Retire(ctx context.Context, r *Request) error
 }
 
@@ -94,10 +92,8 @@ type Retirer interface {
 // distinguish a stray credential from those that others issued and from one that a concurrent call is about to store.
 type Minter interface {
 	Engine
-	// Mint, acting as r.Login, has the target issue the credential that follows r.Current, and
-	// returns the value that contains it.
+	// Mint, acting as r.Login, has the target issue the credential after r.Current, and returns the new value.
 	Mint(ctx context.Context, r *Request) (Value, error)
-	// Revoke revokes r.Pending, which Mint returned and which was not stored. A credential that is
-	// already gone is not an error.
+	// Revoke revokes r.Pending, which was not stored. A credential that is already gone is not an error.
 	Revoke(ctx context.Context, r *Request) error
 }

@@ -37,8 +37,8 @@ const (
 	PrivilegeMissing Cause = "PrivilegeMissing" // the login is valid but may not do what is needed
 	PolicyRejected   Cause = "PolicyRejected"   // the target's password policy rejects the new value
 	TakeoverRefused  Cause = "TakeoverRefused"  // the user is not proved to belong to this secret
-	// Unsettled: a Minter's target holds a credential so new that a concurrent call may be about to
-	// store it. createSecret retries as long as it can.
+	// Unsettled: a Minter's target holds a credential so new that a concurrent call may be about to store it.
+	// createSecret retries as long as it can.
 	Unsettled    Cause = "Unsettled"
 	Locked       Cause = "Locked"       // another session holds a lock that the change needs
 	TargetFailed Cause = "TargetFailed" // the target failed in some other way
@@ -47,14 +47,10 @@ const (
 // Error is the error of the machine and the engines. Its text says where it failed, what went wrong and what to do.
 // Once Handle has returned it, the text contains no secret values.
 type Error struct {
-	// Cause is the class of the failure.
-	Cause Cause
-	// Advice is what a person should do about it: a clause without a period.
-	Advice string
-	// Step is the step that failed; the machine sets it.
-	Step string
-	// Err says what happened.
-	Err error
+	Cause  Cause
+	Advice string // what a person should do about it: a clause without a period
+	Step   string // the step that failed; the machine sets it
+	Err    error  // what happened
 }
 
 // Errorf returns an *Error with the cause, advice and formatted text. An operand of %w can be unwrapped from it.

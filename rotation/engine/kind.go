@@ -8,17 +8,14 @@ import (
 
 // Kind describes an engine.
 type Kind struct {
-	// Names are the values of a secret's field "engine" that this engine serves; a name that ends
-	// in * matches every value with that prefix. The first is the engine's own name.
+	// Names are the values of a secret's field "engine" that this engine serves; a name that ends in * matches every
+	// value with that prefix. The first is the engine's own name.
 	Names []string
-	// UserField is the field that names the user, or "". Unless users alternate, all versions of a
-	// secret name the same user.
+	// UserField is the field that names the user, or "". Unless users alternate, it is the same in all versions.
 	UserField string
-	// SecretFields are the fields that a rotation changes; all other fields stay as they are. If
-	// there are none, the whole value is the credential.
+	// SecretFields are the fields that a rotation changes. If there are none, the whole value is the credential.
 	SecretFields []string
-	// FieldsOption names the setting, one of Options, that overrides SecretFields with names
-	// separated by commas or spaces, or is "".
+	// FieldsOption is the one of Options that overrides SecretFields, separated by commas or spaces, or "".
 	FieldsOption string
 	// Passwords is the engine's default policy. Length 0 means that the engine generates no passwords.
 	Passwords PasswordPolicy
@@ -38,14 +35,13 @@ type Kind struct {
 
 	// PlaceFields are the fields that, in addition to host, port, ssl and tlsServerName, say where the target is.
 	PlaceFields []string
-	// UserDatabase means that the field dbname says where a user is defined, not what to connect
-	// to. The superuser secret's own dbname then applies to the superuser.
+	// UserDatabase means that the field dbname says where a user is defined, not what to connect to. The superuser
+	// then has the dbname in its own secret.
 	UserDatabase bool
-	// MarkField is a field that identifies a value of this engine if the field "engine" is missing or several engines
-	// share the name. It is "" for most engines.
+	// MarkField identifies a value of this engine if the field "engine" is missing or several engines share the name.
 	MarkField string
-	// NoRestore means that finishSecret does not restore AWSCURRENT's credential at the target if
-	// the label cannot be moved, because nothing proves that the credential was valid before.
+	// NoRestore means that finishSecret does not restore AWSCURRENT's credential at the target if the label cannot be
+	// moved, because nothing proves that the credential was valid before.
 	NoRestore bool
 	NoTarget  bool          // no system checks the credential
 	Patience  time.Duration // the time limit of one call of a method; 0 means 15 seconds

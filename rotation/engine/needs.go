@@ -8,14 +8,10 @@ type Needs struct {
 	Engine      string // the engine's own name
 	Strategy    Strategy
 	Permissions []Permission // in AWS
-	// Login is the user at the target who changes the credential. Superuser means that it comes
-	// from the superuser secret.
-	Login     string
-	Superuser bool
-	// Grants are statements that give Login what it needs, for an administrator of the target to
-	// run. If there are none, Note says why.
-	Grants []string
-	Note   string
+	Login       string       // the user at the target who changes the credential
+	Superuser   bool         // Login comes from the superuser secret
+	Grants      []string     // statements for an administrator of the target that give Login what it needs
+	Note        string       // why there are no Grants
 	// Unread is the error that prevented determining Grants, or nil. Permissions are complete either way.
 	Unread *Error
 }
@@ -34,7 +30,7 @@ type Permission struct {
 // Needer is an Engine that can report what a rotation of a secret needs in addition to Secrets Manager.
 type Needer interface {
 	Engine
-	// Needs adds to n what the engine needs for r. r.Pending is what Next returned, and r.Login is
-	// who changes the credential. Needs may query the target as r.Current, and changes nothing.
+	// Needs adds to n what the engine needs for r. r.Pending is what Next returned, and r.Login changes the credential.
+	// Needs may query the target as r.Current, and changes nothing.
 	Needs(ctx context.Context, r *Request, n *Needs) error
 }

@@ -11,16 +11,13 @@ import (
 	"strings"
 )
 
-// PasswordPolicy describes generated passwords. Its fields have the names and meanings of GetRandomPassword's
-// parameters.
+// PasswordPolicy describes generated passwords. Its fields are GetRandomPassword's parameters.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetRandomPassword.html
 type PasswordPolicy struct {
-	Length            int    // the number of characters
-	ExcludeCharacters string // characters that passwords never contain
-	// These exclude a whole class of characters.
-	ExcludeNumbers, ExcludePunctuation, ExcludeUppercase, ExcludeLowercase bool
-	// RequireEachIncludedType requires at least one character of each class that is not excluded.
-	RequireEachIncludedType bool
+	Length            int
+	ExcludeCharacters string
+	// These exclude a whole class of characters, or require one of each that is not excluded.
+	ExcludeNumbers, ExcludePunctuation, ExcludeUppercase, ExcludeLowercase, RequireEachIncludedType bool
 }
 
 // The four classes of characters.
@@ -31,8 +28,7 @@ const (
 	punctuation = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 )
 
-// classes returns the allowed characters of each class that is not excluded, and all of them
-// together.
+// classes returns the allowed characters of each class that is not excluded, and all of them together.
 func (p PasswordPolicy) classes() (classes []string, alphabet string) {
 	for _, c := range []struct {
 		excluded bool
@@ -53,8 +49,8 @@ func (p PasswordPolicy) classes() (classes []string, alphabet string) {
 	return classes, strings.Join(classes, "")
 }
 
-// Check returns an error with the cause InvalidConfiguration if the policy allows no password, or
-// only one. It sets no minimum strength; see Strength and Seals.
+// Check returns an error with the cause InvalidConfiguration if the policy allows no password, or only one. It sets no
+// minimum strength; see Strength and Seals.
 func (p PasswordPolicy) Check() error {
 	invalid := func(format string, args ...any) error {
 		const advice = "change PASSWORD_LENGTH, EXCLUDE_* or REQUIRE_EACH_INCLUDED_TYPE"
@@ -85,8 +81,7 @@ const (
 // strength returns a lower bound for the bits in a character of the alphabet.
 func strength(alphabet string) int { return bits.Len(uint(len(alphabet))) - 1 }
 
-// sealLength returns how many of a password's last characters are its seal: four with the default
-// alphabets.
+// sealLength returns how many of a password's last characters are its seal: four with the default alphabets.
 func (p PasswordPolicy) sealLength(alphabet string) int {
 	each := strength(alphabet)
 	n := (sealBits + each - 1) / each
@@ -108,11 +103,10 @@ func (p PasswordPolicy) Seals() bool {
 	return p.Length > 0 && p.sealLength(alphabet) > 0
 }
 
-// New returns a new password. If it is long enough, it ends in a seal: a few characters computed
-// from the others, from base, the id of the version that the password follows, and from key, a
-// password that the target accepts. The seal proves, without any stored state, from which version a
-// pending value was made, and that its maker knew the key. The characters before it are random,
-// with every allowed choice equally likely. The policy must have passed Check.
+// New returns a new password. If it is long enough, it ends in a seal: a few characters computed from the others, from
+// base, the id of the version that the password follows, and from key, a password that the target accepts. The seal
+// proves, without any stored state, from which version a pending value was made, and that its maker knew the key. The
+// other characters are random, with every allowed choice equally likely. The policy must have passed Check.
 func (p PasswordPolicy) New(base, key string) string {
 	classes, alphabet := p.classes()
 	n := p.sealLength(alphabet)
@@ -153,8 +147,7 @@ func seal(alphabet, body, base, key string, n int) string {
 	})
 }
 
-// pick draws n equally likely characters of the alphabet. It discards bytes beyond the last whole
-// multiple of the alphabet's length.
+// pick draws n equally likely characters of the alphabet: it discards bytes beyond the last multiple of its length.
 func pick(alphabet string, n int, fill func([]byte)) string {
 	limit := 256 - 256%len(alphabet)
 	out := make([]byte, 0, n)

@@ -14,20 +14,17 @@ type Request struct {
 	Base     string   // the id of that version
 	Accepted Value    // a credential that the target accepts; the key of a new password's seal
 	Pending  Value    // the value to make valid; the zero Value in Next and Mint
-	// Previous is AWSPREVIOUS, or the zero Value. It is set for a Minter's Mint and Set, to
-	// recognize what the previous rotation left.
+	// Previous is AWSPREVIOUS, or the zero Value. A Minter's Mint and Set get it to recognize what the last rotation
+	// left.
 	Previous Value
 	// Login is the value to act as: a version of the secret, or the superuser's if Superuser is set.
 	Login     Value
 	Superuser bool
-	// KeepCurrent asks Set to change the target only if Current keeps opening it. It is set only if
-	// the engine's Kind says AskTarget.
+	// KeepCurrent asks Set to change the target only if Current keeps opening it. It is set only for AskTarget.
 	KeepCurrent bool
-	// SuperuserChanges means that the secret names a superuser, who changes the credential. The user itself does not
-	// need that right.
+	// SuperuserChanges means that a superuser changes the credential: the user itself does not need that right.
 	SuperuserChanges bool
-	// Adopt lets Set take over a pair of users that something else created; see Adopter.
-	Adopt bool
+	Adopt            bool // lets Set take over a pair of users that something else created; see Adopter
 	// Proofs are the credentials of the secret that the target has accepted, if a superuser acts; see pair.Proved. If
 	// several accounts at the target can share a name, they show the engine which ones belong to the secret.
 	Proofs       []Value
@@ -46,8 +43,7 @@ func (r *Request) As(login Value, superuser bool) *Request {
 	return &as
 }
 
-// Changed logs a right that was granted or revoked at the target, or an object whose owner was
-// changed, in the target's own terms.
+// Changed logs a right that was granted or revoked at the target, or a changed owner, in the target's own terms.
 func (r *Request) Changed(what string) { r.report(slog.LevelInfo, "changed at the target: "+what) }
 
 // Warn logs a problem that needs attention but does not stop the rotation.
@@ -78,9 +74,9 @@ func (r *Request) Key(v Value) string {
 	return key
 }
 
-// Option returns one of the engine's own settings: the secret's tag "rotator:NAME", else the
-// function's environment variable ROTATOR_NAME in upper case with _ for -, else "". An option must
-// not decide anything that could harm another secret or weaken the connection.
+// Option returns one of the engine's own settings: the secret's tag "rotator:NAME", else the function's environment
+// variable ROTATOR_NAME in upper case with _ for -, else "". It must not decide anything that could harm another secret
+// or weaken the connection.
 func (r *Request) Option(name string) string {
 	if r.Setting == nil {
 		return ""
@@ -88,8 +84,8 @@ func (r *Request) Option(name string) string {
 	return r.Setting(name)
 }
 
-// OptionChecker is an Engine that can validate its settings without a secret. The machine calls it
-// at start, with only Setting in the Request. The error has the cause InvalidConfiguration.
+// OptionChecker is an Engine that can validate its settings without a secret. The machine calls it at start, with only
+// Setting in the Request. The error has the cause InvalidConfiguration.
 type OptionChecker interface {
 	CheckOptions(r *Request) error
 }
@@ -99,8 +95,8 @@ func OptionName(name string) string {
 	return name + " (ROTATOR_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_")) + ")"
 }
 
-// NextPassword returns r.Current with a new password in the kind's first secret field. The engine
-// must have validated the value. If users alternate, use pair.Next.
+// NextPassword returns r.Current, an object, with a new password in the kind's first secret field. If users alternate,
+// use pair.Next.
 func NextPassword(k Kind, r *Request) Value {
 	return r.Current.With(k.SecretFields[0], r.NewPassword())
 }

@@ -34,8 +34,7 @@ type member struct {
 	from, to int
 }
 
-// StringValue returns the value that a SecretString holds. Any text is valid; text that is not a
-// JSON object is a bare string.
+// StringValue returns the value that a SecretString holds. Text that is not a JSON object is a bare string.
 func StringValue(text string) Value {
 	c := &content{data: []byte(text)}
 	if c.fault = c.parse(); c.fault != "" {
@@ -49,8 +48,8 @@ func BinaryValue(data []byte) Value {
 	return Value{&content{data: bytes.Clone(data), binary: true, fault: "it is binary"}}
 }
 
-// parse finds the members of an object, or returns why the text is not one. It leaves out the
-// decoder's errors, which may quote the input.
+// parse finds the members of an object, or returns why the text is not one, without the decoder's errors, which may
+// quote the input.
 func (v *content) parse() (fault string) {
 	const malformed = "it is not well-formed JSON"
 	dec := json.NewDecoder(bytes.NewReader(v.data))
@@ -104,8 +103,7 @@ func (v Value) Fault() string {
 	return v.fault
 }
 
-// Reveal returns the whole value, for the call that stores it or for an engine whose credential is
-// the whole value. The caller must not log it.
+// Reveal returns the whole value, to be stored or used as a credential. The caller must not log it.
 func (v Value) Reveal() []byte {
 	if v.IsZero() {
 		return nil
@@ -182,8 +180,7 @@ func (v Value) WithJSON(name string, raw json.RawMessage) Value {
 	return StringValue(string(slices.Concat(v.data[:end], pair, v.data[end:])))
 }
 
-// quoteJSON returns text as a JSON string without HTML escapes, which would make a value look
-// different from what an operator typed.
+// quoteJSON returns text as a JSON string without HTML escapes, which operators do not type.
 func quoteJSON(text string) []byte {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -200,8 +197,8 @@ func (v Value) Equal(w Value) bool {
 	return v.binary == w.binary && subtle.ConstantTimeCompare(v.data, w.data) == 1
 }
 
-// EqualBut reports whether both are objects that differ only in the named fields. White space and
-// string escapes do not count; number literals do.
+// EqualBut reports whether both are objects that differ only in the named fields. White space and string escapes do not
+// count; number literals do.
 func (v Value) EqualBut(w Value, names ...string) bool {
 	if !v.IsObject() || !w.IsObject() {
 		return false
