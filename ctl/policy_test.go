@@ -78,7 +78,7 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) rotator(c *secretsmanager.Client) *rotation.Rotator {
 	r, err := rotation.New(rotation.Config{Engines: []engine.Engine{w.engine}, Log: slog.New(slog.DiscardHandler),
-		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return c, nil },
+		Secrets: func(context.Context, string) (*secretsmanager.Client, error) { return c, nil },
 		Getenv:  func(name string) string { return w.env[name] }})
 	if err != nil {
 		panic(err) // the test's configuration is valid

@@ -37,7 +37,7 @@ func take(t *testing.T, ctx context.Context, api *secretsmanager.Client, e engin
 	var out bytes.Buffer
 	r, err := rotation.New(rotation.Config{
 		Engines: []engine.Engine{e},
-		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return api, nil },
+		Secrets: func(context.Context, string) (*secretsmanager.Client, error) { return api, nil },
 		Log:     slog.New(slog.NewJSONHandler(&out, nil)),
 	})
 	if err != nil {
@@ -115,7 +115,7 @@ func TestPanicOfAnEngineShowsNoValue(t *testing.T) {
 	var log bytes.Buffer
 	r, err := rotation.New(rotation.Config{
 		Engines: []engine.Engine{defective{gate{c.Client()}}},
-		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return m.client, nil },
+		Secrets: func(context.Context, string) (*secretsmanager.Client, error) { return m.client, nil },
 		Log:     slog.New(slog.NewJSONHandler(&log, nil)),
 	})
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/agext/levenshtein"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"example.com/rotator/rotation/engine"
 )
@@ -20,8 +21,8 @@ type Config struct {
 	// Engines are the engines that the function serves.
 	Engines []engine.Engine
 	// Secrets returns the client for a secret, in the region and account of its ARN. An error fails the step; an
-	// *engine.Error keeps its cause.
-	Secrets func(ctx context.Context, arn string) (SecretsManager, error)
+	// *engine.Error keeps its cause. ListSecretVersionIds may be denied: only recovery from older versions is lost.
+	Secrets func(ctx context.Context, arn string) (*secretsmanager.Client, error)
 	// Getenv returns a setting, as os.Getenv does. An empty setting counts as unset, because `sam
 	// local` turns absent settings into empty ones.
 	Getenv func(name string) string

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 )
@@ -75,7 +77,7 @@ func Example() {
 
 	r, err := rotation.New(rotation.Config{
 		Engines: []engine.Engine{gate{controller.Client()}},
-		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return manager.client, nil },
+		Secrets: func(context.Context, string) (*secretsmanager.Client, error) { return manager.client, nil },
 		Log:     slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

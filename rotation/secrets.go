@@ -18,21 +18,6 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// SecretsManager is the part of the Secrets Manager client that a rotation needs; *secretsmanager.Client implements it.
-// ListSecretVersionIds is optional: a role that may not call it loses only recovery from older versions.
-type SecretsManager interface {
-	DescribeSecret(context.Context, *secretsmanager.DescribeSecretInput,
-		...func(*secretsmanager.Options)) (*secretsmanager.DescribeSecretOutput, error)
-	GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput,
-		...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error)
-	PutSecretValue(context.Context, *secretsmanager.PutSecretValueInput,
-		...func(*secretsmanager.Options)) (*secretsmanager.PutSecretValueOutput, error)
-	UpdateSecretVersionStage(context.Context, *secretsmanager.UpdateSecretVersionStageInput,
-		...func(*secretsmanager.Options)) (*secretsmanager.UpdateSecretVersionStageOutput, error)
-	ListSecretVersionIds(context.Context, *secretsmanager.ListSecretVersionIdsInput,
-		...func(*secretsmanager.Options)) (*secretsmanager.ListSecretVersionIdsOutput, error)
-}
-
 // The staging labels that Secrets Manager itself uses.
 const (
 	awsCurrent  = "AWSCURRENT"
@@ -53,7 +38,7 @@ type version struct {
 
 // secret is one secret in Secrets Manager.
 type secret struct {
-	api SecretsManager
+	api *secretsmanager.Client
 	arn string
 	see func(engine.Value) // called with every value that is read, to keep it out of errors
 }

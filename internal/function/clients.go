@@ -144,7 +144,7 @@ func (c *clients) databases(ctx context.Context, secret string) (aws.Config, err
 }
 
 // secretsManager returns the client for a secret.
-func (c *clients) secretsManager(ctx context.Context, secret string) (rotation.SecretsManager, error) {
+func (c *clients) secretsManager(ctx context.Context, secret string) (*secretsmanager.Client, error) {
 	cfg, err := c.settings(ctx, secret)
 	if err != nil {
 		return nil, err

@@ -480,7 +480,7 @@ func newWorld(t *testing.T, c *cache, v engine.Value) *world {
 	if err == nil {
 		w.rotator, err = rotation.New(
 			rotation.Config{Engines: []engine.Engine{c.Engine()}, Log: slog.New(slog.NewTextHandler(&w.log, nil)),
-				Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return w.client, nil }})
+				Secrets: func(context.Context, string) (*secretsmanager.Client, error) { return w.client, nil }})
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/google/uuid"
 
 	"example.com/rotator/internal/testing/testserver"
@@ -26,7 +27,7 @@ func (w *world) finish(t *testing.T, token string, within time.Duration) (seen r
 	t.Helper()
 	r, err := rotation.New(rotation.Config{
 		Engines: []engine.Engine{w.h.Engine()},
-		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return w.api, nil },
+		Secrets: func(context.Context, string) (*secretsmanager.Client, error) { return w.api, nil },
 		Getenv:  func(name string) string { return w.Env[name] },
 		Log:     slog.New(slog.NewJSONHandler(w, nil)), Observe: func(o rotation.Observation) { seen = o },
 	})

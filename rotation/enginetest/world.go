@@ -133,7 +133,7 @@ func (w *world) begin() string {
 func (w *world) rotator() (*rotation.Rotator, error) {
 	return rotation.New(rotation.Config{
 		Engines: []engine.Engine{w.h.Engine()},
-		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return w.api, nil },
+		Secrets: func(context.Context, string) (*secretsmanager.Client, error) { return w.api, nil },
 		Getenv:  func(name string) string { return w.Env[name] },
 		Log:     slog.New(slog.NewJSONHandler(w, nil)),
 	})

@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/smithy-go/middleware"
 	"github.com/google/uuid"
 
 	"example.com/rotator/rotation"
@@ -38,9 +39,12 @@ func rotate(t *testing.T, first engine.Value, env map[string]string, edit func(e
 	defer server.Close()
 	client := secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL), Region: "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
+	function := secretsmanager.New(client.Options(), func(o *secretsmanager.Options) {
+		o.APIOptions = append(o.APIOptions, editing(edit))
+	})
 	r, err := rotation.New(rotation.Config{
 		Engines: []engine.Engine{generic.New()},
-		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return edited{client, edit}, nil },
+		Secrets: func(context.Context, string) (*secretsmanager.Client, error) { return function, nil },
 		Getenv:  func(name string) string { return env[name] },
 		Log:     slog.New(slog.DiscardHandler),
 	})
@@ -84,18 +88,18 @@ func rotate(t *testing.T, first engine.Value, env map[string]string, edit func(e
 	return engine.BinaryValue(out.SecretBinary), failure
 }
 
-// edited is a client that changes the pending value before it is stored.
-type edited struct {
-	*secretsmanager.Client
-	edit func(engine.Value) engine.Value
-}
-
-func (c edited) PutSecretValue(ctx context.Context, in *secretsmanager.PutSecretValueInput,
-	o ...func(*secretsmanager.Options)) (*secretsmanager.PutSecretValueOutput, error) {
-	if c.edit != nil {
-		in.SecretString = aws.String(string(c.edit(engine.StringValue(*in.SecretString)).Reveal()))
+// editing changes the pending value before it is stored.
+func editing(edit func(engine.Value) engine.Value) func(*middleware.Stack) error {
+	return func(stack *middleware.Stack) error {
+		return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("Edit", func(ctx context.Context,
+			in middleware.InitializeInput, next middleware.InitializeHandler,
+		) (middleware.InitializeOutput, middleware.Metadata, error) {
+			if put, ok := in.Parameters.(*secretsmanager.PutSecretValueInput); ok && edit != nil {
+				put.SecretString = aws.String(string(edit(engine.StringValue(*put.SecretString)).Reveal()))
+			}
+			return next.HandleInitialize(ctx, in)
+		}), middleware.After)
 	}
-	return c.Client.PutSecretValue(ctx, in, o...)
 }
 
 func options(pairs ...string) map[string]string {

@@ -42,7 +42,7 @@ func newSecrets(t *testing.T, f *fixture) *secrets {
 	var err error
 	s.rotator, err = rotation.New(rotation.Config{Engines: []engine.Engine{f.engine},
 		Log:     slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return s.client, nil }})
+		Secrets: func(context.Context, string) (*secretsmanager.Client, error) { return s.client, nil }})
 	if err != nil {
 		t.Fatal(err)
 	}

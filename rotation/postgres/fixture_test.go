@@ -114,7 +114,7 @@ func (w *world) handle(ctx context.Context, e rotation.Event) error {
 func (w *world) rotator() *rotation.Rotator {
 	r, err := rotation.New(rotation.Config{
 		Engines:  []engine.Engine{postgres.New(w.tls)},
-		Secrets:  func(context.Context, string) (rotation.SecretsManager, error) { return w.client, nil },
+		Secrets:  func(context.Context, string) (*secretsmanager.Client, error) { return w.client, nil },
 		Getenv:   func(name string) string { return w.env[name] },
 		Log:      slog.New(slog.NewJSONHandler(w.log, nil)),
 		Topology: w.topology,

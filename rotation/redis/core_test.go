@@ -61,7 +61,7 @@ func (a *account) rotator() *rotation.Rotator {
 	a.t.Helper()
 	r, err := rotation.New(rotation.Config{
 		Engines: []engine.Engine{a.engine},
-		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return a.client, nil },
+		Secrets: func(context.Context, string) (*secretsmanager.Client, error) { return a.client, nil },
 		Getenv:  func(name string) string { return a.env[name] },
 		Log:     slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})

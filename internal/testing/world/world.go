@@ -52,7 +52,7 @@ func New(t testing.TB, engines ...engine.Engine) *World {
 	var err error
 	w.Rotator, err = rotation.New(rotation.Config{
 		Engines: engines,
-		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return w.Client, nil },
+		Secrets: func(context.Context, string) (*secretsmanager.Client, error) { return w.Client, nil },
 		Getenv:  func(name string) string { return w.Env[name] },
 		Log:     slog.New(slog.DiscardHandler),
 	})
