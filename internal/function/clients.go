@@ -70,21 +70,14 @@ func (c *clients) admits(e rotation.Event, function string) error {
 	if e.Step != rotation.CreateSecret || len(e.RotationToken.Reveal()) > 0 {
 		return nil
 	}
-	why := ""
-	if c.role != "" {
-		why = "by an assumed role"
-	} else if own, err := arn.Parse(function); err == nil {
-		if a, err := arn.Parse(e.SecretID); err == nil && a.AccountID != own.AccountID {
-			why = "of another account's secret"
-		}
-	}
-	if why == "" {
+	own := rotation.Account(function)
+	if c.role == "" && (own == "" || own == rotation.Account(e.SecretID)) {
 		return nil
 	}
 	return engine.Errorf(engine.InvalidEvent,
 		"let Secrets Manager call the function, for example by `rotatorctl rotate`: only it has the token, and it "+
 			"refuses a made-up one",
-		"the event has no RotationToken, without which a rotation %s fails", why)
+		"the event has no RotationToken, which an assumed role or a function of another account needs")
 }
 
 // regionForm matches the name of a region. partitions maps prefixes of names to partitions; all other regions are in
