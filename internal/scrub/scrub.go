@@ -76,14 +76,12 @@ func words(v engine.Value) []string {
 		}
 		return out
 	}
-	for _, name := range v.Names() {
-		if slices.Contains(public, name) {
-			continue
-		}
-		dec := json.NewDecoder(bytes.NewReader(v.JSON(name)))
-		dec.UseNumber()
-		var x any
-		if dec.Decode(&x) == nil {
+	dec := json.NewDecoder(bytes.NewReader(v.Reveal()))
+	dec.UseNumber()
+	var fields map[string]any
+	_ = dec.Decode(&fields) // it is an object
+	for name, x := range fields {
+		if !slices.Contains(public, name) {
 			walk(x)
 		}
 	}
