@@ -13,18 +13,17 @@ import (
 // errDone ends a step early and successfully: the event's version is already AWSCURRENT.
 var errDone = errors.New("the version is already current")
 
-// prologue checks, before anything else, that the step may act on this event: rotation is enabled
-// and the event's version is staged. It returns errDone if the rotation has already finished.
+// prologue checks that the step may act on this event: rotation is enabled and the event's version is staged. It
+// returns errDone if the rotation has already finished.
 // Source: AWS's rotation function templates, which decide the same way.
-func (r *run) prologue(ctx context.Context) (description, error) {
-	d, err := r.secret.describe(ctx)
-	if err == nil {
-		err = r.verdict(d)
+func (r *run) prologue(ctx context.Context) (err error) {
+	if r.described, err = r.secret.describe(ctx); err == nil {
+		err = r.verdict(r.described)
 	}
-	if errors.Is(err, engine.VersionNotStaged) && r.putLabelBack(ctx, d) {
-		err = nil
+	if errors.Is(err, engine.VersionNotStaged) && r.putLabelBack(ctx) {
+		return nil
 	}
-	return d, err
+	return err
 }
 
 func (r *run) verdict(d description) error {
@@ -60,10 +59,10 @@ func (r *run) managed(d description) error {
 // putLabelBack reports whether it has put AWSPENDING back on the event's version. An operator can abandon the rotation
 // while finishSecret changes the target. If that call then dies, no labeled version opens the target. If AWSCURRENT
 // still opens it, putLabelBack does nothing.
-func (r *run) putLabelBack(ctx context.Context, d description) bool {
+func (r *run) putLabelBack(ctx context.Context) bool {
 	token := r.event.ClientRequestToken
-	other := d.holder(awsPending)
-	if len(d.labels[token]) > 0 || other != "" && other != d.holder(awsCurrent) {
+	other := r.described.holder(awsPending)
+	if len(r.described.labels[token]) > 0 || other != "" && other != r.described.holder(awsCurrent) {
 		return false
 	}
 	pending, err := r.secret.get(ctx, token, "")
@@ -74,8 +73,8 @@ func (r *run) putLabelBack(ctx context.Context, d description) bool {
 	if err != nil {
 		return false
 	}
-	req, err := r.choose(current, d.tags)
-	if err != nil || r.checkMadeFromCurrent(ctx, req, d, current, pending) != nil {
+	req, err := r.choose(current)
+	if err != nil || r.checkMadeFromCurrent(ctx, req, current, pending) != nil {
 		return false
 	}
 	req.Pending = pending.value
@@ -90,34 +89,30 @@ func (r *run) putLabelBack(ctx context.Context, d description) bool {
 	return true
 }
 
-// staged reads the pending version and builds the request from it. It returns errDone if the
-// version is AWSCURRENT. It describes the secret only if ask is set, if the read fails, or if a tag
-// could matter; otherwise the description is empty.
-func (r *run) staged(ctx context.Context, ask bool) (*engine.Request, version, description, error) {
-	var d description
-	var pending version
-	var err error
-	if !ask {
-		pending, err = r.secret.get(ctx, r.event.ClientRequestToken, awsPending)
-		if err == nil && slices.Contains(pending.labels, awsCurrent) {
-			return nil, pending, d, errDone
-		}
+// staged reads the pending version and builds the request from it. It returns errDone if the version is AWSCURRENT.
+func (r *run) staged(ctx context.Context) (*engine.Request, version, error) {
+	if err := r.prologue(ctx); err != nil {
+		return nil, version{}, err
 	}
-	if ask || err != nil || !r.untagged(pending.value) {
-		if d, err = r.prologue(ctx); err != nil {
-			return nil, pending, d, err
-		}
-		if pending.id == "" {
-			if pending, err = r.pending(ctx); err != nil {
-				return nil, pending, d, err
-			}
-		}
+	pending, err := r.pending(ctx)
+	if err != nil {
+		return nil, pending, err
 	}
-	req, err := r.choose(pending, d.tags)
+	req, err := r.choose(pending)
 	if err == nil {
 		req.Pending = pending.value
 	}
-	return req, pending, d, err
+	return req, pending, err
+}
+
+// base reads the current version into the request and checks that the pending one was made from it.
+func (r *run) base(ctx context.Context, req *engine.Request, pending version) error {
+	current, err := r.current(ctx)
+	if err != nil {
+		return err
+	}
+	req.Current, req.Base = current.value, current.id
+	return r.checkMadeFromCurrent(ctx, req, current, pending)
 }
 
 // pending reads this rotation's pending version.
@@ -129,8 +124,8 @@ func (r *run) pending(ctx context.Context) (version, error) {
 	return v, err
 }
 
-// unread returns why the pending version could not be read. Since the prologue, a repeated step may have finished the
-// rotation, or an operator may have abandoned it. The labels then explain more than err does.
+// unread returns why the pending version could not be read. A repeated step may have finished the rotation, or an
+// operator may have abandoned it. The labels then explain more than err does.
 func (r *run) unread(ctx context.Context, err error) error {
 	if d, derr := r.secret.describe(ctx); derr == nil {
 		if verr := r.verdict(d); verr != nil {
@@ -144,22 +139,9 @@ func (r *run) unread(ctx context.Context, err error) error {
 	return err
 }
 
-// untagged reports whether a value can be verified without the secret's tags: it names an engine that has no settings,
-// and it leaves no choice of strategy.
-func (r *run) untagged(v engine.Value) bool {
-	name, _ := v.Text("engine")
-	e := r.cfg.engine(name, v)
-	if name == "" || e == nil {
-		return false
-	}
-	k := e.Kind()
-	return len(k.Options) == 0 && superuserARN(k, v) == "" &&
-		r.cfg.Getenv("STRATEGY") != string(engine.AlternatingUsers)
-}
-
 // choose finds a version's engine and settings, and returns the request for it.
-func (r *run) choose(v version, tags map[string]string) (*engine.Request, error) {
-	o := option{tags: tags, getenv: r.cfg.Getenv}
+func (r *run) choose(v version) (*engine.Request, error) {
+	o := option{tags: r.described.tags, getenv: r.cfg.Getenv}
 	name, _ := v.value.Text("engine")
 	name = cmp.Or(name, o.text("engine"))
 	if r.engine = r.cfg.engine(name, v.value); r.engine == nil {

@@ -59,6 +59,12 @@ func TestPanicIsAnInternalErrorThatShowsNoValue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	m.function(func(context.Context, rotation.Event) error { return errors.New("idle") })
+	if _, err := m.client.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: created.ARN,
+		RotationLambdaARN: aws.String(exampleARN), ClientRequestToken: &pending}); err != nil {
+		t.Fatal(err)
+	}
+	_ = m.sim.WaitRotation(t.Context(), "gate") // it fails as intended
 	if _, err := m.client.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{
 		SecretId: created.ARN, SecretString: &first, ClientRequestToken: &pending,
 		VersionStages: []string{"AWSPENDING"},

@@ -18,13 +18,12 @@ import (
 
 // Config is what New needs.
 type Config struct {
-	// Engines are the engines that the function serves.
-	Engines []engine.Engine
+	Engines []engine.Engine // the engines that the function serves
 	// Secrets returns the client for a secret, in the region and account of its ARN. An error fails the step; an
 	// *engine.Error keeps its cause. ListSecretVersionIds may be denied: only recovery from older versions is lost.
 	Secrets func(ctx context.Context, arn string) (*secretsmanager.Client, error)
-	// Getenv returns a setting, as os.Getenv does. An empty setting counts as unset, because `sam
-	// local` turns absent settings into empty ones.
+	// Getenv returns a setting, as os.Getenv does. An empty setting counts as unset: `sam local` turns absent settings
+	// into empty ones.
 	Getenv func(name string) string
 	// Log receives one line for every decision, and never a secret's value.
 	Log *slog.Logger
@@ -55,20 +54,17 @@ type Observation struct {
 	Duration        time.Duration // of the whole step
 	Refusals        int           // logins that the target refused
 	Rotated         bool          // set by the one step that moved AWSCURRENT
-	// CurrentRefused is set if the target refused AWSCURRENT and the step ended before that
-	// changed: clients that use the secret cannot log in.
+	// CurrentRefused: the target refused AWSCURRENT, and the step ended before that changed. Clients cannot log in.
 	CurrentRefused bool
-	// Age is the age of the current version. Every step that has read that version sets it, even if the step fails.
-	Age time.Duration
-	// Window is the time from storing the pending value to its promotion.
-	Window time.Duration
+	Age            time.Duration // of the current version, if the step has read it
+	Window         time.Duration // from storing the pending value to its promotion
 	// Gap is the time from the change at the target to the promotion, if one finishSecret did both. Clients with the
 	// old value were refused for at most that long.
 	Gap time.Duration
 }
 
-// option looks up a setting in the secret's tags, then in the environment: password-length is the
-// tag rotator:password-length and the variable PASSWORD_LENGTH.
+// option looks up a setting in the secret's tags, then in the environment: password-length is the tag
+// rotator:password-length and the variable PASSWORD_LENGTH.
 type option struct {
 	tags   map[string]string
 	getenv func(string) string
@@ -103,12 +99,11 @@ func ParseBool(name, text string, otherwise bool) (bool, error) {
 
 // settings are the options of a rotation, apart from its engine's own.
 type settings struct {
-	strategy  engine.Strategy // "" leaves the choice to the secret's value
-	passwords engine.PasswordPolicy
-	userLimit int  // of characters in a user's name; 0 leaves it to the engine
-	retireNow bool // retire the old credential now, not in the next rotation
-	// Only the function's environment sets these two, never a secret's tag.
-	recoverBySuperuser, adopt bool
+	strategy                  engine.Strategy // "" leaves the choice to the secret's value
+	passwords                 engine.PasswordPolicy
+	userLimit                 int  // of characters in a user's name; 0 leaves it to the engine
+	retireNow                 bool // retire the old credential now, not in the next rotation
+	recoverBySuperuser, adopt bool // only the function's environment sets these, never a secret's tag
 }
 
 const adviceStrategy = "set the tag rotator:strategy or the variable STRATEGY to single or alternating"
@@ -181,10 +176,7 @@ func (c Config) engine(name string, v engine.Value) (found engine.Engine) {
 		k := e.Kind()
 		_, marked := v.Text(k.MarkField)
 		marked = marked && k.MarkField != ""
-		if name == "" && !marked || name != "" && !k.Serves(name) {
-			continue
-		}
-		if found == nil || marked {
+		if (name == "" || k.Serves(name)) && (marked || name != "" && found == nil) {
 			found = e
 		}
 	}

@@ -8,18 +8,17 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// create proves that the rotation is possible, generates the next value and stages it. It does not look for an existing
-// value first, because Secrets Manager itself refuses to change a version.
+// create proves that the rotation is possible, generates the next value and stages it. It does not look for a stored
+// value first, because Secrets Manager refuses to change a version.
 func (r *run) create(ctx context.Context) error {
-	d, err := r.prologue(ctx)
+	if err := r.prologue(ctx); err != nil {
+		return err
+	}
+	current, err := r.latest(ctx)
 	if err != nil {
 		return err
 	}
-	current, err := r.latest(ctx, d)
-	if err != nil {
-		return err
-	}
-	req, err := r.choose(current, d.tags)
+	req, err := r.choose(current)
 	if err != nil {
 		return err
 	}
@@ -41,8 +40,7 @@ func (r *run) create(ctx context.Context) error {
 		return err
 	}
 	if opened.Name == awsPending {
-		// An earlier attempt of this rotation has already changed the target.
-		r.log.Info("pending value already exists")
+		r.log.Info("pending value already exists") // an earlier attempt has changed the target
 		return nil
 	}
 	accepted := append(req.Proofs, opened.value)[0] // a superuser's credential does not belong to the secret
@@ -60,8 +58,7 @@ func (r *run) create(ctx context.Context) error {
 	if stored {
 		return r.checkNotEditedSince(ctx, req, current, req.Pending)
 	}
-	// An earlier attempt of this rotation, or someone else, has stored a value.
-	v, err := r.pending(ctx)
+	v, err := r.pending(ctx) // an earlier attempt of this rotation, or someone else, has stored it
 	if err != nil {
 		return err
 	}
@@ -69,8 +66,7 @@ func (r *run) create(ctx context.Context) error {
 	return r.authentic(req, append(req.Proofs, opened.value)...)
 }
 
-// mint is create for values that the target issues. Before every attempt it looks for a stored
-// value, because another call may have stored one.
+// mint is create for values that the target issues. Another call may store one between two attempts.
 func (r *run) mint(ctx context.Context, m engine.Minter, req *engine.Request, current version) error {
 	if err := r.readPrevious(ctx, req); err != nil {
 		return err

@@ -8,8 +8,8 @@ import (
 	"example.com/rotator/rotation/pair"
 )
 
-// checkOnlyCredentialDiffers checks that a value is what createSecret would derive from req.Current,
-// apart from random parts. It detects an operator's edit before anything is overwritten.
+// checkOnlyCredentialDiffers checks that a value is what createSecret would derive from req.Current, apart from random
+// parts. It detects an operator's edit before anything is overwritten.
 func (r *run) checkOnlyCredentialDiffers(req *engine.Request, pending engine.Value) error {
 	fields := r.kind.SecretFields
 	if len(fields) == 0 {
@@ -32,26 +32,15 @@ func (r *run) checkOnlyCredentialDiffers(req *engine.Request, pending engine.Val
 	return nil
 }
 
-// base reads the current version into the request and checks that the pending one was made from it.
-func (r *run) base(ctx context.Context, req *engine.Request, d description, pending version) error {
-	current, err := r.current(ctx)
-	if err != nil {
-		return err
-	}
-	req.Current, req.Base = current.value, current.id
-	return r.checkMadeFromCurrent(ctx, req, d, current, pending)
-}
-
 // checkMadeFromCurrent is checkOnlyCredentialDiffers for a stored value. Comparing fields does not reveal an edit of
 // the credential itself, so the pending value must also have current's seal or be newer than current. After such an
 // edit, only the operator knows which credential the target has.
-func (r *run) checkMadeFromCurrent(ctx context.Context, req *engine.Request, d description,
-	current, pending version) error {
+func (r *run) checkMadeFromCurrent(ctx context.Context, req *engine.Request, current, pending version) error {
 	if !r.sealed(req, pending.value, current.id, current.value) {
 		// A seal of the version that is now AWSPREVIOUS means that AWSCURRENT was edited or rolled back.
 		outdated := current.created.After(pending.created)
-		if previous := d.holder(awsPrevious); !outdated && previous != "" && r.sealable(req) {
-			v, err := r.previous(ctx)
+		if previous := r.described.holder(awsPrevious); !outdated && previous != "" && r.sealable(req) {
+			v, err := r.former(ctx, "", awsPrevious)
 			if err != nil && !errors.Is(err, errAbsent) {
 				return err
 			}

@@ -33,8 +33,8 @@ type Event struct {
 	RotationToken engine.Value
 }
 
-// UnmarshalJSON decodes an event and rejects it if no step could act on it. The error has the cause
-// InvalidEvent and lists every fault.
+// UnmarshalJSON decodes an event and rejects it if no step could act on it. The error has the cause InvalidEvent and
+// lists every fault.
 func (e *Event) UnmarshalJSON(data []byte) error {
 	var raw struct {
 		Step, SecretId, ClientRequestToken, RotationToken string

@@ -10,8 +10,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// With less time than finishFloor, finishSecret changes nothing. Half of the remaining time is for
-// the change, a quarter for the login that proves it, and a quarter for the label or the restore.
+// With less time than finishFloor, finishSecret changes nothing. Half of the remaining time is for the change, a
+// quarter for the login that proves it, and a quarter for the label or the restore.
 const (
 	finishFloor  = 4 * fairChance
 	changeShare  = 2 // of 4
@@ -34,11 +34,10 @@ const (
 // finishing is a finishSecret in progress. It tracks the state of the target.
 type finishing struct {
 	*run
-	req   *engine.Request
-	from  string // the version that is AWSCURRENT
-	state string
-	// accepted are the credentials that the target accepted before the change.
-	accepted []engine.Value
+	req      *engine.Request
+	from     string // the version that is AWSCURRENT
+	state    string
+	accepted []engine.Value // by the target before the change
 }
 
 // finish runs the step and appends the state of the target to its error.
@@ -58,17 +57,17 @@ func (r *run) finish(ctx context.Context) error {
 }
 
 // finish moves AWSCURRENT to the pending version, but only from the version that the pending one was made from. If
-// setSecret could not make the pending value valid alongside the current one, finish first changes the target and
-// proves the change by a login. Secrets Manager removes AWSPENDING.
+// setSecret could not make the pending value valid, finish first changes the target and proves the change by a login.
+// Secrets Manager removes AWSPENDING.
 func (f *finishing) finish(ctx context.Context) error {
-	req, pending, d, err := f.staged(ctx, true)
+	req, pending, err := f.staged(ctx)
 	if err != nil {
 		return err
 	}
-	f.req, f.from = req, d.holder(awsCurrent)
-	if err := f.base(ctx, req, d, pending); err != nil {
+	if err := f.base(ctx, req, pending); err != nil {
 		return err
 	}
+	f.req, f.from = req, f.described.holder(awsCurrent)
 	if req.Base != f.from {
 		return f.editedError(req.Base)
 	}
@@ -157,7 +156,6 @@ func (f *finishing) promote(ctx context.Context) error {
 			return nil
 		}
 		// The call may have succeeded although its answer was lost, or another call of this step may have been first.
-		// Either way, the rest of the step remains to be done.
 		d, derr := f.secret.describe(ctx)
 		holder := d.holder(awsCurrent)
 		switch {
@@ -229,8 +227,8 @@ func (f *finishing) give(ctx context.Context, v engine.Value) error {
 	return cmp.Or(err, lerr)
 }
 
-// keepLabel puts AWSPENDING back on the event's version, which opens the target, if an edit has
-// removed the label and no other version has it.
+// keepLabel puts AWSPENDING back on the event's version, which opens the target, if an edit has removed the label and
+// no other version has it.
 func (f *finishing) keepLabel(ctx context.Context) {
 	d, err := f.secret.describe(ctx)
 	other := d.holder(awsPending)
@@ -247,8 +245,8 @@ func (f *finishing) keepLabel(ctx context.Context) {
 	}
 }
 
-// retire ends the overlap early. A failure does not fail the step: the pending value is already current, so a retry
-// would do nothing. The next rotation then retires the old credential.
+// retire ends the overlap early. A failure does not fail the step, whose retry would do nothing: the next rotation
+// retires the old credential.
 func (f *finishing) retire(ctx context.Context, e engine.Retirer) {
 	err := f.tries(ctx, f.req, f.req.Pending)
 	switch {

@@ -12,30 +12,20 @@ import (
 // Inspection examines one secret outside a rotation, for operator tools. Every error is an *engine.Error whose text
 // contains no secret values.
 type Inspection struct {
-	// Enabled reports whether rotation is enabled, and MayRecover whether RECOVER_BY_SUPERUSER is.
-	Enabled, MayRecover bool
+	Enabled, MayRecover bool // whether rotation and RECOVER_BY_SUPERUSER are enabled
 	// Current and Pending are the ids of the versions labeled AWSCURRENT and AWSPENDING. Pending is "" if no version
 	// has the label, or if both are the same version.
 	Current, Pending string
-	// Deletion is when the secret will be deleted, if that is scheduled.
-	Deletion time.Time
-	// Key is the secret's KMS key, as in DescribeSecret.
-	Key string
-	// Engine serves the secret, and Kind describes it for this secret. Engine is nil if AWSCURRENT
-	// could not be read or names no engine.
-	Engine engine.Engine
-	Kind   engine.Kind
-	// Request is passed to the engine. Find adds the pending version to it.
-	Request *engine.Request
-	// User is the user that AWSCURRENT names. Superuser is the ARN or name of its superuser secret.
-	User, Superuser string
-	// Server is the product and version of the server, if Rehearse has determined them.
-	Server string
-	// Topology is the rotator's.
-	Topology Topology
+	Deletion         time.Time       // when the secret will be deleted, if that is scheduled
+	Key              string          // the secret's KMS key, as in DescribeSecret
+	Engine           engine.Engine   // nil if AWSCURRENT could not be read or names no engine
+	Kind             engine.Kind     // the engine's, for this secret
+	Request          *engine.Request // for the engine; Find adds the pending version
+	User, Superuser  string          // the user, and the ARN or name of the superuser secret, that AWSCURRENT names
+	Server           string          // product and version of the server, if Rehearse has determined them
+	Topology         Topology        // the rotator's
 
 	run              *run
-	state            description
 	current, pending version
 	next             engine.Value // what a rotation would set
 }
@@ -57,11 +47,11 @@ func (r *Rotator) Inspect(ctx context.Context, arn string) (i *Inspection, err e
 	if run.secret, err = run.open(ctx, arn); err != nil {
 		return i, err
 	}
-	d, err := run.secret.describe(ctx)
-	if err != nil {
+	if run.described, err = run.secret.describe(ctx); err != nil {
 		return i, err
 	}
-	i.state, i.Enabled, i.Key, i.Deletion = d, d.enabled, d.key, d.deletion
+	d := run.described
+	i.Enabled, i.Key, i.Deletion = d.enabled, d.key, d.deletion
 	i.Current, i.Pending = d.holder(awsCurrent), d.holder(awsPending)
 	if i.Pending == i.Current {
 		i.Pending = ""
@@ -77,7 +67,7 @@ func (r *Rotator) Inspect(ctx context.Context, arn string) (i *Inspection, err e
 	if i.current, err = run.current(ctx); err != nil {
 		return i, err
 	}
-	i.Request, err = run.choose(i.current, d.tags)
+	i.Request, err = run.choose(i.current)
 	i.Engine, i.Kind, i.MayRecover = run.engine, run.kind, run.settings.recoverBySuperuser
 	i.User, i.Superuser = run.user(i.current.value), superuserARN(run.kind, i.current.value)
 	return i, err
@@ -86,8 +76,7 @@ func (r *Rotator) Inspect(ctx context.Context, arn string) (i *Inspection, err e
 // CurrentRefused reports whether the target refused AWSCURRENT when it was tried.
 func (i *Inspection) CurrentRefused() bool { return i.run.seen.CurrentRefused }
 
-// Prepare has the engine generate the value that follows AWSCURRENT. This validates the secret's format and the
-// engine's settings.
+// Prepare has the engine generate the value after AWSCURRENT, which validates the secret's format and the settings.
 func (i *Inspection) Prepare(ctx context.Context) (err error) {
 	defer i.run.leave(ctx, "", &err)
 	i.next, err = i.run.next(ctx, i.Request)
@@ -146,21 +135,21 @@ func (i *Inspection) RehearsePending(ctx context.Context) (stored, opens bool, e
 	req.Version, req.Pending = i.Pending, i.pending.value
 	i.run.event.ClientRequestToken = i.Pending
 	if i.Kind.NoTarget {
-		return true, true, i.run.checkMadeFromCurrent(ctx, &req, i.state, i.current, i.pending)
+		return true, true, i.run.checkMadeFromCurrent(ctx, &req, i.current, i.pending)
 	}
 	err = i.run.tries(ctx, &req, req.Pending)
 	_, minted := i.Engine.(engine.Minter)
 	if opens = err == nil; opens || minted {
 		return true, opens, err
 	}
-	if err = i.run.checkMadeFromCurrent(ctx, &req, i.state, i.current, i.pending); err == nil {
+	if err = i.run.checkMadeFromCurrent(ctx, &req, i.current, i.pending); err == nil {
 		_, err = i.run.act(ctx, &req, i.run.genuine(i.run.dryRun))
 	}
 	return true, false, err
 }
 
-// Find returns the first credential that the target accepts, in the order of the ladder. The error
-// has the cause LoginRefused if the target refuses them all.
+// Find returns the first credential that the target accepts, in the order of the ladder. The error has the cause
+// LoginRefused if the target refuses them all.
 func (i *Inspection) Find(ctx context.Context) (_ Credential, err error) {
 	defer i.run.leave(ctx, "", &err)
 	if i.Pending != "" {
@@ -194,12 +183,12 @@ func (i *Inspection) CurrentOpens(ctx context.Context) (opens bool, err error) {
 	return i.opens(ctx, i.Request.Current)
 }
 
-// PendingOpens reports whether the target accepts a single user's pending value that was made from
-// AWSCURRENT. Call Find first.
+// PendingOpens reports whether the target accepts a single user's pending value that was made from AWSCURRENT. Call
+// Find first.
 func (i *Inspection) PendingOpens(ctx context.Context) (opens bool, err error) {
 	defer i.run.leave(ctx, "", &err)
 	if i.Request.Strategy != engine.SingleUser || i.pending.value.IsZero() ||
-		i.run.checkMadeFromCurrent(ctx, i.Request, i.state, i.current, i.pending) != nil {
+		i.run.checkMadeFromCurrent(ctx, i.Request, i.current, i.pending) != nil {
 		return false, nil
 	}
 	return i.opens(ctx, i.pending.value)
@@ -225,22 +214,6 @@ func (i *Inspection) KeepsEdits(ctx context.Context, version string) (keeps bool
 func (i *Inspection) Move(ctx context.Context, label, to, from string) (err error) {
 	defer i.run.leave(ctx, "", &err)
 	return i.run.secret.move(ctx, label, to, from)
-}
-
-// Abandoned returns the unlabeled versions that are newer than AWSCURRENT, if the target issues credentials. The target
-// may have issued credentials for them in abandoned rotations.
-func (i *Inspection) Abandoned(ctx context.Context) (ids []string, err error) {
-	defer i.run.leave(ctx, "", &err)
-	if _, ok := i.Engine.(engine.Minter); !ok {
-		return nil, nil
-	}
-	older, err := i.run.secret.older(ctx)
-	for _, v := range older {
-		if v.created.After(i.current.created) {
-			ids = append(ids, v.id)
-		}
-	}
-	return ids, err
 }
 
 // RevokePending revokes the pending credential if the target issued it. It acts as an accepted credential.
@@ -270,13 +243,10 @@ func (i *Inspection) Reset(ctx context.Context, as Credential) (err error) {
 
 // SuperuserSecret describes the superuser secret that AWSCURRENT names.
 type SuperuserSecret struct {
-	// Key and Tags are as in DescribeSecret.
-	ARN, Key string
+	ARN, Key string // as in DescribeSecret
 	Tags     map[string]string
-	// Host is the host that the superuser secret names, or "".
-	Host string
-
-	value engine.Value
+	Host     string // that the superuser secret names, or ""
+	value    engine.Value
 }
 
 // ReadSuperuser reads the superuser secret.

@@ -13,11 +13,9 @@ import (
 
 // Credential is a value of the secret, or of its superuser secret, that may open the target.
 type Credential struct {
-	// Name is the label or version. Version is the version's id, or "" for a superuser's credential.
-	Name, Version string
+	Name, Version string // the label or version, and the version's id or, for a superuser's credential, ""
 	Superuser     bool
-
-	value engine.Value
+	value         engine.Value
 }
 
 // Host returns the host that the value names, or "".
@@ -123,8 +121,7 @@ func (r *run) versions(ctx context.Context, req *engine.Request) iter.Seq2[Crede
 		if !offer(awsCurrent, version{id: req.Base, value: req.Current}, nil) {
 			return
 		}
-		// In createSecret the request's pending value is not stored, but an earlier attempt of this
-		// rotation may have stored one.
+		// In createSecret the request's pending value is not stored, but an earlier attempt may have stored one.
 		pending := version{id: req.Version, value: req.Pending}
 		var err error
 		if r.event.Step == CreateSecret {
@@ -135,7 +132,7 @@ func (r *run) versions(ctx context.Context, req *engine.Request) iter.Seq2[Crede
 		if !offer(awsPending, pending, err) {
 			return
 		}
-		if v, err := r.previous(ctx); !offer(awsPrevious, v, err) {
+		if v, err := r.former(ctx, "", awsPrevious); !offer(awsPrevious, v, err) {
 			return
 		}
 		older, err := r.secret.older(ctx)
@@ -144,13 +141,7 @@ func (r *run) versions(ctx context.Context, req *engine.Request) iter.Seq2[Crede
 			r.log.Warn("older versions cannot be listed", "cause", engine.CauseOf(err))
 		}
 		for _, o := range older[:min(len(older), olderLimit)] {
-			id := o.id
-			v, err := r.secret.get(ctx, id, "")
-			if undecipherable(err) {
-				r.log.Warn("version skipped: it cannot be decrypted", "credential", "version "+id)
-				err = errAbsent
-			}
-			if !offer("version "+id, v, err) {
+			if v, err := r.former(ctx, o.id, ""); !offer("version "+o.id, v, err) {
 				return
 			}
 		}

@@ -30,9 +30,9 @@ func (r *Rotator) WithLog(log *slog.Logger) *Rotator {
 	return &Rotator{cfg}
 }
 
-// Handle runs one step. It may be called for the same event any number of times, even concurrently. A step whose work
-// is already done succeeds, as does every step of a version that has become AWSCURRENT. The error is an *engine.Error
-// whose text contains no secret values. The invocation must return it, or Secrets Manager does not retry the step.
+// Handle runs one step. It may be called for the same event any number of times, even concurrently: a step whose work
+// is done succeeds. The error is an *engine.Error whose text contains no secret values. The invocation must return it,
+// or Secrets Manager does not retry the step.
 func (r *Rotator) Handle(ctx context.Context, e Event) error {
 	begin := time.Now()
 	end, ok := ctx.Deadline()
@@ -59,25 +59,24 @@ func (r *Rotator) Handle(ctx context.Context, e Event) error {
 	return err
 }
 
-// Reserved parts of an invocation: reportReserve for reporting its outcome, and labelReserve, while waiting for the
-// target, for the calls that move labels.
+// Reserved parts of an invocation.
 const (
-	reportReserve = 300 * time.Millisecond
-	labelReserve  = 2 * time.Second
+	reportReserve = 300 * time.Millisecond // to report its outcome
+	labelReserve  = 2 * time.Second        // to move labels; the target must answer before
 )
 
 // run is one step in progress, or one secret being inspected.
 type run struct {
-	cfg   Config
-	event Event
-	log   *slog.Logger
-	// until is the time by which the target must answer; zero means no limit.
-	until  time.Time
+	cfg    Config
+	event  Event
+	log    *slog.Logger
+	until  time.Time // by which the target must answer; zero means no limit
 	seen   Observation
 	values []engine.Value // never shown in any text
 
 	// Set when they become known.
 	secret         *secret
+	described      description
 	engine         engine.Engine
 	kind           engine.Kind // the engine's, for this secret
 	settings       settings

@@ -31,7 +31,6 @@ var errAbsent = errors.New("no such version, or it has no value")
 // version is one version of a secret.
 type version struct {
 	arn, id string
-	labels  []string
 	created time.Time
 	value   engine.Value
 }
@@ -49,9 +48,11 @@ type description struct {
 	labels  map[string][]string // by version id
 	tags    map[string]string
 	key     string // as in DescribeSecret; "" for the account's default key
-	manager string // the service or partner integration that owns the secret, or ""
-	// deletion is when the secret will be deleted, if that is scheduled.
-	deletion time.Time
+	// manager is the service, such as rds, or the partner integration that created and therefore rotates the secret.
+	// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/service-linked-secrets.html,
+	// https://docs.aws.amazon.com/secretsmanager/latest/userguide/managed-external-secrets.html
+	manager  string
+	deletion time.Time // when the secret will be deleted, if that is scheduled
 }
 
 // holder returns the id of the version that has the label, or "".
@@ -79,24 +80,16 @@ func (s *secret) describe(ctx context.Context) (description, error) {
 		return description{}, secretsManagerError("DescribeSecret", s.arn, err)
 	}
 	d := description{enabled: aws.ToBool(out.RotationEnabled), labels: out.VersionIdsToStages,
-		key: aws.ToString(out.KmsKeyId), manager: manager(out), deletion: aws.ToTime(out.DeletedDate),
-		tags: make(map[string]string, len(out.Tags))}
+		key: aws.ToString(out.KmsKeyId), deletion: aws.ToTime(out.DeletedDate), tags: make(map[string]string),
+		manager: cmp.Or(aws.ToString(out.OwningService), aws.ToString(out.Type))}
 	for _, t := range out.Tags {
 		d.tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
 	}
 	return d, nil
 }
 
-// manager returns who manages a secret and therefore rotates it: the service that created it, such
-// as rds, or a partner integration. "" means the account itself.
-// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/service-linked-secrets.html,
-// https://docs.aws.amazon.com/secretsmanager/latest/userguide/managed-external-secrets.html
-func manager(d *secretsmanager.DescribeSecretOutput) string {
-	return cmp.Or(aws.ToString(d.OwningService), aws.ToString(d.Type))
-}
-
-// get reads a version by its id, its label or both; "" omits one. It returns errAbsent if there is
-// no such version, or it has no value yet.
+// get reads a version by its id, its label or both; "" omits one. It returns errAbsent if there is no such version, or
+// it has no value yet.
 func (s *secret) get(ctx context.Context, id, label string) (version, error) {
 	in := &secretsmanager.GetSecretValueInput{SecretId: &s.arn}
 	if id != "" {
@@ -112,8 +105,7 @@ func (s *secret) get(ctx context.Context, id, label string) (version, error) {
 	if err != nil {
 		return version{}, secretsManagerError("GetSecretValue", s.arn, err)
 	}
-	v := version{arn: aws.ToString(out.ARN), id: aws.ToString(out.VersionId), labels: out.VersionStages,
-		created: aws.ToTime(out.CreatedDate)}
+	v := version{arn: aws.ToString(out.ARN), id: aws.ToString(out.VersionId), created: aws.ToTime(out.CreatedDate)}
 	if out.SecretString != nil {
 		v.value = engine.StringValue(*out.SecretString)
 	} else {
@@ -123,8 +115,8 @@ func (s *secret) get(ctx context.Context, id, label string) (version, error) {
 	return v, nil
 }
 
-// await is get for a version that must exist. Reads of Secrets Manager may briefly lag behind
-// writes, so an absent version is retried for five seconds.
+// await is get for a version that must exist. Reads of Secrets Manager may briefly lag behind writes, so an absent
+// version is retried for five seconds.
 func (s *secret) await(ctx context.Context, id, label string) (version, error) {
 	end := time.Now().Add(5 * time.Second)
 	for pause := 50 * time.Millisecond; ; pause *= 2 {
@@ -145,14 +137,72 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// put stores the pending value under the event's token. It returns false without an error if the
-// version exists with another value: the step ran twice, and the first value counts.
-func (s *secret) put(ctx context.Context, token string, rotation, v engine.Value) (stored bool, err error) {
-	in := &secretsmanager.PutSecretValueInput{
-		SecretId:           &s.arn,
-		ClientRequestToken: &token,
-		VersionStages:      []string{awsPending},
+// current reads the version labeled AWSCURRENT. It returns errDone if that is the event's version: another call has
+// finished this rotation.
+func (r *run) current(ctx context.Context) (version, error) {
+	v, err := r.secret.get(ctx, "", awsCurrent)
+	if err == nil && v.id == r.event.ClientRequestToken {
+		return v, errDone
 	}
+	if errors.Is(err, errAbsent) {
+		return v, engine.Errorf(engine.InvalidSecret, "store a first value in the secret",
+			"the secret %s has no current value", r.secret.arn)
+	}
+	if err == nil {
+		r.seen.Age = time.Since(v.created)
+	}
+	return v, err
+}
+
+// latest is current, but waits until it agrees with the labels in DescribeSecret. Reads of Secrets Manager may briefly
+// lag behind writes, and a value made from the previous version would later count as outdated.
+func (r *run) latest(ctx context.Context) (version, error) {
+	for pause := 100 * time.Millisecond; ; pause *= 2 {
+		v, err := r.current(ctx)
+		if err != nil || v.id == r.described.holder(awsCurrent) || pause > 2*time.Second || sleep(ctx, pause) != nil {
+			return v, err
+		}
+		if r.described, err = r.secret.describe(ctx); err != nil {
+			return v, err
+		}
+	}
+}
+
+// former is get for a version that was AWSCURRENT before. It also returns errAbsent if that version cannot be decrypted:
+// the secret may have had another key then.
+func (r *run) former(ctx context.Context, id, label string) (version, error) {
+	v, err := r.secret.get(ctx, id, label)
+	if undecipherable(err) {
+		r.log.Warn("version skipped: it cannot be decrypted", "credential", cmp.Or(label, "version "+id))
+		return v, errAbsent
+	}
+	return v, err
+}
+
+// readPrevious reads the version labeled AWSPREVIOUS into the request of a Minter.
+func (r *run) readPrevious(ctx context.Context, req *engine.Request) error {
+	if _, ok := r.engine.(engine.Minter); !ok {
+		return nil
+	}
+	v, err := r.former(ctx, "", awsPrevious)
+	if errors.Is(err, errAbsent) {
+		return nil
+	}
+	req.Previous = v.value
+	return err
+}
+
+// user returns the user that a value names.
+func (r *run) user(v engine.Value) string {
+	user, _ := v.Text(r.kind.UserField)
+	return user
+}
+
+// put stores the pending value under the event's token. It returns false without an error if the version exists with
+// another value: the step ran twice, and the first value counts.
+func (s *secret) put(ctx context.Context, token string, rotation, v engine.Value) (stored bool, err error) {
+	in := &secretsmanager.PutSecretValueInput{SecretId: &s.arn, ClientRequestToken: &token,
+		VersionStages: []string{awsPending}}
 	if v.IsBinary() {
 		in.SecretBinary = v.Reveal()
 	} else {
@@ -190,28 +240,23 @@ func (s *secret) move(ctx context.Context, label, to, from string) error {
 
 // older returns the versions without a label, newest first, without their values.
 func (s *secret) older(ctx context.Context) ([]version, error) {
-	var list []types.SecretVersionsListEntry
 	pages := secretsmanager.NewListSecretVersionIdsPaginator(s.api, &secretsmanager.ListSecretVersionIdsInput{
 		SecretId: &s.arn, IncludeDeprecated: aws.Bool(true), MaxResults: aws.Int32(100)},
 		func(o *secretsmanager.ListSecretVersionIdsPaginatorOptions) { o.StopOnDuplicateToken = true })
+	labeled := func(l string) bool { return l == awsCurrent || l == awsPending || l == awsPrevious }
+	var versions []version
 	for pages.HasMorePages() {
 		out, err := pages.NextPage(ctx)
 		if err != nil {
 			return nil, secretsManagerError("ListSecretVersionIds", s.arn, err)
 		}
-		list = append(list, out.Versions...)
-	}
-	slices.SortFunc(list, func(a, b types.SecretVersionsListEntry) int {
-		return aws.ToTime(b.CreatedDate).Compare(aws.ToTime(a.CreatedDate))
-	})
-	var versions []version
-	for _, v := range list {
-		if !slices.ContainsFunc(v.VersionStages, func(l string) bool {
-			return l == awsCurrent || l == awsPending || l == awsPrevious
-		}) {
-			versions = append(versions, version{id: aws.ToString(v.VersionId), created: aws.ToTime(v.CreatedDate)})
+		for _, v := range out.Versions {
+			if !slices.ContainsFunc(v.VersionStages, labeled) {
+				versions = append(versions, version{id: aws.ToString(v.VersionId), created: aws.ToTime(v.CreatedDate)})
+			}
 		}
 	}
+	slices.SortFunc(versions, func(a, b version) int { return b.created.Compare(a.created) })
 	return versions, nil
 }
 
@@ -235,28 +280,27 @@ func secretsManagerError(operation, arn string, err error) error {
 	if e, ok := errors.AsType[*engine.Error](err); ok {
 		return e // from creating the client, with a better cause
 	}
-	api, ok := errors.AsType[smithy.APIError](err)
-	if !ok {
-		return engine.Errorf(engine.SecretsManagerFailed, adviceReach, "%s of %s: %w",
-			operation, arn, awserror.Brief(err))
-	}
-	advice := "check the error code and try again; Secrets Manager retries automatically"
-	if call, ok := errors.AsType[*smithy.OperationError](err); ok && awserror.Innermost(call).Operation() == "AssumeRole" {
-		return engine.Errorf(engine.SecretsManagerFailed,
-			"allow the caller sts:AssumeRole on the role of ROTATION_ROLE_ARN, name it in that role's trust policy, and set the same external ID in both",
-			"%s of %s: %w", operation, arn, awserror.Brief(err))
-	}
-	switch api.ErrorCode() {
-	case "AccessDeniedException", "AccessDenied":
-		advice = fmt.Sprintf("allow the function's role secretsmanager:%s on this secret, and its KMS key", operation)
-	case "ResourceNotFoundException":
-		advice = "check that the secret exists in the region and account of its ARN"
-	case "InvalidRequestException":
-		advice = "check that the secret is not scheduled for deletion"
-	case "DecryptionFailure", "EncryptionFailure", "KMSAccessDeniedException":
-		advice = "allow the function's role to use the secret's KMS key"
-	case "UnrecognizedClientException", "InvalidClientTokenId", "ExpiredTokenException", "InvalidSignatureException":
-		advice = "check the credentials of the function"
+	advice := adviceReach
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
+		switch api.ErrorCode() {
+		case "AccessDeniedException", "AccessDenied":
+			advice = fmt.Sprintf("allow the function's role secretsmanager:%s on this secret, and its KMS key", operation)
+		case "ResourceNotFoundException":
+			advice = "check that the secret exists in the region and account of its ARN"
+		case "InvalidRequestException":
+			advice = "check that the secret is not scheduled for deletion"
+		case "DecryptionFailure", "EncryptionFailure", "KMSAccessDeniedException":
+			advice = "allow the function's role to use the secret's KMS key"
+		case "UnrecognizedClientException", "InvalidClientTokenId", "ExpiredTokenException", "InvalidSignatureException":
+			advice = "check the credentials of the function"
+		default:
+			advice = "check the error code and try again; Secrets Manager retries automatically"
+		}
+		call, ok := errors.AsType[*smithy.OperationError](err)
+		if ok && awserror.Innermost(call).Operation() == "AssumeRole" {
+			advice = "allow the caller sts:AssumeRole on the role of ROTATION_ROLE_ARN, name it in that role's trust " +
+				"policy, and set the same external ID in both"
+		}
 	}
 	return engine.Errorf(engine.SecretsManagerFailed, advice, "%s of %s: %w", operation, arn, awserror.Brief(err))
 }

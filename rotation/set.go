@@ -10,7 +10,7 @@ import (
 // set makes the pending value valid at the target, but only if AWSCURRENT stays valid. Otherwise finishSecret makes the
 // change, so a rotation that stops halfway never leaves clients with a credential that the target refuses.
 func (r *run) set(ctx context.Context) error {
-	req, pending, d, err := r.staged(ctx, false)
+	req, pending, err := r.staged(ctx)
 	if err != nil {
 		return err
 	}
@@ -19,12 +19,7 @@ func (r *run) set(ctx context.Context) error {
 		r.log.Info(oneAtATime)
 		return nil
 	}
-	if d.labels == nil {
-		if d, err = r.prologue(ctx); err != nil {
-			return err
-		}
-	}
-	if err := r.base(ctx, req, d, pending); err != nil {
+	if err := r.base(ctx, req, pending); err != nil {
 		return err
 	}
 	if err := r.readPrevious(ctx, req); err != nil {

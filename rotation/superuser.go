@@ -63,8 +63,8 @@ func (r *run) superusers(ctx context.Context, req *engine.Request) iter.Seq2[Cre
 	}
 }
 
-// openSuperuser opens the superuser secret by its ARN or, as AWS's templates allow, by its name,
-// which is looked up in the secret's region and account.
+// openSuperuser opens the superuser secret by its ARN or, as AWS's templates allow, by its name in the secret's region
+// and account.
 func (r *run) openSuperuser(ctx context.Context, id string) (*secret, error) {
 	if !arn.IsARN(id) {
 		return &secret{api: r.secret.api, arn: id, see: r.see}, nil
@@ -100,8 +100,8 @@ func SameHost(a, b string) bool {
 	return strings.EqualFold(strings.TrimSuffix(a, "."), strings.TrimSuffix(b, "."))
 }
 
-// superuser checks that a superuser secret's value may be used for the request and returns it as a
-// login to the request's database.
+// superuser checks that a superuser secret's value may be used for the request, and returns it as a login to the
+// request's database.
 func (r *run) superuser(ctx context.Context, s *secret, req *engine.Request, v engine.Value) (engine.Value, error) {
 	invalid := func(format string, args ...any) error {
 		const advice = "name a superuser secret of the same engine and database server"

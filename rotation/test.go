@@ -8,14 +8,13 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// test logs in with the pending value if setSecret has made it valid, and otherwise rehearses the
-// change that finishSecret will make.
+// test logs in with the pending value if setSecret has made it valid, and otherwise rehearses finishSecret's change.
 //
 // Secrets Manager also runs this step alone if RotateSecret is called with RotateImmediately=false. Then the pending
 // value is a copy of the current one, and test rehearses a rotation to a fresh value, which is never stored.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_RotateSecret.html (RotateImmediately)
 func (r *run) test(ctx context.Context) error {
-	req, pending, _, err := r.staged(ctx, false)
+	req, pending, err := r.staged(ctx)
 	if err != nil {
 		return err
 	}

@@ -185,7 +185,7 @@ func (m *measured) log() string {
 func BenchmarkRotation(b *testing.B) {
 	b.Run("single", func(b *testing.B) {
 		m := measure(b, 0)
-		m.rotations(10, 4, func() string { return m.secret(m.role()) })
+		m.rotations(12, 4, func() string { return m.secret(m.role()) })
 	})
 	b.Run("alternating", func(b *testing.B) {
 		m := measure(b, 0)

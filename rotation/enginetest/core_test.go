@@ -156,3 +156,29 @@ func TestOvertakenStepsAreNoEdits(t *testing.T) {
 		overtaken(t, h, 1)
 	}
 }
+
+// TestTagsDoNotEndTheOverlap: a tag changes the passwords' length, and thereby the place of the seal. The target keeps
+// both passwords, so setSecret makes the change.
+func TestTagsDoNotEndTheOverlap(t *testing.T) {
+	w := newWorld(t, &toyHarness{server: newToyServer(t), engine: toyEngine{ask: true, overlap: true}})
+	w.Tag(w.arn, "password-length", "40")
+	token := w.begin()
+	for _, step := range steps[:2] {
+		if err := w.step(t.Context(), step, token); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, label := range []string{"AWSCURRENT", "AWSPENDING"} {
+		if !w.open(w.labeled(label).value) {
+			t.Errorf("after setSecret, the target refuses %s", label)
+		}
+	}
+	for _, step := range steps[2:] {
+		if err := w.step(t.Context(), step, token); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := w.ended(token); err != nil {
+		t.Error(err)
+	}
+}

@@ -471,21 +471,6 @@ func TestRecoverRevokesWhatItAbandons(t *testing.T) {
 	}
 }
 
-// TestCheckSeesAbandonedRotations: an operator canceled a rotation and removed its label.
-func TestCheckSeesAbandonedRotations(t *testing.T) {
-	w, token := begun(t, &mintingHarness{toyHarness{server: newToyServer(t)}}, 1)
-	w.stage("AWSPENDING", token, "")
-	r, err := w.rotator()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for f := range operator.Check(t.Context(), r, w.arn) {
-		if f.Check == "labels" && !strings.Contains(f.Message, "abandoned versions: "+token) {
-			t.Errorf("%+v", f)
-		}
-	}
-}
-
 // TestCheckSeesThatARotationWillFinish: createSecret has stored a value, which the target does not have yet.
 func TestCheckSeesThatARotationWillFinish(t *testing.T) {
 	for name, h := range map[string]Harness{

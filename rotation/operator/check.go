@@ -117,11 +117,6 @@ func (c *checker) labels() {
 	if !i.Enabled {
 		text += "; rotation is off"
 	}
-	// Listing the versions is optional: without the permission, only this part is missing.
-	if ids, err := i.Abandoned(c.ctx); err == nil && len(ids) > 0 {
-		text += "; abandoned versions: " + strings.Join(ids, ", ") +
-			" (the next rotation revokes what the target issued for them)"
-	}
 	c.details["labels"] = text
 }
 
