@@ -6,8 +6,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"encoding/json"
-	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -24,14 +22,13 @@ import (
 
 // Handler is the Lambda function.
 type Handler struct {
-	rotator *rotation.Rotator
-	clients *clients
-	getenv  func(string) string
-	log     *slog.Logger
-	build   string // the version of this program
-	fault   error  // in the configuration
-	observe func(rotation.Observation)
-
+	rotator  *rotation.Rotator
+	clients  *clients
+	getenv   func(string) string
+	log      *slog.Logger
+	build    string // the version of this program
+	fault    error  // in the configuration
+	observe  func(rotation.Observation)
 	warm     atomic.Bool  // set by the first event
 	answered atomic.Value // the text of the last error
 }
@@ -49,26 +46,26 @@ func Getenv(name string) string {
 }
 
 // NewHandler reads the configuration from the environment. It makes no network call, which keeps a cold start to
-// milliseconds. If the configuration is invalid, the handler fails every event with that cause, in one line of the log,
-// instead of crashing. It serves own and this module's engines; if a name is in both, own wins.
+// milliseconds. If the configuration is invalid, the handler fails every event with that cause instead of crashing. It
+// serves own and this module's engines; if a name is in both, own wins.
 //
 // Metrics are written to out in CloudWatch's embedded format, unless METRICS=off. build is the version of this program;
 // the first event logs it, because a line before that would delay the start.
 func NewHandler(
 	getenv func(string) string, log *slog.Logger, out io.Writer, build string, own ...engine.Constructor,
 ) *Handler {
-	h := &Handler{getenv: getenv, log: log, build: build, observe: func(rotation.Observation) {}}
-	settings, fault := Settings(getenv)
+	// Lambda, sam local and the simulator set the name. Other environments may not.
+	h := &Handler{getenv: getenv, log: log, build: build, observe: metrics{out,
+		cmp.Or(getenv("AWS_LAMBDA_FUNCTION_NAME"), "unknown"), cmp.Or(getenv("AWS_LAMBDA_LOG_LEVEL"), "INFO")}.write}
+	settings, err := Settings(getenv)
 	on := true
-	if fault == nil {
-		on, fault = rotation.ParseBool("METRICS", settings("METRICS"), true)
+	if err == nil {
+		on, err = rotation.ParseBool("METRICS", settings("METRICS"), true)
 	}
-	if on {
-		// Lambda, sam local and the simulator set the name. Other environments may not.
-		h.observe = metrics{out, cmp.Or(getenv("AWS_LAMBDA_FUNCTION_NAME"), "unknown"),
-			cmp.Or(getenv("AWS_LAMBDA_LOG_LEVEL"), "INFO")}.write
+	if !on {
+		h.observe = func(rotation.Observation) {}
 	}
-	if h.fault = fault; fault == nil {
+	if h.fault = err; err == nil {
 		h.rotator, h.clients, h.fault = wire(settings, log, h.observe, nil, own)
 	}
 	return h
@@ -133,7 +130,7 @@ func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	err := h.fault
 	var event rotation.Event
 	if err == nil {
-		err = decode(payload, &event)
+		err = event.UnmarshalJSON(payload)
 	}
 	if err == nil {
 		err = h.clients.admits(event, function)
@@ -147,18 +144,6 @@ func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 		return nil, h.failure(err)
 	}
 	return []byte("null"), nil
-}
-
-// decode reads an event. Its error does not quote the payload.
-func decode(payload []byte, event *rotation.Event) error {
-	err := json.Unmarshal(payload, event)
-	if e, ok := errors.AsType[*engine.Error](err); ok {
-		return e
-	}
-	if err != nil {
-		return engine.Errorf(engine.InvalidEvent, "send the event that Secrets Manager sends", "the event is not JSON")
-	}
-	return nil
 }
 
 // failure returns an error that Lambda shows under the name of its cause.
