@@ -148,40 +148,33 @@ func (t topology) Replica(ctx context.Context, superuserARN, host, primary strin
 // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonredshift.html
 func (topology) Needs(superuserARN, primary string, tags map[string]string, host string) []engine.Permission {
 	var list []engine.Permission
-	replica := engine.Permission{Sid: "ReaderHost"}
+	allow := func(sid, resource string, actions ...string) {
+		granted := func(p engine.Permission) bool { return resource == p.Resources[0] }
+		if resource != "" && !slices.ContainsFunc(list, granted) {
+			list = append(list, engine.Permission{Sid: sid, Actions: actions, Resources: []string{resource}})
+		}
+	}
+	allowName := func(sid, host string) {
+		if n, known := parseName(host); known {
+			a, _ := arn.Parse(superuserARN)
+			a.Service, a.Region, a.Resource = "rds", n.region, n.query.resource+n.id
+			allow(sid, a.String(), n.query.action)
+		}
+	}
+	reader := "ReaderHost"
 	if primary == "" {
-		replica.Sid = "OptionalReaderHost"
-		for tag, q := range managed {
-			p := engine.Permission{Sid: "SuperuserHost", Actions: []string{q.action}, Resources: []string{tags[tag]}}
-			switch tag {
-			case tagNamespace:
-				p.Actions = []string{"redshift-serverless:ListNamespaces", "redshift-serverless:ListWorkgroups"}
-				p.Resources = []string{"*"}
-			case tagRedshift:
-				p.Resources = []string{"*"}
-			}
-			if tags[tag] != "" {
-				list = append(list, p)
-			}
+		reader = "OptionalReaderHost"
+		allow("SuperuserHost", tags[tagInstance], instances.action)
+		allow("SuperuserHost", tags[tagCluster], clusters.action)
+		if tags[tagRedshift] != "" {
+			allow("SuperuserHost", "*", warehouses.action)
+		}
+		if tags[tagNamespace] != "" {
+			allow("SuperuserHost", "*", "redshift-serverless:ListNamespaces", "redshift-serverless:ListWorkgroups")
 		}
 	}
-	for _, host := range []string{primary, host} {
-		n, known := parseName(host)
-		a, err := arn.Parse(superuserARN)
-		if !known || err != nil {
-			continue
-		}
-		a.Service, a.Region, a.Resource = "rds", n.region, n.query.resource+n.id
-		granted := func(p engine.Permission) bool { return slices.Contains(p.Resources, a.String()) }
-		if !slices.ContainsFunc(append(list, replica), granted) {
-			replica.Resources = append(replica.Resources, a.String())
-			replica.Actions = append(replica.Actions, n.query.action)
-		}
-	}
-	if replica.Resources != nil {
-		replica.Actions = slices.Compact(replica.Actions)
-		list = append(list, replica)
-	}
+	allowName("SuperuserHost", primary)
+	allowName(reader, host)
 	return list
 }
 
