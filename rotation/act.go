@@ -15,17 +15,12 @@ type action = func(context.Context, *engine.Request) error
 // its user, or the secret's own.
 func (r *run) act(ctx context.Context, req *engine.Request, do action) (Credential, error) {
 	if !req.SuperuserChanges {
-		return r.climb(ctx, r.own(ctx, req), as(req, do))
+		return r.climb(ctx, req, r.own(ctx, req), do)
 	}
 	if err := r.prove(ctx, req, r.user(req.Current), r.user(req.Pending)); err != nil {
 		return Credential{}, err
 	}
 	return r.asSuperuser(ctx, req, do)
-}
-
-// as adapts do for climb: the result calls do as the given credential.
-func as(req *engine.Request, do action) func(context.Context, Credential) error {
-	return func(ctx context.Context, c Credential) error { return do(ctx, req.As(c.value, c.Superuser)) }
 }
 
 // genuine returns an action that calls do only if the credentials that the target accepted show that this function made
@@ -52,7 +47,7 @@ func (r *run) genuine(do action) action {
 // the second user belongs to the secret, asSuperuser tries once to prove it with the secret's other versions, but only
 // if AWSCURRENT's user is already proved. Otherwise the owner of one user would gain the rights of the other.
 func (r *run) asSuperuser(ctx context.Context, req *engine.Request, do action) (Credential, error) {
-	attempt := func() (Credential, error) { return r.climb(ctx, r.superusers(ctx, req), as(req, do)) }
+	attempt := func() (Credential, error) { return r.climb(ctx, req, r.superusers(ctx, req), do) }
 	c, err := attempt()
 	if !errors.Is(err, engine.TakeoverRefused) || pair.Proved(r.kind, req) {
 		return c, err
@@ -84,11 +79,11 @@ func (r *run) prove(ctx context.Context, req *engine.Request, users ...string) e
 		place = s.value
 		break
 	}
-	_, err := r.climb(ctx, r.own(ctx, req, users...), func(ctx context.Context, c Credential) error {
-		err := r.engine.Verify(ctx, req, r.withPlaceOf(place, c.value))
+	_, err := r.climb(ctx, req, r.own(ctx, req, users...), func(ctx context.Context, as *engine.Request) error {
+		err := r.engine.Verify(ctx, req, r.withPlaceOf(place, as.Login))
 		switch e, ok := errors.AsType[*engine.Error](err); {
 		case err == nil:
-			req.Proofs = append(req.Proofs, c.value)
+			req.Proofs = append(req.Proofs, as.Login)
 		case ok && !r.samePlace(place, req.Current):
 			err = engine.Errorf(e.Cause, e.Advice,
 				"tried at the host of the superuser secret, because only a login there proves the user: %w", e.Err)

@@ -195,13 +195,11 @@ func (c Config) names() []string {
 
 // nearest returns advice that suggests the engine name closest to the given one.
 func (c Config) nearest(name string) string {
-	best, least := "", len(name)+1
-	for _, known := range c.names() {
-		if d := levenshtein.Distance(strings.ToLower(name), strings.TrimSuffix(known, "*"), nil); d < least {
-			best, least = known, d
-		}
+	distance := func(known string) int {
+		return levenshtein.Distance(strings.ToLower(name), strings.TrimSuffix(known, "*"), nil)
 	}
-	if least > len(name)/2 {
+	best := slices.MinFunc(c.names(), func(a, b string) int { return distance(a) - distance(b) })
+	if distance(best) > len(name)/2 {
 		return "set the secret's field engine to one of " + strings.Join(c.names(), ", ")
 	}
 	return fmt.Sprintf("set the secret's field engine to %q", strings.TrimSuffix(best, "*"))

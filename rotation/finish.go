@@ -35,7 +35,6 @@ const (
 type finishing struct {
 	*run
 	req      *engine.Request
-	from     string // the version that is AWSCURRENT
 	state    string
 	accepted []engine.Value // by the target before the change
 }
@@ -67,8 +66,7 @@ func (f *finishing) finish(ctx context.Context) error {
 	if err := f.base(ctx, req, pending); err != nil {
 		return err
 	}
-	f.req, f.from = req, f.described.holder(awsCurrent)
-	if req.Base != f.from {
+	if f.req = req; req.Base != f.described.holder(awsCurrent) {
 		return f.editedError(req.Base)
 	}
 	begin := time.Now()
@@ -85,7 +83,7 @@ func (f *finishing) finish(ctx context.Context) error {
 	if f.inFinish(req) {
 		f.seen.Gap = time.Since(begin)
 	}
-	f.log.Info("promoted to AWSCURRENT", "from", f.from, "gap_ms", f.seen.Gap.Milliseconds())
+	f.log.Info("promoted to AWSCURRENT", "from", req.Base, "gap_ms", f.seen.Gap.Milliseconds())
 	if e, ok := f.engine.(engine.Retirer); ok && f.settings.retireNow && req.Strategy == engine.SingleUser {
 		f.retire(ctx, e)
 	}
@@ -151,7 +149,7 @@ func (f *finishing) change(ctx context.Context) error {
 // clients out if the label moves after all. The next attempt continues from AWSPENDING, which opens the target.
 func (f *finishing) promote(ctx context.Context) error {
 	for try := 1; ; try++ {
-		err := f.secret.move(ctx, awsCurrent, f.req.Version, f.from)
+		err := f.secret.move(ctx, awsCurrent, f.req.Version, f.req.Base)
 		if err == nil {
 			return nil
 		}
@@ -161,7 +159,7 @@ func (f *finishing) promote(ctx context.Context) error {
 		switch {
 		case derr == nil && holder == f.req.Version:
 			return nil
-		case derr == nil && holder != f.from:
+		case derr == nil && holder != f.req.Base:
 			err = f.editedError(holder)
 		case denied(err):
 		case try < 2 && sleep(ctx, 500*time.Millisecond) == nil:
@@ -214,7 +212,7 @@ func (f *finishing) give(ctx context.Context, v engine.Value) error {
 		func(a engine.Value) bool { return f.user(a) == f.user(v) && f.req.Key(a) == f.req.Key(v) })
 	if proved && !f.kind.NoRestore && f.user(f.req.Pending) == f.user(v) && f.sameAccount(f.req.Pending, v) {
 		if undo.SuperuserChanges {
-			_, err = f.climb(ctx, f.superusers(ctx, f.req), as(&undo, f.engine.Set))
+			_, err = f.climb(ctx, &undo, f.superusers(ctx, f.req), f.engine.Set)
 		} else {
 			err = f.exchange(ctx,
 				func(ctx context.Context) error { return f.engine.Set(ctx, undo.As(undo.Current, false)) })

@@ -173,8 +173,8 @@ func (i *Inspection) FindSuperuser(ctx context.Context) (_ Credential, err error
 
 func (i *Inspection) find(ctx context.Context, ladder iter.Seq2[Credential, error],
 	req *engine.Request) (Credential, error) {
-	return i.run.climb(ctx, ladder,
-		func(ctx context.Context, c Credential) error { return i.Engine.Verify(ctx, req, c.value) })
+	return i.run.climb(ctx, req, ladder,
+		func(ctx context.Context, as *engine.Request) error { return i.Engine.Verify(ctx, req, as.Login) })
 }
 
 // CurrentOpens reports whether the target accepts AWSCURRENT.

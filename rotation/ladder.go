@@ -27,10 +27,10 @@ func (c Credential) Host() string {
 // olderLimit bounds how many unlabeled versions are tried, because targets lock accounts after a few refusals.
 const olderLimit = 5
 
-// climb calls try with one credential after another and returns the first that is not refused. Only a refusal leads to
-// the next one. Any other error ends the climb, because acting on a guess can lock users out.
-func (r *run) climb(ctx context.Context, ladder iter.Seq2[Credential, error],
-	try func(context.Context, Credential) error) (Credential, error) {
+// climb calls do as one credential after another and returns the first that is not refused. Only a refusal leads to the
+// next one. Any other error ends the climb, because acting on a guess can lock users out.
+func (r *run) climb(ctx context.Context, req *engine.Request, ladder iter.Seq2[Credential, error],
+	do action) (Credential, error) {
 	var refused []string
 	var first *engine.Error // the target's answer to the credential that should work
 	var forged error
@@ -38,7 +38,7 @@ func (r *run) climb(ctx context.Context, ladder iter.Seq2[Credential, error],
 		if err != nil {
 			return c, err
 		}
-		err = r.exchange(ctx, func(ctx context.Context) error { return try(ctx, c) })
+		err = r.exchange(ctx, func(ctx context.Context) error { return do(ctx, req.As(c.value, c.Superuser)) })
 		if err == nil {
 			r.log.Info("login accepted", "credential", c.Name)
 			return c, nil
@@ -48,7 +48,7 @@ func (r *run) climb(ctx context.Context, ladder iter.Seq2[Credential, error],
 			continue
 		}
 		if engine.CauseOf(err) != engine.LoginRefused {
-			return c, err // even if it wraps a refusal of something else that try did
+			return c, err // even if it wraps a refusal of something else that do did
 		}
 		r.refused(c.Name)
 		refused = append(refused, c.Name)
