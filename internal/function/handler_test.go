@@ -328,7 +328,7 @@ func TestManagedSecretsAreRefused(t *testing.T) {
 func TestAnOwnEngineReplacesOneOfTheSameName(t *testing.T) {
 	w := newWorld(t)
 	own := func(engine.TLSPolicy) engine.Engine {
-		return refused{names: []string{"postgres"}, why: "the own engine answers", advice: "see its page"}
+		return refused{[]string{"postgres"}, engine.Errorf(engine.InvalidSecret, "see its page", "the own engine answers")}
 	}
 	arn := w.secret(value)
 	w.begin(arn)
