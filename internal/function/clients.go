@@ -93,7 +93,7 @@ var (
 
 // Partition returns the partition of a region, or "" if region is not the name of a region.
 func Partition(region string) string {
-	m := regionForm.FindStringSubmatch(region)
+	m := regionForm().FindStringSubmatch(region)
 	if m == nil {
 		return ""
 	}

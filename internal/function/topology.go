@@ -111,7 +111,7 @@ var nameForm = lazyregexp.New(
 // parseName returns false for a host that RDS did not name, such as an alias.
 func parseName(host string) (name, bool) {
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
-	m := nameForm.FindStringSubmatch(host)
+	m := nameForm().FindStringSubmatch(host)
 	if m == nil || Partition(m[3]+m[4]) == "" {
 		return name{}, false
 	}

@@ -104,19 +104,19 @@ var recipeForm = lazyregexp.New(`^[a-z0-9][a-z0-9._-]*$`)
 func (r *Recipe) faults(name string) []string {
 	var faults []string
 	bad := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
-	if !recipeForm.MatchString(name) {
+	if !recipeForm().MatchString(name) {
 		bad("the name may have only a-z, 0-9, dot, hyphen and underscore")
 	}
 	if _, ok := r.Fields[r.ID]; ok || r.ID == "" || r.ID == "engine" || len(r.Fields) == 0 {
 		bad("id or fields are missing, or id is one of fields")
 	}
 	for field, p := range r.Fields {
-		if field == "engine" || !pointerForm.MatchString(p) {
+		if field == "engine" || !pointerForm().MatchString(p) {
 			bad("the field %s has no JSON pointer", field)
 		}
 	}
 	for what, p := range map[string]string{"items": r.List.Items, "name": r.List.Name, "token_id": r.List.TokenID} {
-		if !pointerForm.MatchString(p) || p == "" && what != "items" {
+		if !pointerForm().MatchString(p) || p == "" && what != "items" {
 			bad("list: %s is not a JSON pointer", what)
 		}
 	}

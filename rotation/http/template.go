@@ -45,11 +45,11 @@ func (f *filler) wrong(fault string) { f.faults = append(f.faults, fault) }
 type escape func(s string) (escaped, fault string)
 
 func (f *filler) fill(text string, escape escape) string {
-	if strings.Contains(placeholder.ReplaceAllString(text, ""), "{{") { // "}}" may end JSON
+	if strings.Contains(placeholder().ReplaceAllString(text, ""), "{{") { // "}}" may end JSON
 		f.wrong("a placeholder is not of the form {{name}}")
 	}
-	return placeholder.ReplaceAllStringFunc(text, func(m string) string {
-		name := placeholder.FindStringSubmatch(m)[1]
+	return placeholder().ReplaceAllStringFunc(text, func(m string) string {
+		name := placeholder().FindStringSubmatch(m)[1]
 		s := f.lookup(name)
 		if s == "" {
 			f.wrong(name + " is missing")
@@ -115,7 +115,7 @@ func (c Call) request(ctx context.Context, with lookup) (*nethttp.Request, []str
 	switch {
 	case c.JSON != nil:
 		kind = "application/json"
-		body = jsonText.ReplaceAllStringFunc(string(c.JSON), func(text string) string {
+		body = jsonText().ReplaceAllStringFunc(string(c.JSON), func(text string) string {
 			if strings.HasSuffix(text, ":") {
 				return text
 			}

@@ -69,7 +69,7 @@ func TestPointers(t *testing.T) {
 		"/a~1b/m~0n/2": "", "/a~1b/m~0n/00": "", "/a~1b/m~0n/-1": "", "/n": "", "/e": "",
 		"/a/b": "", "": "", "/big/0": "",
 	} {
-		if !pointerForm.MatchString(pointer) {
+		if !pointerForm().MatchString(pointer) {
 			t.Errorf("%s is not a pointer", pointer)
 		}
 		if got := scalar(x, pointer); got != want {
@@ -77,7 +77,7 @@ func TestPointers(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"a", "a/b", "/~2", "/~"} {
-		if pointerForm.MatchString(bad) {
+		if pointerForm().MatchString(bad) {
 			t.Errorf("%s is a pointer", bad)
 		}
 	}

@@ -53,7 +53,7 @@ func (x *session) signIn(ctx context.Context) error {
 // token. A list would prove nothing: the server returns empty lists to inactive tokens.
 func (x *session) tokenWorks(ctx context.Context) error {
 	a, err := x.api.Do(ctx, httpapi.Request{Method: http.MethodGet, Path: "/api/v2/me"})
-	if err != nil || a.OK() || a.Status == http.StatusUnauthorized && forbidden.MatchString(read(a).Message) {
+	if err != nil || a.OK() || a.Status == http.StatusUnauthorized && forbidden().MatchString(read(a).Message) {
 		return err
 	}
 	return x.failure("the identification", a)

@@ -45,7 +45,7 @@ type authorization struct {
 // marked matches a mark at the end of a description, after any text that people wrote.
 var marked = lazyregexp.New(`rotator-[0-9a-f]{12}-\S+$`)
 
-func (a authorization) mark() string { return marked.FindString(a.Description) }
+func (a authorization) mark() string { return marked().FindString(a.Description) }
 
 func (a authorization) is(secret string) bool {
 	return strings.HasPrefix(a.mark(), mark.Prefix(secret))

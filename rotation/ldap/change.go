@@ -30,7 +30,7 @@ var tooYoung = lazyregexp.New(`(?i)too young|minimum age`)
 // tooYoungFailure returns an error if the policy does not allow the change yet, or nil. The cause is not
 // PolicyRejected, because another password would not help.
 func tooYoungFailure(dn string, err error) error {
-	if !ldap.IsErrorWithCode(err, ldap.LDAPResultConstraintViolation) || !tooYoung.MatchString(err.Error()) {
+	if !ldap.IsErrorWithCode(err, ldap.LDAPResultConstraintViolation) || !tooYoung().MatchString(err.Error()) {
 		return nil
 	}
 	return engine.Errorf(engine.TargetFailed, "wait until the policy's minimum age (pwdMinAge) has passed, and rotate "+

@@ -129,7 +129,7 @@ func (s *session) refusal(err error, policy *ldap.ControlBeheraPasswordPolicy) e
 		return s.failed("the login is not possible", err)
 	}
 	code := "52e"
-	if m := subcode.FindStringSubmatch(err.Error()); m != nil {
+	if m := subcode().FindStringSubmatch(err.Error()); m != nil {
 		code = strings.ToLower(m[1])
 	}
 	switch policy.Error {

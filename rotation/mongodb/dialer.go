@@ -116,7 +116,7 @@ func (b *bounded) next() error {
 		if _, err := io.ReadFull(b.Conn, message[headerSize:]); err != nil {
 			return err
 		}
-		if loginStep.Match(message) {
+		if loginStep().Match(message) {
 			err = new(boundconn.Rounds).See(message)
 		}
 	}

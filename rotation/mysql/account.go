@@ -90,8 +90,8 @@ var limits = []string{"MAX_QUERIES_PER_HOUR 0", "MAX_UPDATES_PER_HOUR 0", "MAX_C
 func (a *account) parse(statement string, defaults []string) error {
 	masked, quoted := mask(statement)
 	masked, _, _ = strings.Cut(strings.Join(strings.Fields(masked), " "), " ATTRIBUTE ")
-	m := attributes.FindStringSubmatch(masked)
-	if strings.ContainsAny(masked, "`'") || misplaced.MatchString(strings.TrimSuffix(masked, m[0])) {
+	m := attributes().FindStringSubmatch(masked)
+	if strings.ContainsAny(masked, "`'") || misplaced().MatchString(strings.TrimSuffix(masked, m[0])) {
 		return unreadable(statement)
 	}
 	with, rest := m[2], m[3]
@@ -105,7 +105,7 @@ func (a *account) parse(statement string, defaults []string) error {
 		}
 	}
 	a.attributes = unmask("REQUIRE "+cmp.Or(m[1], "NONE")+" WITH"+with+rest, quoted)
-	for _, m := range methods.FindAllStringSubmatch(masked, -1) {
+	for _, m := range methods().FindAllStringSubmatch(masked, -1) {
 		a.plugins = append(a.plugins, strings.Trim(unmask(m[1], quoted), "'`"))
 	}
 	if strings.Contains(masked, " IDENTIFIED BY PASSWORD ") {
@@ -116,7 +116,7 @@ func (a *account) parse(statement string, defaults []string) error {
 			a.plugin = p
 		}
 	}
-	if m := roles.FindStringSubmatch(masked); m != nil {
+	if m := roles().FindStringSubmatch(masked); m != nil {
 		a.roles = unmask(m[1], quoted)
 	}
 	return nil
@@ -150,7 +150,7 @@ var (
 
 // mask replaces the quoted parts of a server's statement with numbers, because they can look like keywords.
 func mask(statement string) (masked string, quoted []string) {
-	masked = quotation.ReplaceAllStringFunc(statement, func(q string) string {
+	masked = quotation().ReplaceAllStringFunc(statement, func(q string) string {
 		quoted = append(quoted, q)
 		return "\x00" + strconv.Itoa(len(quoted)-1) + "\x00"
 	})
@@ -158,7 +158,7 @@ func mask(statement string) (masked string, quoted []string) {
 }
 
 func unmask(masked string, quoted []string) string {
-	return placeholder.ReplaceAllStringFunc(masked, func(p string) string {
+	return placeholder().ReplaceAllStringFunc(masked, func(p string) string {
 		i, _ := strconv.Atoi(strings.Trim(p, "\x00")) // mask wrote it
 		return quoted[i]
 	})

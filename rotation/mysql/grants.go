@@ -39,7 +39,7 @@ func (set rights) add(row string, a account) error {
 		return nil // SET DEFAULT ROLE is read from the tables
 	}
 	masked, quoted := mask(row)
-	m := granted.FindStringSubmatch(masked)
+	m := granted().FindStringSubmatch(masked)
 	if m == nil || strings.HasSuffix(m[2], " ON") || strings.ContainsAny(m[2]+m[3], "`'") {
 		return unreadable(row)
 	}
@@ -47,8 +47,8 @@ func (set rights) add(row string, a account) error {
 	if plain(m[4]) != a.user || (m[5] == "") != a.role || plain(m[5]) != a.host {
 		return nil
 	}
-	object, revoke, withOption := unmask(m[3], quoted), m[1] == "REVOKE", option.MatchString(m[6])
-	for _, p := range privilege.FindAllStringSubmatch(m[2], -1) {
+	object, revoke, withOption := unmask(m[3], quoted), m[1] == "REVOKE", option().MatchString(m[6])
+	for _, p := range privilege().FindAllStringSubmatch(m[2], -1) {
 		name := strings.TrimSpace(unmask(p[1], quoted))
 		switch {
 		case object == "" || name == "PROXY" || dynamic(name):
@@ -121,7 +121,7 @@ func (set rights) power() string {
 		case r.revoke:
 		case everything && slices.Contains(mighty, r.name):
 			return r.name + " on everything"
-		case !writes.MatchString(r.name):
+		case !writes().MatchString(r.name):
 		case everything && !set[right{name: r.name, object: "`mysql`.*", revoke: true}]:
 			return r.name + " on everything"
 		case system(r.object):
@@ -136,7 +136,7 @@ func system(object string) bool {
 	if !strings.HasPrefix(object, "`") {
 		return false
 	}
-	pattern := regexp.QuoteMeta(unquote(quotation.FindString(object)))
+	pattern := regexp.QuoteMeta(unquote(quotation().FindString(object)))
 	pattern = strings.NewReplacer(`\\_`, "_", `\\%`, "%", "_", ".", "%", ".*").Replace(pattern)
 	matched, err := regexp.MatchString("^(?i:"+pattern+")$", "mysql")
 	return err == nil && matched
@@ -177,7 +177,7 @@ func (s *session) powers(ctx context.Context, a account) ([]rights, error) {
 		}
 		sets = append(sets, set)
 		for r := range set {
-			names := append(quotation.FindAllString(r.name, 2), "", "")
+			names := append(quotation().FindAllString(r.name, 2), "", "")
 			role := account{user: unquote(names[0]), host: unquote(names[1]), role: names[1] == ""}
 			if r.object == "" && !slices.ContainsFunc(list, func(a account) bool { return a.name() == role.name() }) {
 				list = append(list, role)

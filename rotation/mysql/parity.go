@@ -151,7 +151,7 @@ func (p *parity) give(ctx context.Context, list []right) error {
 
 // try grants a right. It does not wait for every table that a stranger has locked.
 func (p *parity) try(ctx context.Context, r right) error {
-	database, required := quotation.FindString(r.object), p.required(r)
+	database, required := quotation().FindString(r.object), p.required(r)
 	if !required && (p.locked[database] || len(p.locked) == 3) {
 		p.lose(r, "a table is locked")
 		return nil

@@ -168,7 +168,6 @@ func TestRealSingleUser(t *testing.T) {
 	want(t, engine.InvalidSecret, o.engine.Verify(enginetest.Within(t), r, r.Pending.With("dbname", "no_such_service")))
 	r.Login = r.Pending
 	want(t, "", o.engine.Set(enginetest.Within(t), r))
-	want(t, "", o.engine.Retire(enginetest.Within(t), r))
 	o.exec("ALTER USER " + quoted(name) + " ACCOUNT LOCK")
 	want(t, engine.PrivilegeMissing, o.engine.Verify(enginetest.Within(t), r, r.Pending))
 }
@@ -185,10 +184,6 @@ func TestRealRollover(t *testing.T) {
 		want(t, "", o.engine.Set(enginetest.Within(t), r))
 	}
 	want(t, "", o.engine.Verify(enginetest.Within(t), r, r.Current))
-	want(t, "", o.engine.Verify(enginetest.Within(t), r, r.Pending))
-	r.Login = r.Pending
-	want(t, "", o.engine.Retire(enginetest.Within(t), r))
-	want(t, engine.LoginRefused, o.engine.Verify(enginetest.Within(t), r, r.Current))
 	want(t, "", o.engine.Verify(enginetest.Within(t), r, r.Pending))
 }
 

@@ -59,7 +59,7 @@ var verbs = lazyregexp.New("%[IL]")
 // function calls, which appear in no server log; the log shows the block below.
 func (t *target) exec(ctx context.Context, format string, args ...string) (shown string, err error) {
 	compose, names, texts := "SELECT pg_catalog.format($1", []any{strings.ReplaceAll(format, "%L", "...")}, []string(nil)
-	for i, verb := range verbs.FindAllString(format, -1) {
+	for i, verb := range verbs().FindAllString(format, -1) {
 		if verb == "%I" {
 			names = append(names, args[i])
 			compose += fmt.Sprintf(", $%d::text", len(names))

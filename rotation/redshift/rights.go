@@ -21,7 +21,7 @@ var opposite = strings.NewReplacer("GRANT ", "REVOKE ", " TO", " FROM", " ADD ",
 func newRight(user, option, format string, texts ...string) pair.Right {
 	fill := func(format string) string {
 		i := -1
-		return places.ReplaceAllStringFunc(format, func(place string) string {
+		return places().ReplaceAllStringFunc(format, func(place string) string {
 			i++
 			if place == "%I" {
 				return name(texts[i])
@@ -86,7 +86,9 @@ var (
 	word   = lazyregexp.New(`^[A-Za-z0-9_ ,.()\[\]]*$`)
 )
 
-func strange(statement string) bool { return !word.MatchString(quoted.ReplaceAllString(statement, "")) }
+func strange(statement string) bool {
+	return !word().MatchString(quoted().ReplaceAllString(statement, ""))
+}
 
 // read returns the rights that the views show for user, as rights of the user to.
 func (t *target) read(ctx context.Context, views []view, user, to string) (rights []pair.Right, err error) {

@@ -114,7 +114,7 @@ type Rounds struct{ tail []byte }
 // See inspects the next piece.
 func (r *Rounds) See(piece []byte) error {
 	r.tail = append(r.tail, piece...)
-	if manyRounds.Match(r.tail) {
+	if manyRounds().Match(r.tail) {
 		return fmt.Errorf("the server asks for a million rounds of SCRAM or more")
 	}
 	r.tail = append([]byte(nil), r.tail[max(0, len(r.tail)-len(",i=+000000")):]...)

@@ -20,14 +20,14 @@ type Form struct {
 func (f *Form) Wrong(text string) { f.faults = append(f.faults, text) }
 
 // Required returns a field's text, which must match the format unless that is nil.
-func (f *Form) Required(name string, format *lazyregexp.Regexp, otherwise string) string {
+func (f *Form) Required(name string, format lazyregexp.Regexp, otherwise string) string {
 	before := len(f.faults)
 	s := f.Optional(name)
 	switch {
 	case len(f.faults) > before: // it is not text
 	case s == "":
 		f.Wrong(name + " is missing")
-	case format != nil && !format.MatchString(s):
+	case format != nil && !format().MatchString(s):
 		f.Wrong(name + " " + otherwise)
 	}
 	return s

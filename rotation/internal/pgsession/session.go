@@ -279,8 +279,8 @@ func Names(list string) []string { return split(list, item, `""`, `"`) }
 // Elements returns the elements of an array of texts.
 func Elements(array string) []string { return split(array, element, `\\`, `\`, `\"`, `"`) }
 
-func split(list string, item *lazyregexp.Regexp, escapes ...string) []string {
-	items := item.FindAllString(list, -1)
+func split(list string, item lazyregexp.Regexp, escapes ...string) []string {
+	items := item().FindAllString(list, -1)
 	for i, text := range items {
 		if text[0] == '"' {
 			items[i] = strings.NewReplacer(escapes...).Replace(text[1 : len(text)-1])
