@@ -9,7 +9,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
 	"time"
 )
@@ -29,25 +28,17 @@ type Certificate struct {
 
 // NewCA creates a CA that is valid for a day.
 func NewCA() (*CA, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("generate the CA's key: %w", err)
-	}
-	template := &x509.Certificate{
+	ca := &CA{}
+	cert, key, err := ca.issue(&x509.Certificate{
 		Subject:               pkix.Name{CommonName: "throw-away test CA"},
 		IsCA:                  true,
 		BasicConstraintsValid: true,
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-	}
-	ca := &CA{cert: template, key: key}
-	der, err := ca.sign(template, &key.PublicKey)
+	})
 	if err != nil {
-		return nil, fmt.Errorf("sign the CA's certificate: %w", err)
+		return nil, err
 	}
-	if ca.cert, err = x509.ParseCertificate(der); err != nil {
-		return nil, fmt.Errorf("read the CA's certificate back: %w", err)
-	}
-	ca.PEM = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	ca.cert, ca.key, ca.PEM = cert, key, encode("CERTIFICATE", cert.Raw)
 	return ca, nil
 }
 
@@ -70,34 +61,37 @@ func (ca *CA) Issue(hosts ...string) (*Certificate, error) {
 			template.DNSNames = append(template.DNSNames, host)
 		}
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("generate a server's key: %w", err)
-	}
-	der, err := ca.sign(template, &key.PublicKey)
-	if err != nil {
-		return nil, fmt.Errorf("sign a server's certificate: %w", err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, fmt.Errorf("encode a server's key: %w", err)
-	}
-	return &Certificate{
-		CertPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-		KeyPEM:  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}),
-	}, nil
-}
-
-func (ca *CA) sign(template *x509.Certificate, public *ecdsa.PublicKey) ([]byte, error) {
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	cert, key, err := ca.issue(template)
 	if err != nil {
 		return nil, err
 	}
-	template.SerialNumber = serial
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	return &Certificate{CertPEM: encode("CERTIFICATE", cert.Raw), KeyPEM: encode("PRIVATE KEY", der)}, err
+}
+
+// issue creates a key and its certificate, which the key itself signs if the CA has none yet.
+func (ca *CA) issue(template *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, fmt.Errorf("generate a key for %s: %w", template.Subject, err)
+	}
 	// An hour ago, in case the clocks of the machine and a container differ.
 	template.NotBefore = time.Now().Add(-time.Hour)
 	template.NotAfter = time.Now().Add(24 * time.Hour)
-	return x509.CreateCertificate(rand.Reader, template, ca.cert, public, ca.key)
+	parent, signer := ca.cert, ca.key
+	if parent == nil {
+		parent, signer = template, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
+	if err != nil {
+		return nil, nil, fmt.Errorf("sign a certificate for %s: %w", template.Subject, err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	return cert, key, err
+}
+
+func encode(kind string, der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
 
 // ClientTLS returns a client configuration that trusts only this CA and expects serverName ("localhost" for every

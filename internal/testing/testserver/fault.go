@@ -44,24 +44,9 @@ type FaultProxy struct {
 // Proxy starts a proxy to a server's host:port until the test's end.
 func Proxy(t testing.TB, target string) *FaultProxy {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("testserver: %v", err)
-	}
-	p := &FaultProxy{Port: l.Addr().(*net.TCPAddr).Port, target: target, live: map[net.Conn]bool{}}
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go p.serve(conn, int(p.accepted.Add(1)))
-		}
-	}()
-	t.Cleanup(func() {
-		l.Close()
-		p.Cut()
-	})
+	p := &FaultProxy{target: target, live: map[net.Conn]bool{}}
+	p.Port = Hostile(t, nil, func(client net.Conn) { p.serve(client, int(p.accepted.Add(1))) })
+	t.Cleanup(p.Cut)
 	return p
 }
 
@@ -88,7 +73,6 @@ func (p *FaultProxy) Answer(answer func(net.Conn)) { p.answer.Store(&answer) }
 func (p *FaultProxy) serve(client net.Conn, number int) {
 	if answer := p.answer.Load(); answer != nil {
 		(*answer)(client)
-		client.Close()
 		return
 	}
 	server, err := net.Dial("tcp", p.target)
@@ -107,7 +91,6 @@ func (p *FaultProxy) serve(client net.Conn, number int) {
 	delete(p.live, client)
 	delete(p.live, server)
 	p.mu.Unlock()
-	client.Close()
 	server.Close()
 }
 

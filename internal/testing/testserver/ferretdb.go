@@ -30,24 +30,17 @@ type FerretDBServer struct {
 
 // StartFerretDB starts the FerretDB that scripts/deps.sh builds. Measured on two cores: 0.1 s.
 func StartFerretDB(ctx context.Context, o FerretDBOptions) (*FerretDBServer, error) {
-	path, err := cached("ferretdb-2/ferretdb", "deps")
-	if err != nil {
-		return nil, err
-	}
-	server, err := prepare("ferretdb", o.NoTLS, o.CA, o.Cert)
-	if err != nil {
-		return nil, err
-	}
-	s := &FerretDBServer{*server}
+	s := &FerretDBServer{newServer("ferretdb", o.NoTLS, o.CA, o.Cert)}
 	return s, s.start(ctx, launch{
-		command: func(port int) []string {
-			command := []string{path, "--handler=sqlite", "--sqlite-url=file:" + s.path("data") + "/",
-				"--state-dir=" + s.Dir,
+		program: "ferretdb-2/ferretdb",
+		args: func() []string {
+			args := []string{"--handler=sqlite", "--sqlite-url=file:" + s.path("data") + "/", "--state-dir=" + s.Dir,
 				"--debug-addr=-", "--telemetry=disable", "--test-enable-new-auth"}
+			listen := fmt.Sprintf("127.0.0.1:%d", s.Port)
 			if o.NoTLS {
-				return append(command, fmt.Sprintf("--listen-addr=127.0.0.1:%d", port))
+				return append(args, "--listen-addr="+listen)
 			}
-			return append(command, "--listen-addr=", fmt.Sprintf("--listen-tls=127.0.0.1:%d", port),
+			return append(args, "--listen-addr=", "--listen-tls="+listen,
 				"--listen-tls-cert-file="+s.path("server.crt"), "--listen-tls-key-file="+s.path("server.key"))
 		},
 		// On SIGTERM it waits three seconds for its clients.
@@ -85,13 +78,9 @@ func (s *FerretDBServer) Options(user, password, database string) *options.Clien
 func (s *FerretDBServer) Connect(t testing.TB) *mongo.Client {
 	t.Helper()
 	client, err := mongo.Connect(s.Options(s.User, s.Password, "admin"))
-	if err != nil {
-		t.Fatalf("testserver: %v", err)
-	}
+	must(t, err, "connect")
 	t.Cleanup(func() { _ = client.Disconnect(context.Background()) })
-	if err := loggedIn(context.Background(), client); err != nil {
-		t.Fatalf("testserver: log in as the administrator: %v", err)
-	}
+	must(t, loggedIn(context.Background(), client), "log in as the administrator")
 	return client
 }
 

@@ -15,35 +15,11 @@ type InfluxDBServer struct {
 
 // startInfluxDB starts the InfluxDB 1 that scripts/deps.sh builds. Measured on two cores: 0.2 s.
 func startInfluxDB(ctx context.Context, _ struct{}) (*InfluxDBServer, error) {
-	influxd, err := cached("influxdb-1.7.11/influxd", "deps")
-	if err != nil {
-		return nil, err
-	}
-	server, err := prepare("influxdb", false, nil, nil)
-	if err != nil {
-		return nil, err
-	}
-	s := &InfluxDBServer{web{*server}}
+	s := &InfluxDBServer{web{newServer("influxdb", false, nil, nil)}}
 	return s, s.start(ctx, launch{
-		files: func(port int) map[string]string {
-			return map[string]string{"influxdb.conf": fmt.Sprintf(`reporting-disabled = true
-bind-address = "127.0.0.1:0"
-[meta]
-dir = "%[1]s/meta"
-[data]
-dir = "%[1]s/data"
-wal-dir = "%[1]s/wal"
-[http]
-bind-address = "127.0.0.1:%[2]d"
-auth-enabled = true
-https-enabled = true
-https-certificate = "%[1]s/server.crt"
-https-private-key = "%[1]s/server.key"
-[monitor]
-store-enabled = false
-`, s.Dir, port)}
-		},
-		command: func(int) []string { return []string{influxd, "-config", s.path("influxdb.conf")} },
+		program: "influxdb-1.7.11/influxd",
+		conf:    []string{"influxdb.conf"}, data: confData{S: s},
+		args: func() []string { return []string{"-config", s.path("influxdb.conf")} },
 		// Anyone may create the first administrator. Later, the same statement by that administrator also succeeds.
 		ready: func(ctx context.Context) error {
 			statement := fmt.Sprintf("CREATE USER %s WITH PASSWORD '%s' WITH ALL PRIVILEGES", s.User, s.Password)
@@ -68,9 +44,7 @@ var sharedInfluxDB = shared(startInfluxDB)
 func (s *InfluxDBServer) Query(t testing.TB, user, password, statement string) (int, string) {
 	t.Helper()
 	status, body, err := s.query(context.Background(), user, password, statement)
-	if err != nil {
-		t.Fatalf("testserver: influxdb: %v", err)
-	}
+	must(t, err, "influxdb")
 	return status, string(body)
 }
 

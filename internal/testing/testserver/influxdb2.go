@@ -17,19 +17,12 @@ type InfluxDB2Server struct {
 
 // startInfluxDB2 starts the program that scripts/deps.sh builds. Measured on two cores: 0.1 s.
 func startInfluxDB2(ctx context.Context, _ struct{}) (*InfluxDB2Server, error) {
-	path, err := cached("influxdb-2.7.12-1/influxdb2", "deps")
-	if err != nil {
-		return nil, err
-	}
-	server, err := prepare("influxdb2", false, nil, nil)
-	if err != nil {
-		return nil, err
-	}
-	s := &InfluxDB2Server{web: web{*server}, Token: Unique("operator-")}
+	s := &InfluxDB2Server{web: web{newServer("influxdb2", false, nil, nil)}, Token: Unique("operator-")}
 	s.Password = Unique("Operator-") // with every kind of character that the server requires
 	return s, s.start(ctx, launch{
-		command: func(port int) []string {
-			return []string{path, "-listen", fmt.Sprintf("127.0.0.1:%d", port), "-cert", s.path("server.crt"),
+		program: "influxdb-2.7.12-1/influxdb2",
+		args: func() []string {
+			return []string{"-listen", fmt.Sprintf("127.0.0.1:%d", s.Port), "-cert", s.path("server.crt"),
 				"-key", s.path("server.key")}
 		},
 		env: []string{"INFLUXDB2_USER=" + s.User, "INFLUXDB2_PASSWORD=" + s.Password, "INFLUXDB2_TOKEN=" + s.Token},

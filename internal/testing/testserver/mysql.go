@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -33,11 +32,7 @@ type MySQLServer struct {
 // StartMariaDB starts the machine's MariaDB with the plugin auth_ed25519. Measured on two cores: 1.1 s, mostly
 // mariadb-install-db.
 func StartMariaDB(ctx context.Context, o MySQLOptions) (*MySQLServer, error) {
-	server, err := program("mariadbd")
-	if err != nil {
-		return nil, err
-	}
-	install, err := program("mariadb-install-db")
+	install, err := installed("mariadb-install-db")
 	if err != nil {
 		return nil, err
 	}
@@ -47,10 +42,9 @@ func StartMariaDB(ctx context.Context, o MySQLOptions) (*MySQLServer, error) {
 	basedir := release() + "/usr"
 	config := fmt.Sprintf("basedir = %s\nplugin_dir = %[1]s/lib/mysql/plugin\nplugin_load_add = auth_ed25519\n",
 		basedir)
-	return startMySQL(ctx, "mariadb", o, server, config+o.Config, func(ctx context.Context, s *MySQLServer) error {
-		return s.run(ctx, nil, install, "--no-defaults", "--basedir="+basedir, "--datadir="+s.path("data"),
-			"--auth-root-authentication-method=normal", "--skip-test-db")
-	})
+	o.Config = config + o.Config
+	return startMySQL(ctx, "mariadb", o, "mariadbd", install, "--no-defaults", "--basedir="+basedir,
+		"--auth-root-authentication-method=normal", "--skip-test-db")
 }
 
 // StartMySQL starts the MySQL that `make deps-mysql` fetches: the newest in Debian unstable. Measured on two cores: 3 s
@@ -65,52 +59,23 @@ func StartMySQL(ctx context.Context, o MySQLOptions) (*MySQLServer, error) {
 		o.Config = "tls_version =\n" + o.Config
 	}
 	config := fmt.Sprintf("basedir = %s/usr\nsecure_file_priv = NULL\nmysqlx = OFF\n", root)
-	return startMySQL(ctx, "mysql", o, path, config+o.Config, func(ctx context.Context, s *MySQLServer) error {
-		return s.run(ctx, nil, path, "--no-defaults", "--initialize-insecure",
-			"--basedir="+root+"/usr", "--datadir="+s.path("data"))
-	})
+	o.Config = config + o.Config
+	return startMySQL(ctx, "mysql", o, path, path, "--no-defaults", "--initialize-insecure", "--basedir="+root+"/usr")
 }
 
-// startMySQL starts a mariadbd or mysqld after initialize has filled its data directory.
-func startMySQL(ctx context.Context, name string, o MySQLOptions, path string, config string,
-	initialize func(context.Context, *MySQLServer) error) (*MySQLServer, error) {
-	server, err := prepare(name, o.NoTLS, nil, nil)
-	if err != nil {
-		return nil, err
-	}
-	s := &MySQLServer{Server: *server, GeneralLog: server.path("general.log"),
-		SlowLog: server.path("slow.log")}
-	config = fmt.Sprintf(`[mysqld]
-datadir = %s
-bind_address = 127.0.0.1
-socket = %s
-pid_file = %s
-init_file = %s
-general_log = ON
-general_log_file = %s
-slow_query_log = ON
-slow_query_log_file = %s
-long_query_time = 0
-innodb_flush_log_at_trx_commit = 0
-`, s.path("data"), s.path("socket"), s.path("pid"), s.path("init.sql"), s.GeneralLog, s.SlowLog) + config + "\n"
-	require := ""
-	if !o.NoTLS {
-		config += fmt.Sprintf("ssl_ca = %s\nssl_cert = %s\nssl_key = %s\n",
-			s.CAFile, s.path("server.crt"), s.path("server.key"))
-		if !o.AllowPlaintext {
-			config += "require_secure_transport = ON\n"
-			require = " REQUIRE SSL"
-		}
-	}
-	// The server runs the file at every start.
-	statements := fmt.Sprintf("CREATE USER IF NOT EXISTS admin@'%%' IDENTIFIED BY '%s'%s;\n"+
-		"GRANT ALL ON *.* TO admin@'%%' WITH GRANT OPTION;\n", s.Password, require)
+// startMySQL starts a mariadbd or mysqld after the program install has filled its data directory.
+func startMySQL(ctx context.Context, name string, o MySQLOptions, program, install string, args ...string) (
+	*MySQLServer, error) {
+	s := &MySQLServer{Server: newServer(name, o.NoTLS, nil, nil)}
+	s.GeneralLog, s.SlowLog = s.path("general.log"), s.path("slow.log")
 	return s, s.start(ctx, launch{
-		setup: func(ctx context.Context) error { return initialize(ctx, s) },
-		files: func(int) map[string]string { return map[string]string{"my.cnf": config, "init.sql": statements} },
-		command: func(port int) []string {
-			return []string{path, "--defaults-file=" + s.path("my.cnf"), "--port=" + strconv.Itoa(port)}
+		program: program,
+		setup: func(ctx context.Context) error {
+			return s.run(ctx, nil, install, append(args, "--datadir="+s.path("data"))...)
 		},
+		// The server runs init.sql at every start.
+		conf: []string{"my.cnf", "init.sql"}, data: confData{s, o},
+		args: func() []string { return []string{"--defaults-file=" + s.path("my.cnf")} },
 		ready: func(ctx context.Context) error {
 			db, err := s.open("")
 			if err != nil {
@@ -156,28 +121,18 @@ func (s *MySQLServer) open(database string) (*sql.DB, error) {
 func (s *MySQLServer) Connect(t testing.TB, database string) *sql.DB {
 	t.Helper()
 	db, err := s.open(database)
-	if err != nil {
-		t.Fatalf("testserver: %v", err)
-	}
+	must(t, err, "open a database")
 	t.Cleanup(func() { db.Close() })
-	if err := db.Ping(); err != nil {
-		t.Fatalf("testserver: log in as the administrator: %v", err)
-	}
+	must(t, db.Ping(), "log in as the administrator")
 	return db
 }
 
 // Database creates a database with a unique name, dropped at the test's end, and returns the name.
 func (s *MySQLServer) Database(t testing.TB) string {
 	t.Helper()
-	name := Unique("db_")
 	db := s.Connect(t, "")
-	if _, err := db.Exec("CREATE DATABASE " + name); err != nil {
-		t.Fatalf("testserver: create a database: %v", err)
-	}
-	t.Cleanup(func() {
-		if _, err := db.Exec("DROP DATABASE " + name); err != nil {
-			t.Errorf("testserver: drop the database: %v", err)
-		}
-	})
-	return name
+	return database(t, func(statement string) error {
+		_, err := db.Exec(statement)
+		return err
+	}, "")
 }

@@ -1,7 +1,6 @@
 package testserver
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -41,52 +40,15 @@ type OpenLDAPServer struct {
 // StartOpenLDAP starts the machine's slapd with an empty unit for people. Users
 // may change their own passwords. Measured on two cores: 0.05 s.
 func StartOpenLDAP(ctx context.Context, o OpenLDAPOptions) (*OpenLDAPServer, error) {
-	slapd, err := program("slapd")
-	if err != nil {
-		return nil, err
-	}
-	server, err := prepare("openldap", false, nil, nil)
-	if err != nil {
-		return nil, err
-	}
-	s := &OpenLDAPServer{Server: *server}
+	s := &OpenLDAPServer{Server: newServer("openldap", false, nil, nil)}
 	s.User = "cn=admin," + LDAPBase
-	access := cmp.Or(o.Access, fmt.Sprintf("by group.exact=%q manage by self write by anonymous auth by * none",
-		LDAPAdministrators))
-	// Use full module names; otherwise the path in a module's .la file counts.
-	config := fmt.Sprintf(`include %[1]s/etc/ldap/schema/core.schema
-include %[1]s/etc/ldap/schema/cosine.schema
-include %[1]s/etc/ldap/schema/inetorgperson.schema
-modulepath %[1]s/usr/lib/ldap
-moduleload back_mdb.so
-moduleload ppolicy.so
-moduleload argon2.so
-moduleload pw-sha2.so
-password-hash %[2]s
-`, release(), cmp.Or(o.Hash, "{SSHA}")) + fmt.Sprintf(`
-TLSCACertificateFile %s
-TLSCertificateFile %s
-TLSCertificateKeyFile %s
-security simple_bind=128
-database mdb
-suffix "%s"
-directory %s
-rootdn "%s"
-rootpw %s
-access to attrs=userPassword %s
-access to * by self read by users read by * none
-%s
-`, s.CAFile, s.path("server.crt"), s.path("server.key"),
-		LDAPBase, s.path("data"), s.User, s.Password, access, o.Config)
 	return s, s.start(ctx, launch{
-		files: func(int) map[string]string {
-			s.PlainPort, _ = FreePort() // without one, the server does not start
-			return map[string]string{"slapd.conf": config}
-		},
-		command: func(port int) []string {
-			urls := fmt.Sprintf("ldaps://127.0.0.1:%d/ ldap://127.0.0.1:%d/", port, s.PlainPort)
+		program: "slapd",
+		ports:   []*int{&s.PlainPort}, conf: []string{"slapd.conf"}, data: confData{s, o},
+		args: func() []string {
+			urls := fmt.Sprintf("ldaps://127.0.0.1:%d/ ldap://127.0.0.1:%d/", s.Port, s.PlainPort)
 			// -d keeps it in the foreground; 256 logs every operation.
-			return []string{slapd, "-f", s.path("slapd.conf"), "-h", urls, "-d", "256"}
+			return []string{"-f", s.path("slapd.conf"), "-h", urls, "-d", "256"}
 		},
 		ready: func(context.Context) error { return s.populate() },
 	})
@@ -123,9 +85,7 @@ func (s *OpenLDAPServer) URL() string { return "ldaps://" + s.Addr() }
 func (s *OpenLDAPServer) Connect(t testing.TB) *ldap.Conn {
 	t.Helper()
 	conn, err := s.bind()
-	if err != nil {
-		t.Fatalf("testserver: bind as the administrator: %v", err)
-	}
+	must(t, err, "bind as the administrator")
 	t.Cleanup(func() { conn.Close() })
 	return conn
 }
@@ -157,8 +117,6 @@ func (s *OpenLDAPServer) Person(t testing.TB, name, password string) string {
 	request.Attribute("cn", []string{name})
 	request.Attribute("sn", []string{name})
 	request.Attribute("userPassword", []string{password})
-	if err := s.Connect(t).Add(request); err != nil {
-		t.Fatalf("testserver: add %s: %v", dn, err)
-	}
+	must(t, s.Connect(t).Add(request), "add "+dn)
 	return dn
 }

@@ -1,14 +1,12 @@
 package testserver
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -47,26 +45,10 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (*PostgresServer, err
 	if err != nil {
 		return nil, err
 	}
-	server, err := prepare("postgres", o.NoTLS, o.CA, o.Cert)
-	if err != nil {
-		return nil, err
-	}
-	s := &PostgresServer{*server, major}
-	config := fmt.Sprintf(`include 'data/postgresql.conf'
-hba_file = '%s'
-listen_addresses = '127.0.0.1'
-unix_socket_directories = ''
-fsync = off
-max_connections = 60
-`, s.path("pg_hba.conf"))
-	hba := "host all all 127.0.0.1/32 scram-sha-256"
-	if !o.NoTLS {
-		config += fmt.Sprintf("ssl = on\nssl_cert_file = '%s'\nssl_key_file = '%s'\n",
-			s.path("server.crt"), s.path("server.key"))
-		hba = "hostssl all all 127.0.0.1/32 scram-sha-256"
-	}
-	files := map[string]string{"postgresql.conf": config + o.Config + "\n", "pg_hba.conf": cmp.Or(o.HBA, hba) + "\n"}
+	s := &PostgresServer{newServer("postgres", o.NoTLS, o.CA, o.Cert), major}
 	return s, s.start(ctx, launch{
+		program: filepath.Join(bin, "postgres"),
+		conf:    []string{"postgresql.conf", "pg_hba.conf"}, data: confData{s, o},
 		setup: func(ctx context.Context) error {
 			if err := s.write("password", s.Password+"\n"); err != nil {
 				return err
@@ -74,10 +56,8 @@ max_connections = 60
 			return s.run(ctx, nil, filepath.Join(bin, "initdb"), "-D", s.path("data"), "-U", s.User,
 				"--pwfile="+s.path("password"), "-A", "scram-sha-256", "--no-sync", "-E", "UTF8", "--locale=C")
 		},
-		files: func(int) map[string]string { return files },
-		command: func(port int) []string {
-			return []string{filepath.Join(bin, "postgres"), "-D", s.path("data"), "-p", strconv.Itoa(port),
-				"-c", "config_file=" + s.path("postgresql.conf")}
+		args: func() []string {
+			return []string{"-D", s.path("data"), "-c", "config_file=" + s.path("postgresql.conf")}
 		},
 		// SIGINT is PostgreSQL's fast shutdown: clients are disconnected.
 		// https://www.postgresql.org/docs/current/server-shutdown.html
@@ -92,13 +72,18 @@ max_connections = 60
 			if err != nil || o.HBA != "" || o.Cert != nil {
 				return err
 			}
-			conn, err := pgx.Connect(ctx, s.URL("postgres"))
-			if err != nil {
-				return err
-			}
-			return conn.Close(ctx)
+			return s.login(ctx)
 		},
 	})
+}
+
+// login logs the administrator in and out.
+func (s *PostgresServer) login(ctx context.Context) error {
+	conn, err := pgx.Connect(ctx, s.URL("postgres"))
+	if err != nil {
+		return err
+	}
+	return conn.Close(ctx)
 }
 
 // Postgres starts a PostgreSQL that ends with the test.
@@ -130,9 +115,7 @@ func (s *PostgresServer) Connect(t testing.TB, database string) *pgx.Conn {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, s.URL(database))
-	if err != nil {
-		t.Fatalf("testserver: log in as the administrator: %v", err)
-	}
+	must(t, err, "log in as the administrator")
 	t.Cleanup(func() { conn.Close(context.Background()) })
 	return conn
 }
@@ -141,17 +124,11 @@ func (s *PostgresServer) Connect(t testing.TB, database string) *pgx.Conn {
 // are still connected.
 func (s *PostgresServer) Database(t testing.TB) string {
 	t.Helper()
-	name := Unique("db_")
 	conn := s.Connect(t, "postgres")
-	if _, err := conn.Exec(context.Background(), "CREATE DATABASE "+name); err != nil {
-		t.Fatalf("testserver: create a database: %v", err)
-	}
-	t.Cleanup(func() {
-		if _, err := conn.Exec(context.Background(), "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
-			t.Errorf("testserver: drop the database: %v", err)
-		}
-	})
-	return name
+	return database(t, func(statement string) error {
+		_, err := conn.Exec(context.Background(), statement)
+		return err
+	}, " WITH (FORCE)")
 }
 
 // postgresBin finds the directory with initdb and postgres of a major version, or of the newest if major is 0. It

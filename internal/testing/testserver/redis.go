@@ -3,9 +3,7 @@ package testserver
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"fmt"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -36,64 +34,33 @@ type RedisOptions struct {
 // RedisServer is a running Redis or Valkey. Its administrator is an ACL user who may do everything.
 type RedisServer struct {
 	Server
-	// ConfigFile and ACLFile are the files that CONFIG REWRITE and ACL SAVE write. ACLFile is empty under NoACLFile.
-	ConfigFile, ACLFile string
+	// ConfigFile is the file that CONFIG REWRITE writes.
+	ConfigFile string
 }
 
 // StartRedis starts the machine's Redis. Measured on two cores: 0.03 s.
 func StartRedis(ctx context.Context, o RedisOptions) (*RedisServer, error) {
-	path, err := program("redis-server")
-	if err != nil {
-		return nil, err
-	}
-	return startRedis(ctx, "redis", o, path)
+	return startRedis(ctx, "redis", o, "redis-server", "deps")
 }
 
 // StartValkey starts the Valkey of Debian 13, which `make deps-next` fetches. Measured on two cores: 0.1 s.
 func StartValkey(ctx context.Context, o RedisOptions) (*RedisServer, error) {
-	path, err := cached(trixie+"/usr/bin/valkey-server", "deps-next")
-	if err != nil {
-		return nil, err
-	}
-	return startRedis(ctx, "valkey", o, path)
+	return startRedis(ctx, "valkey", o, trixie+"/usr/bin/valkey-server", "deps-next")
 }
 
 // startRedis starts a redis-server or valkey-server.
-func startRedis(ctx context.Context, name string, o RedisOptions, path string) (*RedisServer, error) {
-	server, err := prepare(name, o.NoTLS, o.CA, o.Cert)
-	if err != nil {
-		return nil, err
+func startRedis(ctx context.Context, name string, o RedisOptions, program, target string) (*RedisServer, error) {
+	s := &RedisServer{Server: newServer(name, o.NoTLS, o.CA, o.Cert)}
+	s.ConfigFile = s.path("redis.conf")
+	s.Password = cmp.Or(o.Password, s.Password)
+	conf := []string{"redis.conf"}
+	if !o.NoACLFile {
+		conf = append(conf, "users.acl")
 	}
-	s := &RedisServer{Server: *server, ConfigFile: server.path("redis.conf")}
-	if o.Password != "" {
-		s.Password = o.Password
-	}
-	users := fmt.Sprintf("user %s on #%x ~* &* +@all\n", s.User, sha256.Sum256([]byte(s.Password)))
-	if !strings.Contains(o.Users, "user default ") {
-		users += "user default off\n"
-	}
-	users += o.Users + "\n"
-	files := map[string]string{}
-	config := "bind 127.0.0.1\nsave \"\"\ndir " + s.Dir + "\n"
-	if o.NoACLFile {
-		config += users
-	} else {
-		s.ACLFile = s.path("users.acl")
-		config += "aclfile " + s.ACLFile + "\n"
-		files["users.acl"] = users
-	}
-	files["redis.conf"] = config + o.Config + "\n"
 	return s, s.start(ctx, launch{
-		files: func(int) map[string]string { return files },
-		command: func(port int) []string {
-			args := []string{path, s.ConfigFile}
-			if o.NoTLS {
-				return append(args, "--port", strconv.Itoa(port))
-			}
-			return append(args, "--port", "0", "--tls-port", strconv.Itoa(port), "--tls-auth-clients", "no",
-				"--tls-cert-file", s.path("server.crt"), "--tls-key-file", s.path("server.key"),
-				"--tls-ca-cert-file", s.CAFile)
-		},
+		program: program, target: target,
+		conf: conf, data: confData{s, o},
+		args: func() []string { return []string{s.ConfigFile} },
 		ready: func(ctx context.Context) error {
 			options := s.Options(s.User, s.Password)
 			if o.Cert != nil {
@@ -120,15 +87,9 @@ func RedisCluster(t testing.TB, nodes int, o RedisOptions) []*RedisServer {
 	const slots = 16384
 	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 	defer cancel()
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatalf("testserver: redis cluster: %v", err)
-		}
-	}
 	if o.CA == nil {
 		ca, err := NewCA()
-		must(err)
+		must(t, err, "create a CA")
 		o.CA = ca
 	}
 	o.Password = cmp.Or(o.Password, Unique("admin-"))
@@ -139,18 +100,18 @@ func RedisCluster(t testing.TB, nodes int, o RedisOptions) []*RedisServer {
 	var clients []*redis.Client
 	for i := range nodes {
 		bus, err := FreePort() // the default, the port plus 10000, may exceed the highest port
-		must(err)
+		must(t, err, "find a port")
 		node := o
 		node.Config += fmt.Sprintf("\ncluster-enabled yes\ncluster-node-timeout 2000\ncluster-port %d", bus)
 		s := Redis(t, node)
 		cluster, clients = append(cluster, s), append(clients, s.Connect(t))
-		must(clients[i].ClusterAddSlotsRange(ctx, i*slots/nodes, (i+1)*slots/nodes-1).Err())
-		must(clients[0].Do(ctx, "CLUSTER", "MEET", "127.0.0.1", s.Port, bus).Err())
+		must(t, clients[i].ClusterAddSlotsRange(ctx, i*slots/nodes, (i+1)*slots/nodes-1).Err(), "assign slots")
+		must(t, clients[0].Do(ctx, "CLUSTER", "MEET", "127.0.0.1", s.Port, bus).Err(), "join the cluster")
 	}
 	for _, client := range clients {
 		for { // until all nodes are known, or the context ends
 			info, err := client.ClusterInfo(ctx).Result()
-			must(err)
+			must(t, err, "read the cluster's state")
 			if strings.Contains(info, "cluster_state:ok") &&
 				strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d\r", nodes)) {
 				break
@@ -171,8 +132,6 @@ func (s *RedisServer) Connect(t testing.TB) *redis.Client {
 	t.Helper()
 	client := redis.NewClient(s.Options(s.User, s.Password))
 	t.Cleanup(func() { client.Close() })
-	if err := client.Ping(context.Background()).Err(); err != nil {
-		t.Fatalf("testserver: log in as the administrator: %v", err)
-	}
+	must(t, client.Ping(context.Background()).Err(), "log in as the administrator")
 	return client
 }

@@ -42,34 +42,18 @@ type SambaServer struct {
 // twenty wrong ones lock an account. They may be changed at any age: see SambaServer.Policy. Samba's ports are fixed,
 // so it needs root and a loopback address that nobody else uses. Measured on two cores: 4 s.
 func StartSamba(ctx context.Context, o SambaOptions) (*SambaServer, error) {
-	samba, err := program("samba")
-	if err != nil {
-		return nil, err
-	}
 	address, err := ownAddress()
 	if err != nil {
 		return nil, fmt.Errorf("samba: %w", err)
 	}
-	ca, err := NewCA()
-	if err != nil {
-		return nil, err
-	}
-	cert, err := ca.Issue(address, "localhost", "127.0.0.1")
-	if err != nil {
-		return nil, err
-	}
-	server, err := prepare("samba", false, ca, cert)
-	if err != nil {
-		return nil, err
-	}
-	s := &SambaServer{Server: *server}
-	s.credential, s.Host = nil, address // it runs as root
+	s := &SambaServer{Server: newServer("samba", false, nil, nil)}
+	// It runs as root, and rejects a key file of another user.
+	s.credential, s.Host = nil, address
 	s.User, s.Password = "Administrator@"+strings.ToLower(ADRealm), Unique("Admin-Passw0rd-")
 	return s, s.start(ctx, launch{
-		port:  636,
-		setup: func(ctx context.Context) error { return s.provision(ctx, o) },
-		command: func(int) []string {
-			return []string{samba, "--foreground", "--no-process-group", "--debug-stdout", "--model=single",
+		program: "samba", port: 636, conf: []string{"smb.conf"}, data: confData{s, o}, setup: s.provision,
+		args: func() []string {
+			return []string{"--foreground", "--no-process-group", "--debug-stdout", "--model=single",
 				"--configfile=" + s.path("smb.conf")}
 		},
 		env: sambaEnv, ready: s.settle,
@@ -94,39 +78,12 @@ func ownAddress() (address string, err error) {
 }
 
 // provision makes the domain's databases.
-func (s *SambaServer) provision(ctx context.Context, o SambaOptions) error {
-	config := fmt.Sprintf(`[global]
-realm = %s
-workgroup = CORP
-netbios name = DC
-server role = active directory domain controller
-server services = ldap, kdc
-interfaces = %s/8
-bind interfaces only = yes
-old password allowed period = %d
-tls certfile = %s
-tls keyfile = %s
-tls cafile = %s
-ldb:nosync = yes
-`, ADRealm, s.Host, o.OldPasswords, s.path("server.crt"), s.path("server.key"), s.CAFile)
-	// Samba rejects a key file that another user owns.
-	err := os.Chown(s.path("server.key"), 0, 0)
-	for option, name := range map[string]string{
-		"private dir": "private", "lock directory": "lock", "state directory": "state", "cache directory": "cache",
-		"pid directory": "pid", "ncalrpc dir": "ncalrpc", "binddns dir": "dns", "log file": "log",
-		"ntp signd socket directory": "ntp", "winbindd socket directory": "winbindd",
-	} {
-		config += option + " = " + s.path(name) + "\n"
-		if option != "log file" {
-			err = errors.Join(err, os.Mkdir(s.path(name), 0o755))
+func (s *SambaServer) provision(ctx context.Context) error {
+	for _, name := range []string{"private", "lock", "state", "cache", "pid", "ncalrpc", "dns", "ntp", "winbindd",
+		"sysvol", "netlogon"} {
+		if err := os.Mkdir(s.path(name), 0o755); err != nil {
+			return err
 		}
-	}
-	for _, share := range []string{"sysvol", "netlogon"} {
-		config += "[" + share + "]\npath = " + s.path(share) + "\n"
-		err = errors.Join(err, os.Mkdir(s.path(share), 0o755))
-	}
-	if err = errors.Join(err, s.write("smb.conf", config)); err != nil {
-		return err
 	}
 	return s.tool(ctx, "domain", "provision", "--realm="+ADRealm, "--domain=CORP", "--server-role=dc",
 		"--dns-backend=NONE", "--host-name=dc", "--host-ip="+s.Host, "--adminpass="+s.Password)
@@ -134,7 +91,7 @@ ldb:nosync = yes
 
 // tool runs samba-tool.
 func (s *SambaServer) tool(ctx context.Context, args ...string) error {
-	tool, err := program("samba-tool")
+	tool, err := installed("samba-tool")
 	if err != nil {
 		return err
 	}
@@ -181,11 +138,11 @@ func (s *SambaServer) Find(attribute, value string) (dn string, err error) {
 	filter := "(" + attribute + "=" + ldap.EscapeFilter(value) + ")"
 	request := ldap.NewSearchRequest(ADBase, ldap.ScopeWholeSubtree, 0, 2, 0, false, filter, []string{"1.1"}, nil)
 	found, err := s.admin.Search(request)
-	if err == nil && len(found.Entries) != 1 {
-		err = fmt.Errorf("%d entries have %s %s", len(found.Entries), attribute, value)
-	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return "", err
+	case len(found.Entries) != 1:
+		return "", fmt.Errorf("%d entries have %s %s", len(found.Entries), attribute, value)
 	}
 	return found.Entries[0].DN, nil
 }
@@ -235,9 +192,7 @@ func (s *SambaServer) AddPerson(name, password string) (dn string, err error) {
 func (s *SambaServer) Person(t testing.TB, name, password string) (dn string) {
 	t.Helper()
 	dn, err := s.AddPerson(name, password)
-	if err != nil {
-		t.Fatalf("testserver: add %s: %v", name, err)
-	}
+	must(t, err, "add "+name)
 	return dn
 }
 
@@ -246,9 +201,7 @@ func (s *SambaServer) Set(t testing.TB, dn, attribute string, values ...string) 
 	t.Helper()
 	m := ldap.NewModifyRequest(dn, nil)
 	m.Replace(attribute, values)
-	if err := s.admin.Modify(m); err != nil {
-		t.Fatalf("testserver: set %s: %v", attribute, err)
-	}
+	must(t, s.admin.Modify(m), "set "+attribute)
 }
 
 // ResetPassword does what ds:ResetUserPassword does, which also enables the user. It returns the API's error code, or "".
@@ -284,9 +237,7 @@ func (s *SambaServer) Policy(t testing.TB, dn string, pairs ...string) {
 	for name, value := range values {
 		add.Attribute(name, []string{value})
 	}
-	if err := s.admin.Add(add); err != nil {
-		t.Fatalf("testserver: add a policy: %v", err)
-	}
+	must(t, s.admin.Add(add), "add a policy")
 }
 
 // ADDuration formats a duration as policies store it, in negative units of 100 ns.
@@ -306,15 +257,11 @@ func (s *SambaServer) Operator(t testing.TB, name, password string) (dn string) 
 func (s *SambaServer) Access(t testing.TB, object, entry, whom string) {
 	t.Helper()
 	raw, err := s.Get(whom, "objectSid")
-	if err != nil {
-		t.Fatalf("testserver: %s: %v", whom, err)
-	}
+	must(t, err, whom)
 	sid := fmt.Sprintf("S-%d-%d", raw[0], raw[7])
 	for part := []byte(raw[8:]); len(part) >= 4; part = part[4:] {
 		sid += fmt.Sprintf("-%d", binary.LittleEndian.Uint32(part))
 	}
-	if err := s.tool(t.Context(), "dsacl", "set", "-H", s.path("private/sam.ldb"), "--objectdn="+object,
-		"--sddl="+fmt.Sprintf(entry, sid)); err != nil {
-		t.Fatalf("testserver: access of %s: %v", whom, err)
-	}
+	must(t, s.tool(t.Context(), "dsacl", "set", "-H", s.path("private/sam.ldb"), "--objectdn="+object,
+		"--sddl="+fmt.Sprintf(entry, sid)), "access of "+whom)
 }

@@ -6,7 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
-	_ "embed"
+	"embed"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -22,11 +22,19 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"text/template"
 	"time"
 )
 
 //go:embed guard.sh
 var guardScript string
+
+//go:embed conf
+var confFiles embed.FS
+
+// confTemplates are the servers' files. Each is executed with the server, S, and its options, O.
+var confTemplates = template.Must(template.New("").
+	Funcs(template.FuncMap{"contains": strings.Contains, "release": release}).ParseFS(confFiles, "conf/*"))
 
 // startLimit limits the start of one server. It is over ten times what the slowest, RabbitMQ, takes on two idle cores
 // (under eight seconds).
@@ -54,6 +62,7 @@ type Server struct {
 	LogFile string
 
 	name       string
+	cert       *Certificate
 	launch     launch
 	process    *process
 	credential *syscall.Credential // of the user that it runs as; nil means this user
@@ -93,50 +102,42 @@ func (s *Server) Halt() error {
 	return os.Remove(s.path("keep"))
 }
 
-// prepare creates the server's directory, with an empty folder data and the certificates of the CA and the server
-// (ca.crt, server.crt, server.key), owned by the user that the server will run as. It creates ca or cert if nil.
-func prepare(name string, noTLS bool, ca *CA, cert *Certificate) (_ *Server, err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("%s: %w", name, err)
-		}
-	}()
-	if ca == nil {
-		if ca, err = NewCA(); err != nil {
-			return nil, err
-		}
-	}
-	if cert == nil {
-		if cert, err = ca.Issue(); err != nil {
-			return nil, err
-		}
-	}
+// newServer describes a server that start will start. If ca or cert is nil, start creates one.
+func newServer(name string, noTLS bool, ca *CA, cert *Certificate) Server {
 	// Not t.TempDir: other users cannot read it, and some servers refuse to run as root.
-	dir, err := os.MkdirTemp("", "rotator-"+name+"-")
-	if err != nil {
-		return nil, fmt.Errorf("create the server's directory: %w", err)
-	}
-	s := &Server{
+	dir := filepath.Join(os.TempDir(), Unique("rotator-"+name+"-"))
+	s := Server{
 		Host: "localhost", User: "admin", Password: Unique("admin-"), NoTLS: noTLS,
-		CA: ca, CAFile: filepath.Join(dir, "ca.crt"),
+		CA: ca, cert: cert, CAFile: filepath.Join(dir, "ca.crt"),
 		Dir: dir, LogFile: filepath.Join(dir, "server.log"), name: name,
 	}
 	if os.Geteuid() == 0 {
 		// PostgreSQL refuses to run as root, and only Samba needs root. This is the user nobody on Linux.
 		s.credential = &syscall.Credential{Uid: 65534, Gid: 65534}
 	}
-	err = errors.Join(
-		os.Mkdir(s.path("data"), 0o700),
-		s.write("ca.crt", string(ca.PEM)),
-		s.write("server.crt", string(cert.CertPEM)),
-		s.write("server.key", string(cert.KeyPEM)),
-		s.own(s.path("data")), s.own(dir),
-	)
-	if err != nil {
-		os.RemoveAll(dir)
-		return nil, err
+	return s
+}
+
+// prepare creates the server's directory, with an empty folder data and the certificates of the CA and the server
+// (ca.crt, server.crt, server.key), owned by the user that the server will run as.
+func (s *Server) prepare() (err error) {
+	if s.CA == nil {
+		if s.CA, err = NewCA(); err != nil {
+			return err
+		}
 	}
-	return s, nil
+	if s.cert == nil {
+		if s.cert, err = s.CA.Issue("localhost", "127.0.0.1", s.Host); err != nil {
+			return err
+		}
+	}
+	return errors.Join(
+		os.Mkdir(s.Dir, 0o700), os.Mkdir(s.path("data"), 0o700),
+		s.write("ca.crt", string(s.CA.PEM)),
+		s.write("server.crt", string(s.cert.CertPEM)),
+		s.write("server.key", string(s.cert.KeyPEM)),
+		s.own(s.path("data")), s.own(s.Dir),
+	)
 }
 
 // path returns the path of a file in the server's directory.
@@ -164,20 +165,30 @@ func (s *Server) run(ctx context.Context, env []string, name string, args ...str
 
 // launch defines how to start a server on a port and how to detect that it is ready.
 type launch struct {
+	// program is a program of the machine, a path in the cache that make's target fills (by default deps), or an
+	// absolute path.
+	program, target string
 	// port is the server's port if it is fixed.
 	port int
-	// setup, if not nil, fills the server's directory.
+	// ports are filled with free ports, in addition to the server's.
+	ports []*int
+	// conf are the names of templates in the folder conf, which become files in the server's directory. data has the
+	// server and its options. A resumed server keeps its files.
+	conf []string
+	data confData
+	// setup, if not nil, prepares the first start, after the server's files were written.
 	setup func(ctx context.Context) error
-	// files, if not nil, returns the content of files in the server's directory. A resumed server keeps its files.
-	files func(port int) map[string]string
-	// command returns the program and its arguments for the port.
-	command func(port int) []string
-	env     []string
+	// args returns the program's arguments.
+	args func() []string
+	env  []string
 	// signal asks the program to end quickly; the default is TERM.
 	signal string
 	// ready returns nil when the server answers its administrator.
 	ready func(ctx context.Context) error
 }
+
+// confData is what the templates of a server's files see.
+type confData struct{ S, O any }
 
 var portTaken = regexp.MustCompile(`(?i)already in use|eaddrinuse|could not bind|can't bind|failed to bind`)
 
@@ -189,23 +200,20 @@ func (s *Server) start(ctx context.Context, l launch) (err error) {
 			err = errors.Join(fmt.Errorf("%s: %w", s.name, err), s.Stop())
 		}
 	}()
+	if l.program, err = find(l.program, cmp.Or(l.target, "deps")); err != nil {
+		return err
+	}
+	if err := s.prepare(); err != nil {
+		return err
+	}
 	s.launch = l
-	if l.setup != nil {
-		if err := l.setup(ctx); err != nil {
+	for attempt := range 3 {
+		if err := s.configure(l); err != nil {
 			return err
 		}
-	}
-	for range 3 {
-		if s.Port = l.port; s.Port == 0 {
-			if s.Port, err = FreePort(); err != nil {
+		if attempt == 0 && l.setup != nil {
+			if err := l.setup(ctx); err != nil {
 				return err
-			}
-		}
-		if l.files != nil {
-			for name, content := range l.files(s.Port) {
-				if err := s.write(name, content); err != nil {
-					return err
-				}
 			}
 		}
 		if err = s.Resume(ctx); err == nil {
@@ -222,11 +230,33 @@ func (s *Server) start(ctx context.Context, l launch) (err error) {
 	return err
 }
 
+// configure chooses the ports and writes the server's files.
+func (s *Server) configure(l launch) (err error) {
+	if s.Port = l.port; s.Port == 0 {
+		l.ports = append(l.ports, &s.Port)
+	}
+	for _, port := range l.ports {
+		if *port, err = FreePort(); err != nil {
+			return err
+		}
+	}
+	for _, name := range l.conf {
+		var content strings.Builder
+		if err := confTemplates.ExecuteTemplate(&content, name, l.data); err != nil {
+			return err
+		}
+		if err := s.write(name, content.String()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Resume starts a halted server again, on the same port with the same data.
 func (s *Server) Resume(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	p, err := s.spawn(s.launch.command(s.Port))
+	p, err := s.spawn(append([]string{s.launch.program}, s.launch.args()...))
 	if err != nil {
 		return err
 	}
@@ -337,9 +367,21 @@ func environment(dir string, extra []string) []string {
 		"TMPDIR=" + dir}, extra...)
 }
 
-// program finds an executable in PATH or in /usr/sbin, where Debian installs servers. With the build tag next, it
+// find finds a program: see launch.
+func find(program, target string) (string, error) {
+	if filepath.IsAbs(program) {
+		_, err := os.Stat(program)
+		return program, err
+	}
+	if strings.Contains(program, "/") {
+		return cached(program, target)
+	}
+	return installed(program)
+}
+
+// installed finds an executable in PATH or in /usr/sbin, where Debian installs servers. With the build tag next, it
 // searches only that release.
-func program(name string) (string, error) {
+func installed(name string) (string, error) {
 	files, target := []string{name, "/usr/sbin/" + name}, "deps"
 	if next {
 		files, target = []string{release() + "/usr/bin/" + name, release() + "/usr/sbin/" + name}, "deps-next"
@@ -414,9 +456,7 @@ func during[O any, S stopper](start func(context.Context, O) (S, error)) func(te
 	return func(t testing.TB, options O) S {
 		t.Helper()
 		s, err := start(context.Background(), options)
-		if err != nil {
-			t.Fatalf("testserver: %v", err)
-		}
+		must(t, err, "start")
 		t.Cleanup(func() {
 			if err := s.Stop(); err != nil {
 				t.Errorf("testserver: stop: %v", err)
@@ -435,9 +475,28 @@ func shared[O comparable, S stopper](start func(context.Context, O) (S, error)) 
 		once, _ := servers.LoadOrStore(options,
 			sync.OnceValues(func() (S, error) { return start(context.Background(), options) }))
 		s, err := once.(func() (S, error))()
-		if err != nil {
-			t.Fatalf("testserver: %v", err)
-		}
+		must(t, err, "start")
 		return s
 	}
+}
+
+// must ends the test if err is not nil.
+func must(t testing.TB, err error, what string) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("testserver: %s: %v", what, err)
+	}
+}
+
+// database creates a database with a unique name until the test's end, and returns the name.
+func database(t testing.TB, exec func(statement string) error, dropOption string) string {
+	t.Helper()
+	name := Unique("db_")
+	must(t, exec("CREATE DATABASE "+name), "create a database")
+	t.Cleanup(func() {
+		if err := exec("DROP DATABASE " + name + dropOption); err != nil {
+			t.Errorf("testserver: drop the database: %v", err)
+		}
+	})
+	return name
 }

@@ -133,7 +133,7 @@ func refusesOtherCA(t *testing.T, addr string, ca *CA) {
 }
 
 func TestMissingProgramSaysHowToInstall(t *testing.T) {
-	_, err := program("no-such-server")
+	_, err := installed("no-such-server")
 	if !errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), "make deps") {
 		t.Errorf("got %v", err)
 	}
