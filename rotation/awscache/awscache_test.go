@@ -235,12 +235,12 @@ func TestWriterOfTheSecretGetsNoWorkingPassword(t *testing.T) {
 				}
 				w.put(crafted)
 				edits := 0
-				c.fake.Fail(func(action string) string {
+				c.fake.Fail(func(action string) (string, string) {
 					if c2.edit && (action == "ModifyUser" || action == "UpdateUser") && edits == 0 {
 						edits++
 						w.put(crafted.With("password", known+"2"))
 					}
-					return ""
+					return "", ""
 				})
 				err := w.rotate()
 				if c2.want == "" && err != nil || c2.want != "" && !errors.Is(err, c2.want) {
@@ -562,11 +562,11 @@ func TestErrorsOfTheAPI(t *testing.T) {
 	each(t, func(t *testing.T, c *cache) {
 		v := c.user(t)
 		modify := map[string]string{"elasticache": "ModifyUser", "memorydb": "UpdateUser"}[c.service]
-		c.fake.Fail(func(action string) string {
+		c.fake.Fail(func(action string) (string, string) {
 			if strings.HasPrefix(action, "ListTags") {
-				return "AccessDenied"
+				return "AccessDenied", "made up"
 			}
-			return ""
+			return "", ""
 		})
 		enginetest.WantCause(t, c.engine().Set(enginetest.Within(t), request(v, second)),
 			engine.PrivilegeMissing, "tags")
@@ -575,11 +575,11 @@ func TestErrorsOfTheAPI(t *testing.T) {
 			"InvalidParameterValue": engine.PolicyRejected, "InvalidParameterValueException": engine.PolicyRejected,
 			"InvalidParameterCombination": engine.TargetFailed,
 		} {
-			c.fake.Fail(func(action string) string {
+			c.fake.Fail(func(action string) (string, string) {
 				if action == modify {
-					return code
+					return code, "made up"
 				}
-				return ""
+				return "", ""
 			})
 			if err := c.engine().Set(enginetest.Within(t), request(v, second)); !errors.Is(err, want) {
 				t.Errorf("%s: %v, want %s", code, err, want)

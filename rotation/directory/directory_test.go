@@ -158,11 +158,11 @@ func TestErrorsOfTheAPI(t *testing.T) {
 		"DirectoryUnavailableException": engine.TargetFailed, "AccessDeniedException": engine.PrivilegeMissing,
 		"ClientException": engine.TargetFailed,
 	} {
-		f.fake.Fail(func(action string) string {
+		f.fake.Fail(func(action string) (string, string) {
 			if action == "ResetUserPassword" {
-				return code
+				return code, "made up"
 			}
-			return ""
+			return "", ""
 		})
 		enginetest.WantCause(t, f.engine().Set(enginetest.Within(t), f.request(directory, name, first)), cause, code)
 	}

@@ -2,10 +2,8 @@ package awsfake
 
 import (
 	"cmp"
-	"encoding/xml"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -15,8 +13,7 @@ import (
 )
 
 // Caches is a fake of how ElastiCache and MemoryDB handle users. It describes them, lists their tags and changes their
-// passwords after some time in the status "modifying". It checks signatures and enforces the services' password rules.
-// It is safe for concurrent use.
+// passwords after some time in the status "modifying". It enforces the services' password rules.
 // Sources: https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_ModifyUser.html,
 // https://docs.aws.amazon.com/memorydb/latest/APIReference/API_UpdateUser.html,
 // https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_ListTagsForResource.html,
@@ -50,7 +47,7 @@ type CacheUser struct {
 
 // NewCaches returns a fake without users.
 func NewCaches(o CachesOptions) *Caches {
-	f := &Caches{service: service{credentials: newCredentials()}, opts: o, users: make(map[string]*CacheUser)}
+	f := &Caches{service: newService(), opts: o, users: make(map[string]*CacheUser)}
 	f.idle = sync.NewCond(&f.mu)
 	return f
 }
@@ -106,39 +103,31 @@ func cacheARN(service, id string) string {
 
 // Handler serves calls to both services. The signature names the service.
 func (f *Caches) Handler() http.Handler {
-	memoryDB := jsonHandler(&f.service, "memorydb", "AmazonMemoryDB.", f.memoryDB)
+	memoryDB, elastiCache := jsonHandler(&f.service, "memorydb", f.memoryDB), f.handler(f.elastiCache, writeXML)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if sig, _ := sigv4.Read(r); sig.Service == "memorydb" {
 			memoryDB.ServeHTTP(w, r)
-			return
+		} else {
+			elastiCache.ServeHTTP(w, r)
 		}
-		body, err := readBody(r)
-		if err != nil {
-			return // the client is gone
-		}
-		if sig, ok := signedWith(f.credentials, r, body); !ok || sig.Region != region {
-			w.WriteHeader(http.StatusForbidden)
-			return
-		}
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		out, fault := f.elastiCache(body)
-		writeXML(w, out, fault)
 	})
 }
 
+// cacheMember is a user in the responses of ElastiCache.
 type cacheMember struct {
 	UserID         string `xml:"UserId"`
 	UserName       string
 	Status         string
-	Authentication struct {
-		Type          string
-		PasswordCount int
-	}
-	ARN string
+	Authentication cacheAuthentication
+	ARN            string
 }
 
-// cacheTag is a tag in the responses of both services.
+// cacheAuthentication and cacheTag are in the responses of both services.
+type cacheAuthentication struct {
+	Type          string
+	PasswordCount int
+}
+
 type cacheTag struct{ Key, Value string }
 
 func tagList(u CacheUser) []cacheTag {
@@ -149,39 +138,30 @@ func tagList(u CacheUser) []cacheTag {
 	return list
 }
 
-func (f *Caches) elastiCache(body []byte) (any, *fault) {
-	const namespace = "http://elasticache.amazonaws.com/doc/2015-02-02/"
-	form, _ := url.ParseQuery(string(body)) // a malformed body has no action
-	action := form.Get("Action")
-	id := form.Get("UserId")
-	if action == "ListTagsForResource" {
-		_, id, _ = strings.Cut(form.Get("ResourceName"), ":user:")
+func (f *Caches) elastiCache(c call) (any, *fault) {
+	if fault := f.signed(c, "elasticache"); fault != nil {
+		return nil, fault
 	}
-	u, fault := f.serve("elasticache", action, id, members(form, "Passwords.member.%d"))
+	id := c.form.Get("UserId")
+	if c.action == "ListTagsForResource" {
+		_, id, _ = strings.Cut(c.form.Get("ResourceName"), ":user:")
+	}
+	u, fault := f.serve("elasticache", c.action, id, members(c.form, "Passwords.member.%d"))
 	if fault != nil {
 		return nil, fault
 	}
-	m := cacheMember{UserID: u.ID, UserName: u.Name, Status: u.Status, ARN: cacheARN("elasticache", u.ID)}
-	m.Authentication.Type, m.Authentication.PasswordCount = u.Type, len(u.Passwords)
-	var result any
-	switch action {
+	m := cacheMember{u.ID, u.Name, u.Status, cacheAuthentication{u.Type, len(u.Passwords)}, cacheARN("elasticache", u.ID)}
+	switch c.action {
 	case "DescribeUsers":
-		result = struct {
-			XMLName xml.Name      `xml:"DescribeUsersResult"`
-			Users   []cacheMember `xml:"Users>member"`
-		}{Users: []cacheMember{m}}
+		return struct {
+			Users []cacheMember `xml:"Users>member"`
+		}{[]cacheMember{m}}, nil
 	case "ListTagsForResource":
-		result = struct {
-			XMLName xml.Name   `xml:"ListTagsForResourceResult"`
-			Tags    []cacheTag `xml:"TagList>Tag"`
-		}{Tags: tagList(u)}
-	default:
-		result = struct {
-			XMLName xml.Name `xml:"ModifyUserResult"`
-			cacheMember
-		}{cacheMember: m}
+		return struct {
+			Tags []cacheTag `xml:"TagList>Tag"`
+		}{tagList(u)}, nil
 	}
-	return answer(action, namespace, result), nil
+	return m, nil
 }
 
 type memoryDBInput struct {
@@ -206,7 +186,7 @@ func (f *Caches) memoryDB(action string, in memoryDBInput) (any, *fault) {
 		return nil, fault
 	}
 	user := map[string]any{"Name": u.Name, "Status": u.Status, "ARN": cacheARN("memorydb", u.ID),
-		"Authentication": map[string]any{"Type": u.Type, "PasswordCount": len(u.Passwords)}}
+		"Authentication": cacheAuthentication{u.Type, len(u.Passwords)}}
 	switch action {
 	case "DescribeUsers":
 		return map[string]any{"Users": []any{user}}, nil
@@ -225,9 +205,6 @@ func (f *Caches) serve(service, action, id string, passwords []string) (CacheUse
 		}
 		return CacheUser{}, &fault{code: code, message: message}
 	}
-	if fault := f.record(action); fault != nil {
-		return CacheUser{}, fault
-	}
 	u := f.users[service+"/"+id]
 	have := make(map[string][]string)
 	if u != nil {
@@ -235,8 +212,8 @@ func (f *Caches) serve(service, action, id string, passwords []string) (CacheUse
 			have["aws:ResourceTag/"+k] = []string{v}
 		}
 	}
-	if message := f.denied(service+":"+action, cacheARN(service, id), have); message != "" {
-		return failed("AccessDenied", "Exception", message)
+	if fault := f.denied(service+":"+action, cacheARN(service, id), have); fault != nil {
+		return failed("AccessDenied", "Exception", fault.message)
 	}
 	if u == nil {
 		return failed("UserNotFound", "Fault", "User "+id+" not found.")

@@ -6,7 +6,7 @@ import (
 )
 
 // Directories is a fake of the two calls of AWS Directory Service that describe directories and reset passwords. It
-// resets passwords in a real domain, checks signatures, and is safe for concurrent use.
+// resets passwords in a real domain.
 // Sources: https://docs.aws.amazon.com/directoryservice/latest/devguide/API_DescribeDirectories.html,
 // https://docs.aws.amazon.com/directoryservice/latest/devguide/API_ResetUserPassword.html
 type Directories struct {
@@ -24,7 +24,7 @@ type Directory struct {
 
 // NewDirectories returns a fake without directories. reset sets a password and returns the API's error code, or "".
 func NewDirectories(reset func(user, password string) (code string)) *Directories {
-	return &Directories{service: service{credentials: newCredentials()}, reset: reset,
+	return &Directories{service: newService(), reset: reset,
 		directories: map[string]Directory{}}
 }
 
@@ -37,7 +37,7 @@ func (f *Directories) Put(id string, d Directory) {
 
 // Handler serves calls.
 func (f *Directories) Handler() http.Handler {
-	return jsonHandler(&f.service, "ds", "DirectoryService_20150416.", f.serve)
+	return jsonHandler(&f.service, "ds", f.serve)
 }
 
 type directoryInput struct {
@@ -46,9 +46,6 @@ type directoryInput struct {
 }
 
 func (f *Directories) serve(action string, in directoryInput) (any, *fault) {
-	if fault := f.record(action); fault != nil {
-		return nil, fault
-	}
 	id, resource := in.DirectoryId, "arn:aws:ds:"+region+":"+account+":directory/"+in.DirectoryId
 	if action == "DescribeDirectories" {
 		if len(in.DirectoryIds) != 1 {
@@ -56,8 +53,8 @@ func (f *Directories) serve(action string, in directoryInput) (any, *fault) {
 		}
 		id, resource = in.DirectoryIds[0], "*"
 	}
-	if message := f.denied("ds:"+action, resource, nil); message != "" {
-		return nil, &fault{code: "AccessDeniedException", message: message}
+	if fault := f.denied("ds:"+action, resource, nil); fault != nil {
+		return nil, fault
 	}
 	d, ok := f.directories[id]
 	if !ok {

@@ -5,14 +5,11 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"encoding/base64"
-	"encoding/xml"
 	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -21,18 +18,14 @@ import (
 	"example.com/rotator/sim/iampolicy"
 )
 
-// IAM is a fake of how IAM and STS handle users and their access keys. It checks signatures and permissions, enforces
-// IAM's limits and is eventually consistent: calls see a change only after a delay on its clock. It is safe for
-// concurrent use.
+// IAM is a fake of how IAM and STS handle users and their access keys. It checks permissions, enforces IAM's limits and
+// is eventually consistent: calls see a change only after a delay on its clock.
 // Source: https://docs.aws.amazon.com/IAM/latest/APIReference/welcome.html
 type IAM struct {
-	opts IAMOptions
-
-	mu    sync.Mutex
+	recorder
+	opts  IAMOptions
 	users map[string]*iamUser // by account and name
 	keys  map[string]*iamKey  // including deleted ones
-	calls []string
-	fail  func(action string) (code, message string)
 }
 
 // IAMOptions configure a fake; the zero value is usable.
@@ -48,17 +41,15 @@ type IAMOptions struct {
 }
 
 type iamUser struct {
-	name    string
-	allowed []string
-	policy  *iampolicy.Policy // overrides allowed
-	tags    eventual[map[string]string]
+	policy *iampolicy.Policy
+	tags   eventual[map[string]string]
 }
 
 // iamKey is the access key of a user, or of the function's role if token is set.
 type iamKey struct {
 	id, secret, token   string
 	account, user, role string
-	allowed             []string // of a role
+	policy              *iampolicy.Policy // of a role
 	created             time.Time
 	status              eventual[string]
 }
@@ -111,11 +102,21 @@ func (f *IAM) AddUserIn(account, name string, allowed ...string) aws.Credentials
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	long := f.opts.Now().Add(-24 * time.Hour)
-	u := &iamUser{name: name, allowed: allowed}
+	u := &iamUser{policy: allow(f.userARN(account, name), allowed)}
 	u.tags.set(long, nil)
 	f.users[account+"/"+name] = u
-	k := f.newKey(account, name, long)
-	return aws.Credentials{AccessKeyID: k.id, SecretAccessKey: k.secret}
+	return f.newKey(iamKey{account: account, user: name}, long).credentials()
+}
+
+// allow returns a policy that allows actions on a resource.
+func allow(resource string, actions []string) *iampolicy.Policy {
+	return &iampolicy.Policy{Statement: []iampolicy.Statement{
+		{Effect: "Allow", Action: actions, Resource: []string{resource}},
+	}}
+}
+
+func (f *IAM) userARN(account, name string) string {
+	return "arn:aws:iam::" + account + ":user/" + f.opts.Path + name
 }
 
 // PutPolicy sets the only identity policy of a user added by AddUser. It supports conditions on aws:TagKeys.
@@ -131,20 +132,15 @@ func (f *IAM) PutPolicy(user, document string) error {
 func (f *IAM) AddKey(user string, age time.Duration) aws.Credentials {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	k := f.newKey(account, user, f.opts.Now().Add(-age))
-	return aws.Credentials{AccessKeyID: k.id, SecretAccessKey: k.secret}
+	return f.newKey(iamKey{account: account, user: user}, f.opts.Now().Add(-age)).credentials()
 }
 
 // AddRole returns credentials of a role that may perform the actions on all users.
 func (f *IAM) AddRole(name string, allowed ...string) aws.Credentials {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	long := f.opts.Now().Add(-24 * time.Hour)
-	k := &iamKey{id: "ASIAFAKE" + letters(12), secret: letters(40), token: letters(60), account: account, role: name,
-		allowed: allowed, created: long}
-	k.status.set(long, keyActive)
-	f.keys[k.id] = k
-	return aws.Credentials{AccessKeyID: k.id, SecretAccessKey: k.secret, SessionToken: k.token}
+	k := iamKey{account: account, role: name, token: letters(60), policy: allow("*", allowed)}
+	return f.newKey(k, f.opts.Now().Add(-24*time.Hour)).credentials()
 }
 
 // SetStatus makes a key Active or Inactive, visible immediately and everywhere.
@@ -171,26 +167,16 @@ func (f *IAM) keysOf(owner string) map[string]string {
 	return keys
 }
 
-// Calls returns the actions that were called, in order.
-func (f *IAM) Calls() []string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return slices.Clone(f.calls)
-}
-
-// Fail installs a hook: if it returns a code, the call fails with it.
-func (f *IAM) Fail(hook func(action string) (code, message string)) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.fail = hook
-}
-
-func (f *IAM) newKey(account, user string, now time.Time) *iamKey {
-	k := &iamKey{id: "AKIAFAKE" + letters(12), secret: base64.StdEncoding.EncodeToString([]byte(letters(30))),
-		account: account, user: user, created: now}
+// newKey creates an active key for the owner that k names.
+func (f *IAM) newKey(k iamKey, now time.Time) *iamKey {
+	k.id, k.secret, k.created = "AKIAFAKE"+letters(12), base64.StdEncoding.EncodeToString([]byte(letters(30))), now
 	k.status.set(now, keyActive)
-	f.keys[k.id] = k
-	return k
+	f.keys[k.id] = &k
+	return &k
+}
+
+func (k *iamKey) credentials() aws.Credentials {
+	return aws.Credentials{AccessKeyID: k.id, SecretAccessKey: k.secret, SessionToken: k.token}
 }
 
 func letters(n int) string {
@@ -203,35 +189,16 @@ var notValid = &fault{403, "InvalidClientTokenId", "The security token included 
 
 // Handler serves calls to both services. The signature names the service.
 func (f *IAM) Handler() http.Handler {
+	calls := f.handler(f.serve, writeXML)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := readBody(r)
-		if err != nil {
-			return // the client is gone
-		}
-		f.mu.Lock()
-		now := f.opts.Now()
-		answer, fault := f.serve(r, body, now)
-		f.mu.Unlock()
-		w.Header().Set("Date", now.UTC().Format(http.TimeFormat))
-		writeXML(w, answer, fault)
+		w.Header().Set("Date", f.opts.Now().UTC().Format(http.TimeFormat))
+		calls.ServeHTTP(w, r)
 	})
 }
 
-func (f *IAM) serve(r *http.Request, body []byte, now time.Time) (any, *fault) {
-	form, err := url.ParseQuery(string(body))
-	if err != nil {
-		return nil, &fault{400, "MalformedQueryString", "The query string is malformed."}
-	}
-	action := form.Get("Action")
-	f.calls = append(f.calls, action)
-	if f.fail != nil {
-		if code, message := f.fail(action); code == "ServiceFailure" {
-			return nil, &fault{500, code, message}
-		} else if code != "" {
-			return nil, &fault{400, code, message}
-		}
-	}
-	sig, ok := sigv4.Read(r)
+func (f *IAM) serve(c call) (any, *fault) {
+	now := f.opts.Now()
+	sig, ok := sigv4.Read(c.Request)
 	if !ok {
 		return nil, &fault{403, "MissingAuthenticationToken", "Request is missing Authentication Token"}
 	}
@@ -240,10 +207,10 @@ func (f *IAM) serve(r *http.Request, body []byte, now time.Time) (any, *fault) {
 		return nil, notValid
 	}
 	if state, ok := key.status.get(now.Add(-f.opts.LoginDelay)); !ok || state != keyActive ||
-		r.Header.Get("X-Amz-Security-Token") != key.token {
+		c.Header.Get("X-Amz-Security-Token") != key.token {
 		return nil, notValid
 	}
-	if !madeWith(sig, r, body, key.secret, now) {
+	if !madeWith(sig, c, key.secret, now) {
 		return nil, &fault{
 			403, "SignatureDoesNotMatch",
 			"The request signature we calculated does not match the signature you provided. Check your AWS " +
@@ -252,12 +219,12 @@ func (f *IAM) serve(r *http.Request, body []byte, now time.Time) (any, *fault) {
 	}
 	switch sig.Service {
 	case "sts":
-		return f.sts(key, action)
+		return f.sts(key, c.action)
 	case "iam":
 		if sig.Region != "us-east-1" {
 			return nil, &fault{403, "SignatureDoesNotMatch", "Credential should be scoped to a valid region. "}
 		}
-		return f.iam(key, action, form, now)
+		return f.iam(key, c.action, c.form, now)
 	}
 	return nil, &fault{403, "SignatureDoesNotMatch", "Credential should be scoped to correct service. "}
 }
@@ -270,7 +237,7 @@ func (f *IAM) arn(k *iamKey) string {
 	if k.role != "" {
 		return "arn:aws:sts::" + k.account + ":assumed-role/" + k.role + "/rotator"
 	}
-	return "arn:aws:iam::" + k.account + ":user/" + f.opts.Path + k.user
+	return f.userARN(k.account, k.user)
 }
 
 // tagForm matches a valid tag key or value.
@@ -289,28 +256,22 @@ type iamMember struct {
 
 // iamResult is what an action returns. The lists always fit in one response.
 type iamResult struct {
-	XMLName xml.Name
-	Keys    []iamMember `xml:"AccessKeyMetadata>member"`
-	Tags    []iamMember `xml:"Tags>member"`
-	Key     *iamMember  `xml:"AccessKey"`
-	More    bool        `xml:"IsTruncated"`
+	Keys []iamMember `xml:"AccessKeyMetadata>member"`
+	Tags []iamMember `xml:"Tags>member"`
+	Key  *iamMember  `xml:"AccessKey"`
+	More bool        `xml:"IsTruncated"`
 }
 
 // iam performs an action of IAM.
 func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time) (any, *fault) {
 	name := cmp.Or(form.Get("UserName"), caller.user)
 	owner := caller.account + "/" + name
-	u := f.users[owner]
-	allowed := caller.allowed
-	if caller.user != "" && caller.user == name {
-		allowed = u.allowed
+	u, policy := f.users[owner], caller.policy
+	if own := f.users[caller.owner()]; own != nil {
+		policy = own.policy
 	}
-	permitted := slices.Contains(allowed, "iam:"+action)
-	if own := f.users[caller.owner()]; own != nil && own.policy != nil {
-		permitted = own.policy.Permits("iam:"+action, "arn:aws:iam::"+caller.account+":user/"+f.opts.Path+name,
-			map[string][]string{"aws:TagKeys": members(form, "Tags.member.%d.Key")})
-	}
-	if !permitted {
+	if policy == nil || !policy.Permits("iam:"+action, f.userARN(caller.account, name),
+		map[string][]string{"aws:TagKeys": members(form, "Tags.member.%d.Key")}) {
 		return nil, &fault{403, "AccessDenied", fmt.Sprintf("User: %s is not authorized to perform: iam:%s on "+
 			"resource: user %s because no identity-based policy allows the iam:%s action",
 			f.arn(caller), action, name, action)}
@@ -326,7 +287,7 @@ func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time)
 		}
 	}
 	seen := now.Add(-f.opts.ListDelay)
-	result := iamResult{XMLName: xml.Name{Local: action + "Result"}}
+	var result iamResult
 	switch action {
 	case "ListAccessKeys":
 		for _, k := range f.keys {
@@ -355,7 +316,7 @@ func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time)
 		if len(f.keysOf(owner)) >= 2 {
 			return nil, &fault{409, "LimitExceeded", "Cannot exceed quota for AccessKeysPerUser: 2"}
 		}
-		k := f.newKey(caller.account, name, now)
+		k := f.newKey(iamKey{account: caller.account, user: name}, now)
 		result.Key = &iamMember{UserName: name, AccessKeyID: k.id, Status: keyActive, SecretAccessKey: k.secret,
 			CreateDate: stamp(k.created)}
 	case "UpdateAccessKey":
@@ -370,7 +331,7 @@ func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time)
 	default:
 		return nil, &fault{400, "InvalidAction", "Could not find operation " + action + " for version 2010-05-08"}
 	}
-	return answer(action, "https://iam.amazonaws.com/doc/2010-05-08/", result), nil
+	return result, nil
 }
 
 // stamp formats a time as IAM does, in whole seconds.
@@ -382,10 +343,9 @@ func (f *IAM) sts(caller *iamKey, action string) (any, *fault) {
 	if action != "GetCallerIdentity" {
 		return nil, &fault{400, "InvalidAction", "Could not find operation " + action + " for version 2011-06-15"}
 	}
-	return answer(action, "https://sts.amazonaws.com/doc/2011-06-15/", struct {
-		XMLName xml.Name `xml:"GetCallerIdentityResult"`
+	return struct {
 		Arn     string
 		UserID  string `xml:"UserId"`
 		Account string
-	}{Arn: f.arn(caller), UserID: "AIDAFAKE" + caller.user, Account: caller.account}), nil
+	}{f.arn(caller), "AIDAFAKE" + caller.user, caller.account}, nil
 }

@@ -2,8 +2,7 @@ package awsfake
 
 import "net/http"
 
-// Timestream is a fake of GetDbInstance in Timestream for InfluxDB. It checks signatures and is safe for concurrent
-// use.
+// Timestream is a fake of GetDbInstance in Timestream for InfluxDB.
 // Source: https://docs.aws.amazon.com/ts-influxdb/latest/ts-influxdb-api/API_GetDbInstance.html
 type Timestream struct {
 	service
@@ -21,7 +20,7 @@ type Instance struct {
 
 // NewTimestream returns a fake without instances.
 func NewTimestream() *Timestream {
-	return &Timestream{service: service{credentials: newCredentials()}, instances: map[string]Instance{}}
+	return &Timestream{service: newService(), instances: map[string]Instance{}}
 }
 
 // Put adds or replaces an instance.
@@ -33,13 +32,10 @@ func (f *Timestream) Put(id string, i Instance) {
 
 // Handler serves calls.
 func (f *Timestream) Handler() http.Handler {
-	return jsonHandler(&f.service, "timestream-influxdb", "AmazonTimestreamInfluxDB.", f.serve)
+	return jsonHandler(&f.service, "timestream-influxdb", f.serve)
 }
 
 func (f *Timestream) serve(action string, in struct{ Identifier string }) (any, *fault) {
-	if fault := f.record(action); fault != nil {
-		return nil, fault
-	}
 	if action != "GetDbInstance" {
 		return nil, &fault{code: "UnknownOperationException"}
 	}
@@ -47,8 +43,8 @@ func (f *Timestream) serve(action string, in struct{ Identifier string }) (any, 
 		return nil, &fault{code: "ValidationException", message: "identifier is not valid"}
 	}
 	resource := "arn:aws:timestream-influxdb:" + region + ":" + account + ":db-instance/" + in.Identifier
-	if message := f.denied("timestream-influxdb:GetDbInstance", resource, nil); message != "" {
-		return nil, &fault{code: "AccessDeniedException", message: message}
+	if fault := f.denied("timestream-influxdb:GetDbInstance", resource, nil); fault != nil {
+		return nil, fault
 	}
 	i, ok := f.instances[in.Identifier]
 	if !ok {
