@@ -219,8 +219,12 @@ func TestCheck(t *testing.T) {
 		"login": f.value("d-0aaaaaaaaa", name, first),
 	} {
 		arn := w.Secret("check/"+failure, v)
+		r, err := w.Rotator()
+		if err != nil {
+			t.Fatal(err)
+		}
 		failed := ""
-		for finding := range operator.Check(enginetest.Within(t), w.Rotator, arn) {
+		for finding := range operator.Check(enginetest.Within(t), r, arn) {
 			if finding.State == operator.Failed {
 				failed += finding.Check
 			}
@@ -228,7 +232,7 @@ func TestCheck(t *testing.T) {
 		if failed != failure {
 			t.Errorf("check fails at %q, want %q", failed, failure)
 		}
-		if n, err := operator.Needs(enginetest.Within(t), w.Rotator, arn); err != nil || n.Login != name {
+		if n, err := operator.Needs(enginetest.Within(t), r, arn); err != nil || n.Login != name {
 			t.Errorf("%+v, %v", n, err)
 		}
 	}

@@ -24,7 +24,7 @@ import (
 func TestMalformedTagFailsTheFirstStep(t *testing.T) {
 	w := newWorld(t, &toyHarness{server: newToyServer(t)})
 	w.Tag(w.arn, "retire", "30")
-	r, err := w.rotator()
+	r, err := w.Rotator()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +221,7 @@ func TestTooLittleTimeForTheTargetIsOutOfTime(t *testing.T) {
 	})
 	for _, left := range []time.Duration{1500 * time.Millisecond, 30 * time.Second} {
 		ctx, cancel := context.WithTimeout(t.Context(), left)
-		r, _ := w.rotator()
+		r, _ := w.Rotator()
 		err := r.Handle(ctx, rotation.Event{Step: rotation.CreateSecret, SecretID: w.arn, ClientRequestToken: token})
 		cancel()
 		t.Logf("%s left: %v", left, err)
@@ -238,7 +238,7 @@ func TestInvalidSettingsFailAtStart(t *testing.T) {
 	} {
 		w := newWorld(t, &toyHarness{server: newToyServer(t)})
 		w.Env[name] = value
-		if _, err := w.rotator(); err == nil || engine.CauseOf(err) != engine.InvalidConfiguration {
+		if _, err := w.Rotator(); err == nil || engine.CauseOf(err) != engine.InvalidConfiguration {
 			t.Errorf("%s=%q: %v, want InvalidConfiguration", name, value, err)
 		}
 	}

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/uuid"
-
 	"example.com/rotator/rotation/engine"
 )
 
@@ -17,7 +15,7 @@ import (
 // promotion. The edit must be kept, and a rotation that fails must say why.
 func edits(t testing.TB, h Harness) {
 	for way, do := range map[string]func(*world, engine.Value){
-		"by PutSecretValue": func(w *world, v engine.Value) { w.put(v, uuid.NewString(), "AWSCURRENT") },
+		"by PutSecretValue": func(w *world, v engine.Value) { w.put(v, "", "AWSCURRENT") },
 		"by UpdateSecret":   (*world).update,
 		"by moving labels":  (*world).replace,
 	} {

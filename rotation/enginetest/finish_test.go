@@ -27,7 +27,7 @@ func (w *world) finish(t *testing.T, token string, within time.Duration) (seen r
 	t.Helper()
 	r, err := rotation.New(rotation.Config{
 		Engines: []engine.Engine{w.h.Engine()},
-		Secrets: func(context.Context, string) (*secretsmanager.Client, error) { return w.api, nil },
+		Secrets: func(context.Context, string) (*secretsmanager.Client, error) { return w.API, nil },
 		Getenv:  func(name string) string { return w.Env[name] },
 		Log:     slog.New(slog.NewJSONHandler(w, nil)), Observe: func(o rotation.Observation) { seen = o },
 	})
@@ -155,7 +155,7 @@ func TestEditInTheGap(t *testing.T) {
 			if !current.value.Equal(edited) {
 				t.Errorf("%s %s: the edit was lost", what, way)
 			}
-			r, err := w.rotator()
+			r, err := w.Rotator()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -266,7 +266,7 @@ func TestVersionSkew(t *testing.T) {
 	before := w.labeled("AWSCURRENT")
 	w.stage("AWSCURRENT", before.id, token)
 	w.opens("AWSCURRENT", false)
-	r, err := w.rotator()
+	r, err := w.Rotator()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,6 @@ import (
 	"net"
 	"runtime"
 	"runtime/metrics"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -93,26 +92,22 @@ func live() uint64 {
 // meets runs createSecret and measures its time and memory.
 func (w *world) meets(token string) error {
 	runtime.GC()
-	base := live()
-	var peak atomic.Uint64
-	done := make(chan struct{})
-	go func() {
-		for {
-			select {
-			case <-done:
-				return
-			case <-time.After(20 * time.Millisecond):
-				peak.Store(max(peak.Load(), live()))
-			}
-		}
-	}()
+	base, peak := live(), uint64(0)
 	ctx, cancel := context.WithTimeout(context.Background(), hostileTime)
 	defer cancel()
 	begin := time.Now()
-	err := w.step(ctx, rotation.CreateSecret, token)
-	took := time.Since(begin)
-	close(done)
-	switch {
+	done := make(chan error, 1)
+	go func() { done <- w.step(ctx, rotation.CreateSecret, token) }()
+	var err error
+	for running := true; running; {
+		select {
+		case err = <-done:
+			running = false
+		case <-time.After(20 * time.Millisecond):
+			peak = max(peak, live())
+		}
+	}
+	switch took := time.Since(begin); {
 	case err == nil:
 		return errors.New("createSecret succeeds")
 	case engine.CauseOf(err) == engine.InternalError:
@@ -121,8 +116,8 @@ func (w *world) meets(token string) error {
 		return fmt.Errorf("createSecret took %s, but has %s", took, hostileTime)
 	case len(err.Error()) > hostileText:
 		return fmt.Errorf("the error has %d bytes", len(err.Error()))
-	case peak.Load() > base+hostileMemory:
-		return fmt.Errorf("createSecret uses %d MiB", (peak.Load()-base)>>20)
+	case peak > base+hostileMemory:
+		return fmt.Errorf("createSecret uses %d MiB", (peak-base)>>20)
 	}
 	return nil
 }

@@ -169,7 +169,7 @@ func TestLabelTakenDuringFinishSecret(t *testing.T) {
 		go func() { end <- w.step(ctx, rotation.FinishSecret, token) }()
 		<-there
 		w.wire.set(nil)
-		r, err := w.rotator()
+		r, err := w.Rotator()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -237,7 +237,7 @@ func TestAbandonedWhileCreateSecretIsRepeated(t *testing.T) {
 // Directory does for an hour, recover still promotes the new one.
 func TestRecoverEndsARotationWhoseValueWorks(t *testing.T) {
 	w, token := begun(t, &toyHarness{server: newToyServer(t), engine: toyEngine{overlap: true}}, 2)
-	r, err := w.rotator()
+	r, err := w.Rotator()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,7 +314,7 @@ func TestRecoverKeepsAnEdit(t *testing.T) {
 	if err := w.step(t.Context(), rotation.FinishSecret, token); engine.CauseOf(err) != engine.SecretEdited {
 		t.Errorf("finishSecret: %v, want SecretEdited", err)
 	}
-	r, err := w.rotator()
+	r, err := w.Rotator()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -454,7 +454,7 @@ func TestRecoverRevokesWhatItAbandons(t *testing.T) {
 	h := &mintingHarness{toyHarness{server: newToyServer(t)}}
 	w, _ := begun(t, h, 2)
 	w.replace(w.first.With("note", "edited"))
-	r, err := w.rotator()
+	r, err := w.Rotator()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -477,7 +477,7 @@ func TestCheckSeesThatARotationWillFinish(t *testing.T) {
 		"single user": &toyHarness{server: newToyServer(t)}, "superuser": newLent(t),
 	} {
 		w, token := begun(t, h, 1)
-		r, err := w.rotator()
+		r, err := w.Rotator()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -507,7 +507,7 @@ func TestSuperuserByName(t *testing.T) {
 	if err := w.rotate(); err != nil {
 		t.Fatal(err)
 	}
-	r, err := w.rotator()
+	r, err := w.Rotator()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -246,8 +246,7 @@ func cuts(t testing.TB, h Harness) {
 		}
 		w.must(w.notLockedOut(), "after the cut")
 		w.must(w.honest(err), "the error")
-		w.must(w.all(context.Background(), token), "the retry")
-		w.must(w.ended(token), "after the retry")
+		w.complete(token, "the retry")
 	}
 }
 
@@ -310,8 +309,7 @@ func overtaken(t testing.TB, h Harness, stride int) {
 			}
 		}
 		w.must(w.notLockedOut(), "afterwards")
-		w.must(w.all(context.Background(), token), "the third attempt")
-		w.must(w.ended(token), "after the third attempt")
+		w.complete(token, "the third attempt")
 	}
 }
 

@@ -433,7 +433,7 @@ func TestRecoverGivesTheLabelBackToARotationUnderWay(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	r, err := w.rotator()
+	r, err := w.Rotator()
 	if err != nil {
 		t.Fatal(err)
 	}

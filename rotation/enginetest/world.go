@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -41,8 +40,7 @@ type world struct {
 	h     Harness
 	kind  engine.Kind
 	proxy *testserver.FaultProxy // nil for an engine without a target
-	wire  *wire
-	api   *secretsmanager.Client // the function's
+	wire  *wire                  // the function's
 	log   bytes.Buffer
 	logMu sync.Mutex
 
@@ -53,14 +51,13 @@ type world struct {
 	made      int // rotations begun
 	// finishing is set once finishSecret has run in the current rotation. Before that, AWSCURRENT must open the target.
 	finishing atomic.Bool
-
-	tokens []string // the rotation tokens that were sent, under logMu
 }
 
 // newWorld creates a user and its secret.
 func newWorld(t testing.TB, h Harness) *world {
 	t.Helper()
-	w := &world{World: simulated.New(t, h.Engine()), t: t, h: h, kind: h.Engine().Kind(), wire: &wire{}}
+	w := &world{World: simulated.New(t), t: t, h: h, kind: h.Engine().Kind(), wire: &wire{}}
+	w.Engines = func() []engine.Engine { return []engine.Engine{h.Engine()} }
 	if c, ok := h.(Configured); ok {
 		maps.Copy(w.Env, c.Env())
 	}
@@ -69,7 +66,8 @@ func newWorld(t testing.TB, h Harness) *world {
 		w.proxy = testserver.Proxy(t, target)
 		port = w.proxy.Port
 	}
-	w.api = secretsmanager.New(w.Client.Options(), func(o *secretsmanager.Options) {
+	w.Log = w
+	w.API = secretsmanager.New(w.Client.Options(), func(o *secretsmanager.Options) {
 		o.HTTPClient = &http.Client{Transport: w.wire}
 		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
 			o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) {
@@ -80,7 +78,8 @@ func newWorld(t testing.TB, h Harness) *world {
 	value, superuser, err := h.New(context.Background(), host, port)
 	w.must(err, "the harness cannot create a user")
 	if !superuser.IsZero() {
-		value, w.superuser = value.With(w.kind.Superusers(), w.create(superuser)), true
+		value = value.With(w.kind.Superusers(), w.Secret(testserver.Unique("suite/"), superuser))
+		w.superuser = true
 	}
 	if value.IsObject() {
 		value = value.WithJSON("unknown", []byte(`{"n": 1e400, "a": [1.50]}`))
@@ -110,15 +109,10 @@ func (w *world) must(err error, what string, args ...any) {
 // store creates the world's secret.
 func (w *world) store(v engine.Value) {
 	w.t.Helper()
-	w.arn = w.create(v)
+	w.arn = w.Secret(testserver.Unique("suite/"), v)
 	if b, ok := w.h.(Bound); ok {
 		w.must(b.Bind(context.Background(), w.arn, v), "the harness cannot bind the secret")
 	}
-}
-
-func (w *world) create(v engine.Value) (arn string) {
-	w.t.Helper()
-	return w.Secret(testserver.Unique("suite/"), v)
 }
 
 // begin has Secrets Manager start a rotation and returns its token.
@@ -129,33 +123,12 @@ func (w *world) begin() string {
 	return w.Begin(w.arn)
 }
 
-// rotator returns a new rotator without any state, as in a new process.
-func (w *world) rotator() (*rotation.Rotator, error) {
-	return rotation.New(rotation.Config{
-		Engines: []engine.Engine{w.h.Engine()},
-		Secrets: func(context.Context, string) (*secretsmanager.Client, error) { return w.api, nil },
-		Getenv:  func(name string) string { return w.Env[name] },
-		Log:     slog.New(slog.NewJSONHandler(w, nil)),
-	})
-}
-
-// step runs one step.
+// step runs one step, in a new rotator.
 func (w *world) step(ctx context.Context, step rotation.Step, token string) error {
-	r, err := w.rotator()
-	if err != nil {
-		return err
-	}
 	if step == rotation.FinishSecret {
 		w.finishing.Store(true)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	proof := uuid.NewString()
-	w.logMu.Lock()
-	w.tokens = append(w.tokens, proof)
-	w.logMu.Unlock()
-	return r.Handle(ctx, rotation.Event{Step: step, SecretID: w.arn, ClientRequestToken: token,
-		RotationToken: engine.StringValue(proof)})
+	return w.Step(ctx, w.arn, token, step)
 }
 
 // Write implements io.Writer for the rotator's log.
@@ -165,8 +138,8 @@ func (w *world) Write(line []byte) (int, error) {
 	return w.log.Write(line)
 }
 
-// all runs every step.
-func (w *world) all(ctx context.Context, token string) error {
+// run runs steps until one fails.
+func (w *world) run(ctx context.Context, token string, steps ...rotation.Step) error {
 	for _, s := range steps {
 		if err := w.step(ctx, s, token); err != nil {
 			return err
@@ -175,13 +148,21 @@ func (w *world) all(ctx context.Context, token string) error {
 	return nil
 }
 
+// all runs every step.
+func (w *world) all(ctx context.Context, token string) error { return w.run(ctx, token, steps...) }
+
+// complete runs every step and checks the outcome.
+func (w *world) complete(token, when string) {
+	w.t.Helper()
+	w.must(w.all(context.Background(), token), "%s", when)
+	w.must(w.ended(token), "%s: the outcome", when)
+}
+
 // gap runs every step, but finishSecret dies between the change at the target and the promotion. It checks that the
 // pending value then opens the target, and the current one only if it must work throughout.
 func (w *world) gap(token string) error {
-	for _, s := range steps[:3] {
-		if err := w.step(context.Background(), s, token); err != nil {
-			return err
-		}
+	if err := w.run(context.Background(), token, steps[:3]...); err != nil {
+		return err
 	}
 	ctx, kill := context.WithCancel(context.Background())
 	defer kill()
@@ -268,14 +249,6 @@ func (w *world) labeled(label string) version {
 func (w *world) put(v engine.Value, token string, labels ...string) {
 	w.t.Helper()
 	w.Put(w.arn, v, token, labels...)
-}
-
-// tryPut is put for a version that may exist.
-func (w *world) tryPut(v engine.Value, token string, labels ...string) error {
-	in := &secretsmanager.PutSecretValueInput{SecretId: &w.arn, ClientRequestToken: &token, VersionStages: labels}
-	in.SecretString, in.SecretBinary = simulated.Stored(v)
-	_, err := w.Client.PutSecretValue(context.Background(), in)
-	return err
 }
 
 // update stores a new current value as the console does.
@@ -427,12 +400,9 @@ func (w *world) ended(token string) error {
 func (w *world) quiet(all []version) error {
 	w.logMu.Lock()
 	text := w.log.String()
-	tokens := slices.Clone(w.tokens)
 	w.logMu.Unlock()
-	for _, proof := range tokens {
-		if strings.Contains(text, proof) {
-			return errors.New("a rotation token is in the log")
-		}
+	if strings.Contains(text, string(w.Proof.Reveal())) {
+		return errors.New("a rotation token is in the log")
 	}
 	if l, ok := w.h.(Logged); ok {
 		more, err := l.Logs()

@@ -370,8 +370,12 @@ func TestCheckFindsAKeyOfUnknownOrigin(t *testing.T) {
 	w := newWorld(t, permissions...)
 	secrets := world.New(t, w.engine)
 	arn := secrets.Secret("app", w.first)
+	r, err := secrets.Rotator()
+	if err != nil {
+		t.Fatal(err)
+	}
 	rehearse := func() error {
-		i, err := secrets.Rotator.Inspect(t.Context(), arn)
+		i, err := r.Inspect(t.Context(), arn)
 		if err == nil {
 			_, err = i.Rehearse(t.Context())
 		}

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http/httptest"
 	"testing"
@@ -25,13 +26,17 @@ import (
 // Function is the ARN of the function that rotates the secrets.
 const Function = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 
-// World is a simulator and a rotator.
+// World is a simulator and a rotation function.
 type World struct {
-	URL     string // the simulator's
-	Sim     *sim.Sim
-	Client  *secretsmanager.Client
-	Env     map[string]string // the function's variables
-	Rotator *rotation.Rotator
+	URL    string // the simulator's
+	Sim    *sim.Sim
+	Client *secretsmanager.Client // the operator's
+	API    *secretsmanager.Client // the function's; Client by default
+	Env    map[string]string      // the function's variables
+	Log    io.Writer              // the function's log
+	Proof  engine.Value           // the rotation token of every step
+	// Engines returns the engines of a new process.
+	Engines func() []engine.Engine
 
 	t testing.TB
 }
@@ -39,34 +44,36 @@ type World struct {
 // New returns a world that exists until the end of the test.
 func New(t testing.TB, engines ...engine.Engine) *World {
 	t.Helper()
-	w := &World{Env: map[string]string{}, t: t, Sim: sim.New(sim.Options{MaxAttempts: 1})}
+	w := &World{Env: map[string]string{}, Log: io.Discard, Proof: engine.StringValue(uuid.NewString()), t: t,
+		Sim: sim.New(sim.Options{MaxAttempts: 1}), Engines: func() []engine.Engine { return engines }}
 	server := httptest.NewServer(w.Sim.Handler())
 	t.Cleanup(server.Close)
 	w.URL = server.URL
 	w.Client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL), Region: "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
+	w.API = w.Client
 	// The test runs the steps itself.
 	w.Sim.RegisterFunction(Function, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) {
 		return nil, "Unhandled", nil
 	}))
-	var err error
-	w.Rotator, err = rotation.New(rotation.Config{
-		Engines: engines,
-		Secrets: func(context.Context, string) (*secretsmanager.Client, error) { return w.Client, nil },
-		Getenv:  func(name string) string { return w.Env[name] },
-		Log:     slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	return w
+}
+
+// Rotator returns a new rotator without any state, as in a new process.
+func (w *World) Rotator() (*rotation.Rotator, error) {
+	return rotation.New(rotation.Config{
+		Engines: w.Engines(),
+		Secrets: func(context.Context, string) (*secretsmanager.Client, error) { return w.API, nil },
+		Getenv:  func(name string) string { return w.Env[name] },
+		Log:     slog.New(slog.NewJSONHandler(w.Log, nil)),
+	})
 }
 
 // Secret creates a secret and returns its ARN.
 func (w *World) Secret(name string, v engine.Value) string {
 	w.t.Helper()
 	in := &secretsmanager.CreateSecretInput{Name: &name, ClientRequestToken: aws.String(uuid.NewString())}
-	in.SecretString, in.SecretBinary = Stored(v)
+	in.SecretString, in.SecretBinary = stored(v)
 	out, err := w.Client.CreateSecret(w.t.Context(), in)
 	if err != nil {
 		w.t.Fatal(err)
@@ -74,8 +81,8 @@ func (w *World) Secret(name string, v engine.Value) string {
 	return *out.ARN
 }
 
-// Stored returns a value as Secrets Manager stores it.
-func Stored(v engine.Value) (text *string, binary []byte) {
+// stored returns a value as Secrets Manager stores it.
+func stored(v engine.Value) (text *string, binary []byte) {
 	if v.IsBinary() {
 		return nil, v.Reveal()
 	}
@@ -85,12 +92,17 @@ func Stored(v engine.Value) (text *string, binary []byte) {
 // Put stores a version as a writer of the secret does. If id is "", it uses a new id.
 func (w *World) Put(arn string, v engine.Value, id string, labels ...string) {
 	w.t.Helper()
-	id = cmp.Or(id, uuid.NewString())
-	in := &secretsmanager.PutSecretValueInput{SecretId: &arn, VersionStages: labels, ClientRequestToken: &id}
-	in.SecretString, in.SecretBinary = Stored(v)
-	if _, err := w.Client.PutSecretValue(w.t.Context(), in); err != nil {
+	if err := w.TryPut(arn, v, cmp.Or(id, uuid.NewString()), labels...); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// TryPut is Put for a version that may exist.
+func (w *World) TryPut(arn string, v engine.Value, id string, labels ...string) error {
+	in := &secretsmanager.PutSecretValueInput{SecretId: &arn, VersionStages: labels, ClientRequestToken: &id}
+	in.SecretString, in.SecretBinary = stored(v)
+	_, err := w.Client.PutSecretValue(w.t.Context(), in)
+	return err
 }
 
 // Tag sets a secret's tags, given as pairs of a name without the prefix rotator: and a value.
@@ -135,15 +147,22 @@ func (w *World) Steps(arn, id string, steps ...rotation.Step) error {
 		steps = []rotation.Step{rotation.CreateSecret, rotation.SetSecret, rotation.TestSecret, rotation.FinishSecret}
 	}
 	for _, s := range steps {
-		ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
-		err := w.Rotator.Handle(ctx, rotation.Event{Step: s, SecretID: arn, ClientRequestToken: id,
-			RotationToken: engine.StringValue(uuid.NewString())})
-		cancel()
-		if err != nil {
+		if err := w.Step(w.t.Context(), arn, id, s); err != nil {
 			return fmt.Errorf("%s: %w", s, err)
 		}
 	}
 	return nil
+}
+
+// Step runs one step in a new rotator.
+func (w *World) Step(ctx context.Context, arn, id string, step rotation.Step) error {
+	r, err := w.Rotator()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	return r.Handle(ctx, rotation.Event{Step: step, SecretID: arn, ClientRequestToken: id, RotationToken: w.Proof})
 }
 
 // Rotate runs a whole rotation.
