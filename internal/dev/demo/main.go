@@ -32,7 +32,7 @@ func main() {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
-	if err := run(ctx, newScreen(os.Stdout), filepath.Join("build", "bootstrap")); err != nil {
+	if err := run(ctx, &screen{w: os.Stdout}, filepath.Join("build", "bootstrap")); err != nil {
 		fmt.Fprintf(os.Stderr, "demo failed: %v\n", err)
 		os.Exit(1)
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -12,36 +11,24 @@ import (
 	"example.com/rotator/sim"
 )
 
-// screen is the demo's output, in color on a terminal and in plain text elsewhere.
+// screen is the demo's output.
 type screen struct {
-	mu    sync.Mutex
-	w     io.Writer
-	color bool
+	mu sync.Mutex
+	w  io.Writer
 	// does describes each step of the current act, and labels holds the last printed labels.
 	does   map[string]string
 	labels string
 }
 
-func newScreen(f *os.File) *screen {
-	info, err := f.Stat()
-	return &screen{w: f, color: err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == ""}
-}
-
-// paint writes a line, colored by an SGR code of ECMA-48.
-func (s *screen) paint(code, line string) {
+func (s *screen) print(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.color && code != "" {
-		line = "\x1b[" + code + "m" + line + "\x1b[0m"
-	}
-	fmt.Fprintln(s.w, line)
+	fmt.Fprintf(s.w, format+"\n", args...)
 }
 
-func (s *screen) title(text string)              { s.paint("1", "\n"+text) }
-func (s *screen) say(format string, args ...any) { s.paint("", "  "+fmt.Sprintf(format, args...)) }
-func (s *screen) good(format string, args ...any) {
-	s.paint("32", "  ok  "+fmt.Sprintf(format, args...))
-}
+func (s *screen) title(text string)               { s.print("\n%s", text) }
+func (s *screen) say(format string, args ...any)  { s.print("  "+format, args...) }
+func (s *screen) good(format string, args ...any) { s.print("  ok  "+format, args...) }
 
 // legend explains the lines of a rotation.
 func (s *screen) legend() {
@@ -74,12 +61,12 @@ func (s *screen) step(p sim.Progress) {
 	does, moved := s.does[p.Step], labels != s.labels
 	s.labels = labels
 	s.mu.Unlock()
-	s.paint("36", fmt.Sprintf("  %-13s %s", p.Step, does))
+	s.say("%-13s %s", p.Step, does)
 	if moved {
-		s.paint("36", fmt.Sprintf("  %-13s %s", "", labels))
+		s.say("%-13s %s", "", labels)
 	}
 	if p.Message != "" {
-		s.paint("31", "  failed: "+p.Message)
+		s.say("failed: %s", p.Message)
 	}
 }
 
