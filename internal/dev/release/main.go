@@ -11,7 +11,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -136,21 +135,13 @@ func (r release) write(a artifact, binary string) error {
 		return err
 	}
 	if !a.zipped {
-		return writeFile(path, data, 0o755)
+		return os.WriteFile(path, data, 0o755)
 	}
 	data, err = zipped(data)
 	if err != nil {
 		return err
 	}
-	return writeFile(path+".zip", data, 0o644)
-}
-
-// writeFile is os.WriteFile, but ignores the umask.
-func writeFile(path string, data []byte, mode fs.FileMode) error {
-	if err := os.WriteFile(path, data, mode); err != nil {
-		return err
-	}
-	return os.Chmod(path, mode)
+	return os.WriteFile(path+".zip", data, 0o644)
 }
 
 // checksums writes SHA256SUMS for the other files in a folder, in the format of sha256sum and ordered by name.
