@@ -52,10 +52,6 @@ func faults(t testing.TB, h Harness) {
 			count[operation] = 0
 			return resp, err
 		},
-		"answers are late": func(_ string, send sender) (*http.Response, error) {
-			time.Sleep(20 * time.Millisecond)
-			return send()
-		},
 		"a read after a write finds nothing": func(operation string, send sender) (*http.Response, error) {
 			if operation == "PutSecretValue" {
 				count = map[string]int{}

@@ -44,14 +44,11 @@ func (w *world) points(pass func(where string) bool) (stop func()) {
 	if w.proxy == nil {
 		return func() { w.wire.set(nil) }
 	}
-	var connections atomic.Int64
 	w.proxy.Filter(func(p testserver.Chunk) bool {
-		known := int64(p.Connection) <= connections.Load()
-		connections.Store(max(connections.Load(), int64(p.Connection)))
 		switch {
 		case p.FromServer:
 			return pass(answerArrives)
-		case known && isHandshake(p.Bytes):
+		case !p.First && isHandshake(p.Bytes):
 			return pass(handshake)
 		}
 		return pass("before a request reaches the target")
@@ -194,10 +191,11 @@ var errLockedOut = errors.New("locked out: no labeled version opens the target")
 func (w *world) notLockedOut() error {
 	w.t.Helper()
 	all := w.versions()
-	if err := w.openedBy(all); !errors.Is(err, errLockedOut) {
-		return err
+	err := w.openedBy(all)
+	if errors.Is(err, errLockedOut) {
+		err = w.openedBy(all)
 	}
-	return w.openedBy(all)
+	return err
 }
 
 // openedBy tries each labeled version.

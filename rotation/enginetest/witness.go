@@ -28,7 +28,7 @@ func watched(t testing.TB, h Harness) {
 				if err != nil {
 					return err
 				}
-				ok, err := w.accepts(v)
+				ok, err := w.accepts(v.value)
 				switch {
 				case err != nil:
 					return err

@@ -206,33 +206,29 @@ func (w *world) versions() []version {
 	for _, e := range list.Versions {
 		v, err := w.get(&secretsmanager.GetSecretValueInput{VersionId: e.VersionId})
 		w.must(err, "read a version")
-		out = append(out, version{*e.VersionId, e.VersionStages, v})
+		out = append(out, v)
 	}
 	return out
 }
 
-// get reads a version's value.
-func (w *world) get(in *secretsmanager.GetSecretValueInput) (engine.Value, error) {
+// get reads a version.
+func (w *world) get(in *secretsmanager.GetSecretValueInput) (version, error) {
 	in.SecretId = &w.arn
 	got, err := w.Client.GetSecretValue(context.Background(), in)
-	switch {
-	case err != nil:
-		return engine.Value{}, err
-	case got.SecretString != nil:
-		return engine.StringValue(*got.SecretString), nil
+	if err != nil {
+		return version{}, err
 	}
-	return engine.BinaryValue(got.SecretBinary), nil
+	v := version{*got.VersionId, got.VersionStages, engine.BinaryValue(got.SecretBinary)}
+	if got.SecretString != nil {
+		v.value = engine.StringValue(*got.SecretString)
+	}
+	return v, nil
 }
 
 // find returns the version with a label, if there is one.
 func (w *world) find(label string) (v version, found bool) {
-	w.t.Helper()
-	all := w.versions()
-	i := slices.IndexFunc(all, func(v version) bool { return slices.Contains(v.labels, label) })
-	if i < 0 {
-		return version{}, false
-	}
-	return all[i], true
+	v, err := w.get(&secretsmanager.GetSecretValueInput{VersionStage: &label})
+	return v, err == nil
 }
 
 // labeled is find for a label that a version must have.

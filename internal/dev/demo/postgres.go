@@ -22,29 +22,33 @@ func startPostgres(ctx context.Context, out *screen) (*testserver.PostgresServer
 		return pg, err
 	}
 	out.say("no PostgreSQL on this machine: fetching one")
-	cache, cerr := os.UserCacheDir()
-	if cerr != nil {
-		return nil, fmt.Errorf("%w, and there is no cache folder to fetch one into: %w", err, cerr)
+	if fetching := fetchPostgres(); fetching != nil {
+		return nil, fmt.Errorf("%w, and none could be fetched: %w", err, fetching)
+	}
+	return testserver.StartPostgres(ctx, testserver.PostgresOptions{})
+}
+
+// fetchPostgres adds the programs of embedded-postgres to PATH.
+func fetchPostgres() error {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return err
+	}
+	port, err := testserver.FreePort()
+	if err != nil {
+		return err
 	}
 	cache = filepath.Join(cache, "rotator", "postgres")
-	port, perr := testserver.FreePort()
-	if perr != nil {
-		return nil, perr
-	}
 	// Starting it unpacks the programs; the server is then started like any other.
 	e := embedded.NewDatabase(embedded.DefaultConfig().
 		BinariesPath(cache).RuntimePath(cache + "-run").Port(uint32(port)).Logger(io.Discard))
-	if eerr := e.Start(); eerr != nil {
-		return nil, fmt.Errorf("%w, and none could be fetched: %w", err, eerr)
+	if err := e.Start(); err != nil {
+		return err
 	}
-	if eerr := e.Stop(); eerr != nil {
-		return nil, eerr
+	if err := e.Stop(); err != nil {
+		return err
 	}
-	path := filepath.Join(cache, "bin") + string(os.PathListSeparator) + os.Getenv("PATH")
-	if serr := os.Setenv("PATH", path); serr != nil {
-		return nil, serr
-	}
-	return testserver.StartPostgres(ctx, testserver.PostgresOptions{})
+	return os.Setenv("PATH", filepath.Join(cache, "bin")+string(os.PathListSeparator)+os.Getenv("PATH"))
 }
 
 // sql runs a statement as the server's administrator.

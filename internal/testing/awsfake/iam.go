@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
 	"example.com/rotator/internal/sigv4"
 	"example.com/rotator/sim/iampolicy"
@@ -103,7 +104,7 @@ func (f *IAM) AddUserIn(account, name string, allowed ...string) aws.Credentials
 	defer f.mu.Unlock()
 	long := f.opts.Now().Add(-24 * time.Hour)
 	u := &iamUser{policy: allow(f.userARN(account, name), allowed)}
-	u.tags.set(long, nil)
+	u.tags.set(long, map[string]string{})
 	f.users[account+"/"+name] = u
 	return f.newKey(iamKey{account: account, user: name}, long).credentials()
 }
@@ -169,7 +170,8 @@ func (f *IAM) keysOf(owner string) map[string]string {
 
 // newKey creates an active key for the owner that k names.
 func (f *IAM) newKey(k iamKey, now time.Time) *iamKey {
-	k.id, k.secret, k.created = "AKIAFAKE"+letters(12), base64.StdEncoding.EncodeToString([]byte(letters(30))), now
+	k.id, k.secret = "AKIAFAKE"+letters(12), base64.StdEncoding.EncodeToString([]byte(letters(30)))
+	k.created = now.UTC().Truncate(time.Second) // as IAM shows it
 	k.status.set(now, keyActive)
 	f.keys[k.id] = &k
 	return &k
@@ -211,11 +213,8 @@ func (f *IAM) serve(c call) (any, *fault) {
 		return nil, notValid
 	}
 	if !madeWith(sig, c, key.secret, now) {
-		return nil, &fault{
-			403, "SignatureDoesNotMatch",
-			"The request signature we calculated does not match the signature you provided. Check your AWS " +
-				"Secret Access Key and signing method. Consult the service documentation for details.",
-		}
+		return nil, &fault{403, "SignatureDoesNotMatch",
+			"The request signature we calculated does not match the signature you provided."}
 	}
 	switch sig.Service {
 	case "sts":
@@ -244,22 +243,12 @@ func (f *IAM) arn(k *iamKey) string {
 // Source: https://docs.aws.amazon.com/IAM/latest/APIReference/API_Tag.html
 var tagForm = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
 
-type iamMember struct {
-	UserName        string `xml:"UserName,omitempty"`
-	AccessKeyID     string `xml:"AccessKeyId,omitempty"`
-	Status          string `xml:"Status,omitempty"`
-	CreateDate      string `xml:"CreateDate,omitempty"`
-	SecretAccessKey string `xml:"SecretAccessKey,omitempty"`
-	Key             string `xml:"Key,omitempty"`
-	Value           string `xml:"Value,omitempty"`
-}
-
 // iamResult is what an action returns. The lists always fit in one response.
 type iamResult struct {
-	Keys []iamMember `xml:"AccessKeyMetadata>member"`
-	Tags []iamMember `xml:"Tags>member"`
-	Key  *iamMember  `xml:"AccessKey"`
-	More bool        `xml:"IsTruncated"`
+	Keys []types.AccessKeyMetadata `xml:"AccessKeyMetadata>member"`
+	Tags []types.Tag               `xml:"Tags>member"`
+	Key  *types.AccessKey          `xml:"AccessKey"`
+	More bool                      `xml:"IsTruncated"`
 }
 
 // iam performs an action of IAM.
@@ -292,18 +281,17 @@ func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time)
 	case "ListAccessKeys":
 		for _, k := range f.keys {
 			if state, ok := k.status.get(seen); ok && k.owner() == owner && state != keyDeleted {
-				result.Keys = append(result.Keys, iamMember{UserName: name, AccessKeyID: k.id, Status: state,
-					CreateDate: stamp(k.created)})
+				result.Keys = append(result.Keys, types.AccessKeyMetadata{UserName: &name, AccessKeyId: &k.id,
+					Status: types.StatusType(state), CreateDate: &k.created})
 			}
 		}
 	case "ListUserTags":
 		tags, _ := u.tags.get(seen)
 		for k, v := range tags {
-			result.Tags = append(result.Tags, iamMember{Key: k, Value: v})
+			result.Tags = append(result.Tags, types.Tag{Key: &k, Value: &v})
 		}
 	case "TagUser":
-		tags := make(map[string]string)
-		maps.Copy(tags, u.tags.last())
+		tags := maps.Clone(u.tags.last())
 		for i, k := range members(form, "Tags.member.%d.Key") {
 			v := form.Get(fmt.Sprintf("Tags.member.%d.Value", i+1))
 			if k == "" || len(k) > 128 || len(v) > 256 || !tagForm.MatchString(k) || !tagForm.MatchString(v) {
@@ -317,8 +305,8 @@ func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time)
 			return nil, &fault{409, "LimitExceeded", "Cannot exceed quota for AccessKeysPerUser: 2"}
 		}
 		k := f.newKey(iamKey{account: caller.account, user: name}, now)
-		result.Key = &iamMember{UserName: name, AccessKeyID: k.id, Status: keyActive, SecretAccessKey: k.secret,
-			CreateDate: stamp(k.created)}
+		result.Key = &types.AccessKey{UserName: &name, AccessKeyId: &k.id, Status: keyActive, SecretAccessKey: &k.secret,
+			CreateDate: &k.created}
 	case "UpdateAccessKey":
 		status := form.Get("Status")
 		if status != keyActive && status != keyInactive {
@@ -333,9 +321,6 @@ func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time)
 	}
 	return result, nil
 }
-
-// stamp formats a time as IAM does, in whole seconds.
-func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
 
 // sts performs an action of STS. GetCallerIdentity needs no permission.
 // Source: https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html

@@ -19,10 +19,8 @@ func Blackhole(t testing.TB) int {
 
 // Chunk is a piece of data on a proxied connection.
 type Chunk struct {
-	// Connection counts the proxy's connections from 1.
-	Connection int
-	// FromServer is the direction.
-	FromServer bool
+	// FromServer is the direction, and First means that nothing came in it before.
+	FromServer, First bool
 	// Bytes is the result of one read, encrypted if the connection is. It is valid only during the call.
 	Bytes []byte
 }
@@ -33,19 +31,18 @@ type FaultProxy struct {
 	// Port is the proxy's port on 127.0.0.1.
 	Port int
 
-	target   string
-	accepted atomic.Int64
-	filter   atomic.Pointer[func(Chunk) bool]
-	answer   atomic.Pointer[func(net.Conn)]
-	mu       sync.Mutex
-	live     map[net.Conn]bool
+	target string
+	filter atomic.Pointer[func(Chunk) bool]
+	answer atomic.Pointer[func(net.Conn)]
+	mu     sync.Mutex
+	live   map[net.Conn]bool
 }
 
 // Proxy starts a proxy to a server's host:port until the test's end.
 func Proxy(t testing.TB, target string) *FaultProxy {
 	t.Helper()
 	p := &FaultProxy{target: target, live: map[net.Conn]bool{}}
-	p.Port = Hostile(t, nil, func(client net.Conn) { p.serve(client, int(p.accepted.Add(1))) })
+	p.Port = Hostile(t, nil, p.serve)
 	t.Cleanup(p.Cut)
 	return p
 }
@@ -70,7 +67,7 @@ func (p *FaultProxy) Filter(filter func(Chunk) bool) { p.filter.Store(&filter) }
 // Answer installs a function that answers new clients instead of the server. Their connection ends when it returns.
 func (p *FaultProxy) Answer(answer func(net.Conn)) { p.answer.Store(&answer) }
 
-func (p *FaultProxy) serve(client net.Conn, number int) {
+func (p *FaultProxy) serve(client net.Conn) {
 	if answer := p.answer.Load(); answer != nil {
 		(*answer)(client)
 		return
@@ -84,8 +81,8 @@ func (p *FaultProxy) serve(client net.Conn, number int) {
 	p.live[client], p.live[server] = true, true
 	p.mu.Unlock()
 	var both sync.WaitGroup
-	both.Go(func() { p.forward(server, client, number, false) })
-	both.Go(func() { p.forward(client, server, number, true) })
+	both.Go(func() { p.forward(server, client, false) })
+	both.Go(func() { p.forward(client, server, true) })
 	both.Wait()
 	p.mu.Lock()
 	delete(p.live, client)
@@ -95,12 +92,12 @@ func (p *FaultProxy) serve(client net.Conn, number int) {
 }
 
 // forward copies one direction until it ends, and also forwards the end.
-func (p *FaultProxy) forward(to, from net.Conn, number int, fromServer bool) {
+func (p *FaultProxy) forward(to, from net.Conn, fromServer bool) {
 	buffer := make([]byte, 32<<10)
-	for {
+	for first := true; ; first = false {
 		n, err := from.Read(buffer)
 		if n > 0 {
-			if f := p.filter.Load(); f != nil && *f != nil && !(*f)(Chunk{number, fromServer, buffer[:n]}) {
+			if f := p.filter.Load(); f != nil && *f != nil && !(*f)(Chunk{fromServer, first, buffer[:n]}) {
 				reset(to)
 				reset(from)
 				return

@@ -30,7 +30,7 @@ func TestBlackholeAcceptsAndAnswersNothing(t *testing.T) {
 	}
 }
 
-func TestProxyForwardsCountsAndCuts(t *testing.T) {
+func TestProxyForwardsAndCuts(t *testing.T) {
 	ctx := context.Background()
 	s := SharedPostgres(t, PostgresOptions{NoTLS: true})
 	proxy := Proxy(t, s.Addr())
@@ -61,9 +61,6 @@ func TestProxyForwardsCountsAndCuts(t *testing.T) {
 	answer := make([]byte, 1)
 	if _, err := plain.Read(answer); err != nil || answer[0] != 'N' {
 		t.Errorf("forwarding: %q, %v, want N for a server without TLS", answer, err)
-	}
-	if n := proxy.accepted.Load(); n != 1 {
-		t.Errorf("%d connections, want 1", n)
 	}
 	proxy.Cut()
 	if _, err := plain.Read(answer); !errors.Is(err, syscall.ECONNRESET) {
