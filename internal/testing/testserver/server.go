@@ -87,9 +87,7 @@ func (s *Server) Logs() (string, error) {
 
 // Stop ends the server, waits until its processes are gone and removes Dir. A second call does nothing.
 func (s *Server) Stop() error {
-	if s.process != nil {
-		s.process.stop()
-	}
+	s.end()
 	return os.RemoveAll(s.Dir)
 }
 
@@ -98,8 +96,20 @@ func (s *Server) Halt() error {
 	if err := s.write("keep", ""); err != nil {
 		return err
 	}
-	s.process.stop()
+	s.end()
 	return os.Remove(s.path("keep"))
+}
+
+// end closes the guard's pipe, which makes it end the program, and waits for the guard.
+func (s *Server) end() {
+	if s.process == nil {
+		return
+	}
+	s.process.hold.Close()
+	<-s.process.exited
+	// The guard finally kills its own process group, itself included, so the error is meaningless.
+	_ = s.process.cmd.Wait()
+	s.process = nil
 }
 
 // newServer describes a server that start will start. If ca or cert is nil, start creates one.
@@ -131,8 +141,11 @@ func (s *Server) prepare() (err error) {
 			return err
 		}
 	}
+	if err := os.Mkdir(s.Dir, 0o700); err != nil {
+		return err
+	}
 	return errors.Join(
-		os.Mkdir(s.Dir, 0o700), os.Mkdir(s.path("data"), 0o700),
+		os.Mkdir(s.path("data"), 0o700),
 		s.write("ca.crt", string(s.CA.PEM)),
 		s.write("server.crt", string(s.cert.CertPEM)),
 		s.write("server.key", string(s.cert.KeyPEM)),
@@ -289,7 +302,6 @@ type process struct {
 	hold   *os.File      // our end of the guard's file descriptor 3
 	exited chan struct{} // closed when the program has ended
 	status string        // how it ended, once exited is closed
-	once   sync.Once
 }
 
 // spawn runs command under guard.sh, as the server's user.
@@ -321,16 +333,6 @@ func (s *Server) spawn(command []string) (*process, error) {
 		_, _ = io.Copy(io.Discard, out)
 	}()
 	return p, nil
-}
-
-// stop closes the pipe, which makes the guard end the program, and waits for the guard.
-func (p *process) stop() {
-	p.once.Do(func() {
-		p.hold.Close()
-		<-p.exited
-		// The guard finally kills its own process group, itself included, so the error is meaningless.
-		_ = p.cmd.Wait()
-	})
 }
 
 // FreePort returns an unused TCP port on 127.0.0.1. It is below the range for outgoing connections: the tests open

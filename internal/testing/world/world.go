@@ -131,14 +131,20 @@ func (w *World) Get(arn, label string) engine.Value {
 // Begin starts a rotation without running a step and returns its id.
 func (w *World) Begin(arn string) string {
 	w.t.Helper()
-	id := uuid.NewString()
+	id, _ := w.rotate(arn) // it fails as intended
+	return id
+}
+
+// rotate has Secrets Manager rotate a secret. It returns the rotation's id and how it ended.
+func (w *World) rotate(arn string) (id string, ended error) {
+	w.t.Helper()
+	id = uuid.NewString()
 	if _, err := w.Client.RotateSecret(w.t.Context(), &secretsmanager.RotateSecretInput{
 		SecretId: &arn, ClientRequestToken: &id, RotationLambdaARN: aws.String(Function),
 	}); err != nil {
 		w.t.Fatal(err)
 	}
-	_ = w.Sim.WaitRotation(w.t.Context(), arn) // it fails as intended
-	return id
+	return id, w.Sim.WaitRotation(w.t.Context(), arn)
 }
 
 // Steps runs the given steps of a rotation, or all.
@@ -170,11 +176,8 @@ func (w *World) Rotate(arn string) error { return w.Steps(arn, w.Begin(arn)) }
 
 // RotateBy runs a whole rotation in which Secrets Manager calls a function.
 func (w *World) RotateBy(f sim.Invoker, arn string) error {
+	w.t.Helper()
 	w.Sim.RegisterFunction(Function, f)
-	in := &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: aws.String(uuid.NewString()),
-		RotationLambdaARN: aws.String(Function)}
-	if _, err := w.Client.RotateSecret(w.t.Context(), in); err != nil {
-		return err
-	}
-	return w.Sim.WaitRotation(w.t.Context(), arn)
+	_, err := w.rotate(arn)
+	return err
 }
