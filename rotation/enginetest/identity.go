@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation/engine"
 )
 
@@ -64,28 +65,15 @@ func elsewhere(t testing.TB, h Harness) {
 	if w.proxy == nil || w.first.JSON("port") == nil {
 		return
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	w.must(err, "listen")
-	defer l.Close()
-	var came atomic.Int64
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			came.Add(1)
-			conn.Close()
-		}
-	}()
+	var came atomic.Bool
+	port := strconv.Itoa(testserver.Hostile(t, nil, func(net.Conn) { came.Store(true) }))
 	field := w.kind.SecretFields[0]
-	port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 	w.replace(w.first.With(field, "Refused-Passw0rd-1"))
 	const forged = "0123456789abcdef0123456789abcdef"
 	w.put(w.first.With(field, "Older-Passw0rd-1").WithJSON("port", []byte(port)), forged, "edited")
 	w.stage("AWSPREVIOUS", w.labeled("AWSPREVIOUS").id, forged)
-	err = w.rotate()
-	if came.Load() > 0 {
+	err := w.rotate()
+	if came.Load() {
 		t.Fatalf("a credential was sent to the place that an old version names; the rotation returned %v", err)
 	}
 	w.must(err, "the unlabeled version opens the target, but")
