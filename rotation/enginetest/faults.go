@@ -145,10 +145,9 @@ func hung(t testing.TB, h Harness) {
 		close(release)
 		w.proxy.Filter(nil)
 		w.proxy.Cut()
-		if step == rotation.FinishSecret && err == nil && !w.oneAtATime() {
-			break // it does not call the target
-		}
-		if step == rotation.SetSecret && err == nil && w.oneAtATime() && w.kind.Overlap == engine.OneAtATime {
+		idle := step == rotation.FinishSecret && !w.oneAtATime() ||
+			step == rotation.SetSecret && w.oneAtATime() && w.kind.Overlap == engine.OneAtATime
+		if idle && err == nil {
 			continue // it does not call the target
 		}
 		if cause := engine.CauseOf(err); err == nil || cause != engine.Unreachable && cause != engine.OutOfTime {
