@@ -198,7 +198,6 @@ func (w *world) notLockedOut() error {
 	return err
 }
 
-// openedBy tries each labeled version.
 func (w *world) openedBy(all []version) error {
 	w.t.Helper()
 	opened := false

@@ -138,7 +138,6 @@ func (w *world) Write(line []byte) (int, error) {
 	return w.log.Write(line)
 }
 
-// run runs steps until one fails.
 func (w *world) run(ctx context.Context, token string, steps ...rotation.Step) error {
 	for _, s := range steps {
 		if err := w.step(ctx, s, token); err != nil {
@@ -148,7 +147,6 @@ func (w *world) run(ctx context.Context, token string, steps ...rotation.Step) e
 	return nil
 }
 
-// all runs every step.
 func (w *world) all(ctx context.Context, token string) error { return w.run(ctx, token, steps...) }
 
 // complete runs every step and checks the outcome.
@@ -183,7 +181,6 @@ func (w *world) gap(token string) error {
 	return nil
 }
 
-// rotate performs a whole rotation.
 func (w *world) rotate() error {
 	w.t.Helper()
 	return w.all(context.Background(), w.begin())
@@ -211,7 +208,6 @@ func (w *world) versions() []version {
 	return out
 }
 
-// get reads a version.
 func (w *world) get(in *secretsmanager.GetSecretValueInput) (version, error) {
 	in.SecretId = &w.arn
 	got, err := w.Client.GetSecretValue(context.Background(), in)
@@ -241,7 +237,6 @@ func (w *world) labeled(label string) version {
 	return v
 }
 
-// put stores a version as an operator does.
 func (w *world) put(v engine.Value, token string, labels ...string) {
 	w.t.Helper()
 	w.Put(w.arn, v, token, labels...)
@@ -255,7 +250,6 @@ func (w *world) update(v engine.Value) {
 	w.must(err, "UpdateSecret")
 }
 
-// cancel cancels the rotation as an operator does.
 func (w *world) cancel() {
 	w.t.Helper()
 	in := &secretsmanager.CancelRotateSecretInput{SecretId: &w.arn}
@@ -324,7 +318,6 @@ func (w *world) opens(label string, want bool) {
 	}
 }
 
-// alternates reports whether users alternate.
 func (w *world) alternates() bool {
 	_, ok := w.first.Text("masterarn")
 	return ok && w.kind.Alternates() && w.Env["STRATEGY"] != "single"

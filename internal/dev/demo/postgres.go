@@ -67,7 +67,6 @@ func (s *stage) login(user, password string) login {
 		DBName: "postgres"}
 }
 
-// try logs in.
 func (s *stage) try(ctx context.Context, l login) error {
 	conn, err := pgx.Connect(ctx, s.pg.URLFor(l.Username, l.Password, l.DBName))
 	if err != nil {

@@ -17,7 +17,6 @@ type witness struct {
 	done   chan error
 }
 
-// watch starts a witness.
 func (s *stage) watch(ctx context.Context, name string) *witness {
 	w := &witness{done: make(chan error, 1)}
 	go func() { w.done <- w.run(ctx, s, name) }()

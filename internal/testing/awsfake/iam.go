@@ -109,7 +109,6 @@ func (f *IAM) AddUserIn(account, name string, allowed ...string) aws.Credentials
 	return f.newKey(iamKey{account: account, user: name}, long).credentials()
 }
 
-// allow returns a policy that allows actions on a resource.
 func allow(resource string, actions []string) *iampolicy.Policy {
 	return &iampolicy.Policy{Statement: []iampolicy.Statement{
 		{Effect: "Allow", Action: actions, Resource: []string{resource}},
@@ -228,10 +227,8 @@ func (f *IAM) serve(c call) (any, *fault) {
 	return nil, &fault{403, "SignatureDoesNotMatch", "Credential should be scoped to correct service. "}
 }
 
-// owner returns a key's account and user.
 func (k *iamKey) owner() string { return k.account + "/" + k.user }
 
-// arn returns the ARN of a key's owner.
 func (f *IAM) arn(k *iamKey) string {
 	if k.role != "" {
 		return "arn:aws:sts::" + k.account + ":assumed-role/" + k.role + "/rotator"
@@ -251,7 +248,6 @@ type iamResult struct {
 	More bool                      `xml:"IsTruncated"`
 }
 
-// iam performs an action of IAM.
 func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time) (any, *fault) {
 	name := cmp.Or(form.Get("UserName"), caller.user)
 	owner := caller.account + "/" + name

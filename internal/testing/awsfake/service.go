@@ -29,7 +29,6 @@ const (
 	account = "123456789012"
 )
 
-// fault is an error of an API.
 type fault struct {
 	status        int // 0 means 400
 	code, message string

@@ -21,7 +21,6 @@ type Resource struct {
 	Properties map[string]any
 }
 
-// template is a template before evaluation.
 type template struct {
 	Parameters map[string]parameter            `yaml:"Parameters"`
 	Conditions map[string]yaml.Node            `yaml:"Conditions"`
@@ -148,7 +147,6 @@ func (p parameter) value(v string) (any, error) {
 	return nil, fmt.Errorf("type %s is not known", p.Type)
 }
 
-// condition evaluates the condition that a node names.
 func (t *template) condition(n *yaml.Node) bool {
 	node, ok := t.Conditions[n.Value]
 	if !ok {
@@ -207,7 +205,6 @@ func (t *template) all(nodes []*yaml.Node) []any {
 
 var placeholder = regexp.MustCompile(`\$\{([^}!]+)\}`)
 
-// call evaluates one function.
 func (t *template) call(n *yaml.Node) any {
 	switch n.Tag {
 	case "!Ref", "!GetAtt":

@@ -41,7 +41,6 @@ func (s *web) ask(ctx context.Context, method, path string, body []byte, authori
 	return response.StatusCode, answer, errors.Join(err, response.Body.Close())
 }
 
-// basic authorizes a request with a user name and password.
 func basic(user, password string) func(*http.Request) {
 	return func(r *http.Request) { r.SetBasicAuth(user, password) }
 }

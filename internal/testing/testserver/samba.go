@@ -89,7 +89,6 @@ func (s *SambaServer) provision(ctx context.Context) error {
 		"--dns-backend=NONE", "--host-name=dc", "--host-ip="+s.Host, "--adminpass="+s.Password)
 }
 
-// tool runs samba-tool.
 func (s *SambaServer) tool(ctx context.Context, args ...string) error {
 	tool, err := installed("samba-tool")
 	if err != nil {

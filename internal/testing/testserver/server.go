@@ -153,7 +153,6 @@ func (s *Server) prepare() (err error) {
 	)
 }
 
-// path returns the path of a file in the server's directory.
 func (s *Server) path(name string) string { return filepath.Join(s.Dir, name) }
 
 // write creates a file in the server's directory that only the server may read.
@@ -369,7 +368,6 @@ func environment(dir string, extra []string) []string {
 		"TMPDIR=" + dir}, extra...)
 }
 
-// find finds a program: see launch.
 func find(program, target string) (string, error) {
 	if filepath.IsAbs(program) {
 		_, err := os.Stat(program)
@@ -450,7 +448,6 @@ func tail(log string) string {
 	return log
 }
 
-// stopper is any server.
 type stopper interface{ Stop() error }
 
 // during returns a function that starts a server for the duration of a test.
@@ -482,7 +479,6 @@ func shared[O comparable, S stopper](start func(context.Context, O) (S, error)) 
 	}
 }
 
-// must ends the test if err is not nil.
 func must(t testing.TB, err error, what string) {
 	t.Helper()
 	if err != nil {
