@@ -3,7 +3,6 @@ package testserver
 import (
 	"context"
 	"database/sql"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -36,14 +35,7 @@ func StartMariaDB(ctx context.Context, o MySQLOptions) (*MySQLServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.NoTLS {
-		o.Config = "skip_ssl\n" + o.Config
-	}
-	basedir := release() + "/usr"
-	config := fmt.Sprintf("basedir = %s\nplugin_dir = %[1]s/lib/mysql/plugin\nplugin_load_add = auth_ed25519\n",
-		basedir)
-	o.Config = config + o.Config
-	return startMySQL(ctx, "mariadb", o, "mariadbd", install, "--no-defaults", "--basedir="+basedir,
+	return startMySQL(ctx, "mariadb", o, "mariadbd", release()+"/usr", install,
 		"--auth-root-authentication-method=normal", "--skip-test-db")
 }
 
@@ -54,27 +46,26 @@ func StartMySQL(ctx context.Context, o MySQLOptions) (*MySQLServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	root := strings.TrimSuffix(path, "/usr/sbin/mysqld")
-	if o.NoTLS {
-		o.Config = "tls_version =\n" + o.Config
-	}
-	config := fmt.Sprintf("basedir = %s/usr\nsecure_file_priv = NULL\nmysqlx = OFF\n", root)
-	o.Config = config + o.Config
-	return startMySQL(ctx, "mysql", o, path, path, "--no-defaults", "--initialize-insecure", "--basedir="+root+"/usr")
+	return startMySQL(ctx, "mysql", o, path, strings.TrimSuffix(path, "/sbin/mysqld"), path, "--initialize-insecure")
 }
 
 // startMySQL starts a mariadbd or mysqld after the program install has filled its data directory.
-func startMySQL(ctx context.Context, name string, o MySQLOptions, program, install string, args ...string) (
+func startMySQL(ctx context.Context, name string, o MySQLOptions, program, basedir, install string, args ...string) (
 	*MySQLServer, error) {
 	s := &MySQLServer{Server: newServer(name, o.NoTLS, nil, nil)}
 	s.GeneralLog, s.SlowLog = s.path("general.log"), s.path("slow.log")
+	options := struct {
+		MySQLOptions
+		Name, BaseDir string
+	}{o, name, basedir}
 	return s, s.start(ctx, launch{
 		program: program,
 		setup: func(ctx context.Context) error {
-			return s.run(ctx, nil, install, append(args, "--datadir="+s.path("data"))...)
+			return s.run(ctx, nil, install, append([]string{"--no-defaults", "--basedir=" + basedir,
+				"--datadir=" + s.path("data")}, args...)...)
 		},
 		// The server runs init.sql at every start.
-		conf: []string{"my.cnf", "init.sql"}, data: confData{s, o},
+		conf: []string{"my.cnf", "init.sql"}, data: confData{s, options},
 		args: func() []string { return []string{"--defaults-file=" + s.path("my.cnf")} },
 		ready: func(ctx context.Context) error {
 			db, err := s.open("")
