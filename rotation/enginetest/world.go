@@ -390,7 +390,7 @@ func (w *world) quiet(all []version) error {
 	w.logMu.Lock()
 	text := w.log.String()
 	w.logMu.Unlock()
-	if strings.Contains(text, string(w.Proof.Reveal())) {
+	if strings.Contains(text, string(w.RotationToken.Reveal())) {
 		return errors.New("a rotation token is in the log")
 	}
 	if l, ok := w.h.(Logged); ok {

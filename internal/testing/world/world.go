@@ -28,13 +28,13 @@ const Function = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 
 // World is a simulator and a rotation function.
 type World struct {
-	URL    string // the simulator's
-	Sim    *sim.Sim
-	Client *secretsmanager.Client // the operator's
-	API    *secretsmanager.Client // the function's; Client by default
-	Env    map[string]string      // the function's variables
-	Log    io.Writer              // the function's log
-	Proof  engine.Value           // the rotation token of every step
+	URL           string // the simulator's
+	Sim           *sim.Sim
+	Client        *secretsmanager.Client // the operator's
+	API           *secretsmanager.Client // the function's; Client by default
+	Env           map[string]string      // the function's variables
+	Log           io.Writer              // the function's log
+	RotationToken engine.Value           // the rotation token of every step
 	// Engines returns the engines of a new process.
 	Engines func() []engine.Engine
 
@@ -44,7 +44,7 @@ type World struct {
 // New returns a world that exists until the end of the test.
 func New(t testing.TB, engines ...engine.Engine) *World {
 	t.Helper()
-	w := &World{Env: map[string]string{}, Log: io.Discard, Proof: engine.StringValue(uuid.NewString()), t: t,
+	w := &World{Env: map[string]string{}, Log: io.Discard, RotationToken: engine.StringValue(uuid.NewString()), t: t,
 		Sim: sim.New(sim.Options{MaxAttempts: 1}), Engines: func() []engine.Engine { return engines }}
 	server := httptest.NewServer(w.Sim.Handler())
 	t.Cleanup(server.Close)
@@ -168,7 +168,7 @@ func (w *World) Step(ctx context.Context, arn, id string, step rotation.Step) er
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	return r.Handle(ctx, rotation.Event{Step: step, SecretID: arn, ClientRequestToken: id, RotationToken: w.Proof})
+	return r.Handle(ctx, rotation.Event{Step: step, SecretID: arn, ClientRequestToken: id, RotationToken: w.RotationToken})
 }
 
 // Rotate runs a whole rotation.
