@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
 	"encoding/json"
@@ -91,15 +92,8 @@ func (c *connector) credential(ctx context.Context, refused string) (credential,
 
 // connect opens a connection with verified TLS.
 func (l credential) connect(ctx context.Context) (driver.Conn, error) {
-	port, database := l.Port, l.DBName
-	if port == 0 {
-		port = 5432
-	}
-	if database == "" {
-		database = "postgres"
-	}
-	address := url.URL{Scheme: "postgres", Host: net.JoinHostPort(l.Host, strconv.Itoa(port)), Path: database,
-		RawQuery: "sslmode=verify-full"}
+	address := url.URL{Scheme: "postgres", Host: net.JoinHostPort(l.Host, strconv.Itoa(cmp.Or(l.Port, 5432))),
+		Path: cmp.Or(l.DBName, "postgres"), RawQuery: "sslmode=verify-full"}
 	config, err := pgx.ParseConfig(address.String())
 	if err != nil {
 		return nil, err

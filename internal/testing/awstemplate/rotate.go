@@ -28,17 +28,14 @@ func Rotate(t *testing.T, template string, h enginetest.Harness, ca []byte) {
 	}
 	w := world.New(t, h.Engine())
 	w.Env["EXCLUDE_CHARACTERS"], w.Env["PASSWORD_LENGTH"] = `/@"'\;:`, "24"
-	values := func(v engine.Value) (list []string) {
-		for _, name := range []string{"host", "port", "username", "password", "dbname"} {
-			text, _ := v.Text(name)
-			if name == "port" {
-				text = cmp.Or(text, "1")
-			}
-			list = append(list, name, text)
+	var in []string
+	for _, name := range []string{"host", "port", "username", "password", "dbname"} {
+		text, _ := v.Text(name)
+		if name == "port" {
+			text = cmp.Or(text, "1")
 		}
-		return list
+		in = append(in, name, text)
 	}
-	in := values(v)
 	if !superuser.IsZero() {
 		in = append(in, "superuser", w.Secret("superuser", superuser))
 	}
