@@ -108,24 +108,28 @@ func sweep(t testing.TB, h Harness) {
 	}
 }
 
-// crashes crashes an operation at every point, repeats it, and returns the number of points. begin prepares a world and
-// returns the operation and a check of its outcome.
+// crashes crashes an operation at every point, or at every fourth if the tests are short, and repeats it. It returns how
+// many points there are. begin prepares a world and returns the operation and a check of its outcome.
 func crashes(t testing.TB, h Harness, name string,
 	begin func(*world) (do func(context.Context) error, ended func() error)) (points int) {
-	lockouts, failures := 0, 0
-	for ; ; points++ {
+	stride, lockouts, failures := 1, 0, 0
+	if testing.Short() {
+		stride = 4
+	}
+	for n := 0; ; n++ {
 		w := newWorld(t, h)
 		do, ended := begin(w)
-		where, err := w.crash(points+1, do)
+		at := 1 + n*stride
+		where, err := w.crash(at, do)
 		if where == "" || failures > 10 {
 			if failures == 0 {
 				w.must(err, "%s without a crash", name)
 				w.must(ended(), "after %s without a crash", name)
 			}
-			figure(t, "%s %s %s: %d points, %d lock-outs", name, w.kind.Names[0], w.strategy(), points, lockouts)
-			return points
+			figure(t, "%s %s %s: %d points, %d lock-outs", name, w.kind.Names[0], w.strategy(), n, lockouts)
+			return at - 1
 		}
-		w.at("crash at point %d, %s", points+1, where)
+		w.at("crash at point %d, %s", at, where)
 		lockedOut := func(when string) {
 			if err := w.notLockedOut(); err != nil {
 				lockouts++
@@ -135,8 +139,8 @@ func crashes(t testing.TB, h Harness, name string,
 		}
 		lockedOut("after it")
 		// Every third time the retry also crashes, at a point that moves through it.
-		if points%3 == 2 {
-			if again, _ := w.crash(1+(points+1)*7%23, do); again != "" {
+		if n%3 == 2 {
+			if again, _ := w.crash(1+(n+1)*7%23, do); again != "" {
 				lockedOut("after a second crash, " + again)
 			}
 		}
