@@ -44,7 +44,6 @@ func TestCredentialIsNotCombinedWithAnotherVersionsPlace(t *testing.T) {
 			"port", `3269`},
 		"LDAP's engine": {ldap.New(tls), `{"engine":"ldap","host":"h","username":"uid=app,dc=a"}`,
 			"engine", `"ad"`},
-		"MongoDB's srv": {mongodb.New(tls), `{"engine":"mongodb","host":"h","username":"app"}`, "srv", `true`},
 		"MongoDB's dbname": {mongodb.New(tls), `{"engine":"mongodb","host":"h","username":"app","dbname":"a"}`,
 			"dbname", `"b"`},
 		"RabbitMQ's API": {rabbitmq.New(tls),

@@ -8,8 +8,6 @@ import (
 	"io"
 	"net"
 
-	"go.mongodb.org/mongo-driver/v2/bson"
-
 	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/internal/boundconn"
 )
@@ -22,16 +20,21 @@ type dialer struct {
 	end      context.CancelCauseFunc
 }
 
-func (d *dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+func (d *dialer) DialContext(ctx context.Context, network, address string) (conn net.Conn, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(d.session, cancel)()
-	conn, err := connect(ctx, network, address, d.attempts[0])
-	if len(d.attempts) > 1 && boundconn.MaybePlain(err) {
-		// A broken connection is not an answer from the server.
-		conn, err = connect(ctx, network, address, d.attempts[0])
-		if boundconn.MaybePlain(err) && answersPlain(ctx, network, address) {
-			conn, err = connect(ctx, network, address, d.attempts[1])
+	attempts := d.attempts
+	if len(attempts) > 1 { // a connection may also break by accident, so TLS is tried twice
+		attempts = append(attempts[:1:1], attempts...)
+	}
+	for _, config := range attempts {
+		dial := new(net.Dialer).DialContext
+		if config != nil {
+			dial = (&tls.Dialer{Config: config}).DialContext
+		}
+		if conn, err = dial(ctx, network, address); !boundconn.MaybePlain(err) {
+			break
 		}
 	}
 	if err != nil {
@@ -40,31 +43,6 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 	}
 	context.AfterFunc(d.session, func() { _ = conn.Close() })
 	return &bounded{Conn: conn, end: d.end}, nil
-}
-
-func connect(ctx context.Context, network, address string, config *tls.Config) (net.Conn, error) {
-	if config == nil {
-		return new(net.Dialer).DialContext(ctx, network, address)
-	}
-	return (&tls.Dialer{Config: config}).DialContext(ctx, network, address)
-}
-
-// answersPlain reports whether the server answers a hello, which names no user, without TLS.
-// Source: https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/
-func answersPlain(ctx context.Context, network, address string) bool {
-	const id = 1
-	document, err := bson.Marshal(bson.D{{Key: "hello", Value: 1}, {Key: "$db", Value: "admin"}})
-	if err != nil {
-		return false
-	}
-	message := make([]byte, 21, 21+len(document)) // header, flags, and the kind of the one section
-	message = append(message, document...)
-	for i, n := range []int{len(message), id, 0, opMsg} {
-		binary.LittleEndian.PutUint32(message[4*i:], uint32(n))
-	}
-	header := boundconn.Ask(ctx, network, address, message, headerSize)
-	return header != nil && binary.LittleEndian.Uint32(header[8:]) == id &&
-		binary.LittleEndian.Uint32(header[12:]) == opMsg
 }
 
 const messageLimit = 2 << 20

@@ -38,7 +38,7 @@ func TestNeedsSatisfyTheEngine(t *testing.T) {
 			if err := f.engine.Needs(enginetest.Within(t), c.request, &n); err != nil {
 				t.Fatal(err)
 			}
-			login, _ := parse(c.request.Login)
+			login, _ := f.engine.Parse(c.request.Login)
 			if len(n.Grants) != 2 || !strings.HasSuffix(n.Grants[1],
 				`.grantRolesToUser("`+login.User+`", [{"role":"rotator-`+login.User+`","db":"admin"}]);`) {
 				t.Fatalf("%q", n.Grants)
@@ -66,7 +66,7 @@ func TestNeedsSatisfyTheEngine(t *testing.T) {
 					doc.Privileges[i].Actions = slices.DeleteFunc(doc.Privileges[i].Actions,
 						func(a string) bool { return a == missing })
 				}
-				s := &session{login: login, rights: doc.Privileges}
+				s := &session{target: login, rights: doc.Privileges}
 				err := s.needs("shop", c.asked...)
 				if !c.request.Superuser {
 					err = s.itself()

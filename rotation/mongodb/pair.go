@@ -3,7 +3,6 @@ package mongodb
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -16,9 +15,8 @@ import (
 // target is the session for package pair. Both users are defined in the pending login's database.
 type target struct {
 	*session
-	kind    engine.Kind
-	request *engine.Request
-	pending login
+	change  pair.Change
+	pending engine.Target
 }
 
 // markField is the field of customData that distinguishes a second user from a stranger with that name. A user may have
@@ -31,18 +29,11 @@ func (u *user) marked(first string) bool {
 	return slices.Contains(u.Data, bson.E{Key: markField, Value: mark(first)})
 }
 
-// Find also reads what the user's roles grant.
 func (t target) Find(_ context.Context, name string) (*user, error) {
-	u, err := t.find(t.pending.Database, name, restrictions)
-	if err != nil || u == nil {
-		return nil, err
-	}
-	all, err := t.find(t.pending.Database, name, "showPrivileges")
-	if all != nil {
-		u.AllRoles, u.Privileges = all.AllRoles, all.Privileges
-	}
-	if err == nil && t.request.Strategy == engine.AlternatingUsers {
-		err = u.flatten()
+	u, err := t.find(t.pending.Database, name)
+	if u != nil && len(u.Restrictions) > 0 && t.change.Request.Strategy == engine.AlternatingUsers {
+		return nil, engine.Errorf(engine.TargetFailed, "use the strategy single, or remove the restrictions",
+			"the user %q has authenticationRestrictions, which a second user would not have", name)
 	}
 	return u, err
 }
@@ -51,8 +42,8 @@ func (t target) Find(_ context.Context, name string) (*user, error) {
 // identifies a single user, any power counts.
 // Source: https://www.mongodb.com/docs/manual/reference/built-in-roles/#superuser-roles
 func (t target) Administrator(_ context.Context, u *user) (string, error) {
-	proved := t.request.Strategy == engine.AlternatingUsers || pair.ProvedCurrent(t.kind, t.request)
-	for _, power := range slices.Sorted(maps.Keys(u.powers())) {
+	proved := t.change.Request.Strategy == engine.AlternatingUsers || pair.ProvedCurrent(t.change.Kind, t.change.Request)
+	for _, power := range u.powers() {
 		reaches := func(where string) bool { return strings.HasSuffix(power, " on "+where) }
 		if !proved || reaches("everything") || reaches(`""`) || reaches(`"admin"`) {
 			return "an administrator: it has " + power, nil
@@ -62,9 +53,8 @@ func (t target) Administrator(_ context.Context, u *user) (string, error) {
 }
 
 func (t target) Exceeds(_ context.Context, current, other *user) (string, error) {
-	have := current.powers()
-	for power := range other.powers() {
-		if !have[power] {
+	for _, power := range other.powers() {
+		if !slices.Contains(current.powers(), power) {
 			return power, nil
 		}
 	}
@@ -97,7 +87,7 @@ func (t target) Equalize(_ context.Context, current, other *user) error {
 	err := t.put("updateUser", current, other)
 	if err == nil {
 		for _, change := range changes(current, other) {
-			t.request.Changed(change)
+			t.change.Request.Changed(change)
 		}
 	}
 	return err
@@ -105,7 +95,7 @@ func (t target) Equalize(_ context.Context, current, other *user) error {
 
 // SetPassword has nothing left to do after Equalize.
 func (t target) SetPassword(_ context.Context, _ *user) error {
-	if t.request.Strategy == engine.AlternatingUsers {
+	if t.change.Request.Strategy == engine.AlternatingUsers {
 		return nil
 	}
 	return t.setPassword(t.pending)

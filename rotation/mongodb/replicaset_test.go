@@ -212,29 +212,6 @@ func TestReplicaSetByOtherNames(t *testing.T) {
 	if _, ok := contacted.Load("other"); ok {
 		t.Error("a member that only the server names was contacted")
 	}
-	t.Run("of several, the primary", func(t *testing.T) {
-		secondary, primary := newFront(t, f, member(false, elsewhere), nothing),
-			newFront(t, f, member(true, elsewhere), nothing)
-		l, err := parse(at(f.bySuperuser("shop", name, "first-"+name, ""), primary.port).Current)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var servers []engine.Target
-		for _, port := range []int{secondary.port, testserver.Blackhole(t), primary.port} {
-			server := l.Target
-			server.Port = port
-			servers = append(servers, server)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
-		defer cancel()
-		s, err := f.engine.first(ctx, l, servers)
-		if err != nil || s.login.Port != primary.port {
-			t.Fatalf("%v", err)
-		}
-		s.close()
-		_, err = f.engine.first(ctx, l, servers[:1])
-		enginetest.WantCause(t, err, engine.TargetFailed, "not the primary")
-	})
 }
 
 // Two functions that create the second user concurrently have one outcome: the slower one finds the user, and the
@@ -279,5 +256,27 @@ func TestUserThatIsCreatedConcurrently(t *testing.T) {
 				t.Errorf("sent %q", sent)
 			}
 		})
+	}
+}
+
+// The second user could log in from everywhere, so a pair with authenticationRestrictions is refused.
+func TestUserWithRestrictionsDoesNotAlternate(t *testing.T) {
+	f := newFixture(t, testserver.FerretDBOptions{NoTLS: true})
+	app := f.user("shop")
+	p := newFront(t, f, func(d bson.D) bson.D { return d }, func(command bson.D) bson.D {
+		if field(command, "usersInfo") == nil {
+			return nil
+		}
+		u := bson.D{{Key: "user", Value: app}, {Key: "db", Value: "shop"}, {Key: "roles", Value: bson.A{}}}
+		if field(command, "showAuthenticationRestrictions") != nil {
+			u = append(u, bson.E{Key: "authenticationRestrictions",
+				Value: bson.A{bson.D{{Key: "clientSource", Value: bson.A{"10.0.0.0/8"}}}}})
+		}
+		return bson.D{{Key: "users", Value: bson.A{u}}, {Key: "ok", Value: 1.0}}
+	})
+	r := at(f.toOther("shop", app, app+"_clone"), p.port)
+	enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), r), engine.TargetFailed, "strategy single")
+	if err := f.engine.DryRun(enginetest.Within(t), at(f.bySuperuser("shop", app, "a", "b"), p.port)); err != nil {
+		t.Errorf("a single user: %v", err)
 	}
 }

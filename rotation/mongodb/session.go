@@ -18,7 +18,7 @@ import (
 )
 
 type session struct {
-	login  login
+	target engine.Target
 	client *mongo.Client
 	ctx    context.Context // ends with the connection's first failure
 	end    context.CancelCauseFunc
@@ -36,61 +36,24 @@ type privilege struct {
 	Actions []string `bson:"actions"`
 }
 
-// errReader is wrapped by the error of a login at a replica set member that is not the primary.
-var errReader = errors.New("not the primary of its replica set")
-
-// open logs in at the secret's host, or at the first primary that DNS lists for it. It does not follow a server's
-// list of other members: a credential is sent only to a host that its version names.
-func (e *Engine) open(ctx context.Context, v engine.Value) (*session, error) {
-	l, err := parse(v)
-	if err != nil {
-		return nil, err
-	}
-	servers, err := l.servers(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return e.first(ctx, l, servers)
-}
-
-// first logs in at the first server that is a primary and answers within its share of the time.
-func (e *Engine) first(ctx context.Context, l login, servers []engine.Target) (*session, error) {
-	var failure error
-	for i, server := range servers {
-		l.Target = server
-		share := time.Hour
-		if end, ok := ctx.Deadline(); ok {
-			share = time.Until(end) / time.Duration(len(servers)-i)
-		}
-		s, err := e.dial(ctx, l, share)
-		if err == nil || errors.Is(err, engine.LoginRefused) {
-			return s, err
-		}
-		if failure == nil || errors.Is(failure, errReader) {
-			failure = err
-		}
-	}
-	return nil, failure
-}
-
-// dial logs in at one server. A connection alone proves nothing, because servers also answer clients before login.
-func (e *Engine) dial(ctx context.Context, l login, limit time.Duration) (*session, error) {
-	s := &session{login: l}
+// connect logs in at the secret's host. It does not follow a server's list of other members: a credential is sent only
+// to a host that its version names. A connection alone proves nothing, because servers also answer clients before login.
+func (e *Engine) connect(ctx context.Context, t engine.Target) (*session, error) {
+	s := &session{target: t}
 	s.ctx, s.end = context.WithCancelCause(ctx)
-	timer := time.AfterFunc(limit, func() { s.end(context.DeadlineExceeded) })
-	defer timer.Stop()
-	o := options.Client().SetHosts([]string{l.Address()}).SetDirect(true).
-		SetDialer(&dialer{s.ctx, e.tls.Attempts(l.Target), s.end}).
+	o := options.Client().SetHosts([]string{t.Address()}).SetDirect(true).
+		SetDialer(&dialer{s.ctx, e.tls.Attempts(t), s.end}).
 		SetServerMonitor(&event.ServerMonitor{ServerDescriptionChanged: s.described}).SetServerMonitoringMode("poll").
 		SetAppName("rotator").SetRetryWrites(false).SetRetryReads(false).
-		SetAuth(options.Credential{Username: l.User, Password: l.Password, AuthSource: l.Database})
+		SetAuth(options.Credential{Username: t.User, Password: t.Password, AuthSource: t.Database})
 	var err error
 	if s.client, err = mongo.Connect(o); err != nil {
 		s.end(err)
-		return nil, engine.Errorf(engine.InvalidSecret, adviceForm, "the secret's value is not a valid login: %w", err)
+		return nil, engine.Errorf(engine.InvalidSecret, "correct the secret's value; the engine's page describes it",
+			"the secret's value is not a valid login: %w", err)
 	}
 	if err := s.prove(); err != nil {
-		s.close()
+		s.Close()
 		return nil, err
 	}
 	return s, nil
@@ -99,12 +62,17 @@ func (e *Engine) dial(ctx context.Context, l login, limit time.Duration) (*sessi
 // described ends the session before the login if the server says that it cannot write.
 func (s *session) described(e *event.ServerDescriptionChangedEvent) {
 	if kind := e.NewDescription.Kind; strings.HasPrefix(kind, "RS") && kind != "RSPrimary" {
-		s.end(engine.Errorf(engine.TargetFailed, `set host to the primary or the cluster, or set "srv": true`,
-			"%s is %w", s.login.Address(), errReader))
+		s.end(engine.Errorf(engine.TargetFailed,
+			"set host to the primary, or to a cluster endpoint or load balancer that leads to it",
+			"%s is not the primary of its replica set", s.target.Address()))
 	}
 }
 
-func (s *session) close() {
+// User returns the user who logged in.
+func (s *session) User() string { return s.target.User }
+
+// Close ends the session without waiting long for a hung server.
+func (s *session) Close() {
 	s.end(context.Canceled)
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
@@ -123,17 +91,17 @@ func (s *session) prove() error {
 		} `bson:"authInfo"`
 	}
 	command := bson.D{{Key: "connectionStatus", Value: 1}, {Key: "showPrivileges", Value: true}}
-	if err := s.run(s.login.Database, command, &status); err != nil {
+	if err := s.run(s.target.Database, command, &status); err != nil {
 		return err
 	}
 	for _, u := range status.Auth.Users {
-		if u.User == s.login.User && u.Database == s.login.Database {
+		if u.User == s.target.User && u.Database == s.target.Database {
 			s.rights = status.Auth.Privileges
 			return nil
 		}
 	}
 	return engine.Errorf(engine.TargetFailed, "enable access control on the server",
-		"the server does not confirm that %q is logged in", s.login.User)
+		"the server does not confirm that %q is logged in", s.target.User)
 }
 
 // run decodes a command's answer into out unless it is nil. Even if the function freezes, maxTimeMS ends the command.
@@ -152,10 +120,8 @@ func (s *session) run(database string, command bson.D, out any) error {
 // Codes of the server's errors.
 // Source: https://www.mongodb.com/docs/manual/reference/error-codes/
 const (
-	userNotFound         = 11
 	unauthorized         = 13
 	authenticationFailed = 18
-	notWritablePrimary   = 10107
 	notImplemented       = 238
 	// notSupported is DocumentDB's code.
 	// Source: https://docs.aws.amazon.com/documentdb/latest/developerguide/troubleshooting.html
@@ -179,25 +145,21 @@ func (s *session) failed(what string, err error) error {
 	case authenticationFailed:
 		return engine.Errorf(engine.LoginRefused,
 			"check the user's name, password and allowed addresses, and that dbname is the database that defines it",
-			"the login of %q in the database %q is refused: %w", s.login.User, s.login.Database, err)
+			"the login of %q in the database %q is refused: %w", s.target.User, s.target.Database, err)
 	case unauthorized:
 		return engine.Errorf(engine.PrivilegeMissing, advicePrivilege, "%s: %w", what, err)
-	case userNotFound:
-		return engine.Errorf(engine.InvalidSecret, "correct the secret's user name or dbname", "%s: %w", what, err)
 	case userExists:
 		return engine.Errorf(engine.TargetFailed, "rotate again", "%s: %w: %w", what, pair.ErrExists, err)
-	case notWritablePrimary:
-		return engine.Errorf(engine.TargetFailed, "set host to the cluster's or primary's host", "%s: %w", what, err)
 	}
 	if cause != nil {
 		err = cause // the driver keeps only its text
 	}
-	if n := engine.NetworkError(s.login.Target, err); n != nil {
+	if n := engine.NetworkError(s.target, err); n != nil {
 		return n
 	}
 	if mongo.IsNetworkError(err) || mongo.IsTimeout(err) || strings.Contains(err.Error(), "server selection error") {
 		return engine.Errorf(engine.Unreachable, "check the port, security groups, routes and that the server runs",
-			"the connection to %s failed: %w", s.login.Address(), err)
+			"the connection to %s failed: %w", s.target.Address(), err)
 	}
 	return engine.Errorf(engine.TargetFailed, "see the server's message", "%s: %w", what, err)
 }
@@ -206,10 +168,10 @@ const advicePrivilege = "grant the user a role with changeOwnPassword and viewUs
 	"with userAdmin in masterarn"
 
 func (s *session) itself() error {
-	if s.has(s.login.Database, "changeOwnPassword") || s.has(s.login.Database, "changePassword") {
+	if s.has(s.target.Database, "changeOwnPassword") || s.has(s.target.Database, "changePassword") {
 		return nil
 	}
-	return engine.Errorf(engine.PrivilegeMissing, advicePrivilege, "%q may not change its own password", s.login.User)
+	return engine.Errorf(engine.PrivilegeMissing, advicePrivilege, "%q may not change its own password", s.target.User)
 }
 
 func (s *session) needs(database string, actions ...string) error {
@@ -217,7 +179,7 @@ func (s *session) needs(database string, actions ...string) error {
 		if !s.has(database, a) {
 			return engine.Errorf(engine.PrivilegeMissing,
 				fmt.Sprintf("grant the superuser the role userAdmin on %q or userAdminAnyDatabase", database),
-				"the superuser %q lacks the action %s on the database %q", s.login.User, a, database)
+				"the superuser %q lacks the action %s on the database %q", s.target.User, a, database)
 		}
 	}
 	return nil

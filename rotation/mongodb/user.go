@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"reflect"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -31,20 +31,25 @@ type role struct {
 	Database string `bson:"db"`
 }
 
-// find returns a user, or nil if there is none. It omits an option that the server does not support.
-func (s *session) find(database, name, option string) (*user, error) {
-	command := bson.D{{Key: "usersInfo", Value: bson.D{{Key: "user", Value: name}, {Key: "db", Value: database}}}}
-	var answer struct {
-		Users []user `bson:"users"`
+// find returns a user, or nil if there is none. It omits options that the server does not support.
+func (s *session) find(database, name string) (u *user, err error) {
+	restrictions, privileges := "showAuthenticationRestrictions", "showPrivileges"
+	for _, options := range [][]string{{restrictions, privileges}, {privileges}, nil} {
+		command := bson.D{{Key: "usersInfo", Value: bson.D{{Key: "user", Value: name}, {Key: "db", Value: database}}}}
+		for _, o := range options {
+			command = append(command, bson.E{Key: o, Value: true})
+		}
+		var answer struct {
+			Users []user `bson:"users"`
+		}
+		if err = s.run(database, command, &answer); len(answer.Users) > 0 {
+			u = &answer.Users[0]
+		}
+		if !unsupported(err) {
+			break
+		}
 	}
-	err := s.run(database, append(command, bson.E{Key: option, Value: true}), &answer)
-	if unsupported(err) {
-		err = s.run(database, command, &answer)
-	}
-	if err != nil || len(answer.Users) == 0 {
-		return nil, err
-	}
-	return &answer.Users[0], nil
+	return u, err
 }
 
 func unsupported(err error) bool {
@@ -52,8 +57,8 @@ func unsupported(err error) bool {
 	return c == notImplemented || c == notSupported
 }
 
-func (s *session) setPassword(l login) error {
-	return s.run(l.Database, bson.D{{Key: "updateUser", Value: l.User}, {Key: "pwd", Value: l.Password}}, nil)
+func (s *session) setPassword(t engine.Target) error {
+	return s.run(t.Database, bson.D{{Key: "updateUser", Value: t.User}, {Key: "pwd", Value: t.Password}}, nil)
 }
 
 // powers are the roles and actions with which a user can grant itself any other right. Custom roles can contain both.
@@ -62,11 +67,10 @@ func (s *session) setPassword(l login) error {
 var powers = []string{"root", "__system", "userAdmin", "userAdminAnyDatabase", "dbOwner", "restore",
 	"anyAction", "internal", "grantRole", "changePassword"}
 
-func (u *user) powers() map[string]bool {
-	all := map[string]bool{}
+func (u *user) powers() (all []string) {
 	add := func(name, where string) {
 		if slices.Contains(powers, name) {
-			all[name+" on "+where] = true
+			all = append(all, name+" on "+where)
 		}
 	}
 	for _, r := range slices.Concat(u.Roles, u.AllRoles) {
@@ -87,20 +91,16 @@ func (u *user) powers() map[string]bool {
 func (t target) put(verb string, current, other *user) error {
 	command := command(verb, current, other, t.pending.Password)
 	err := t.run(t.pending.Database, command, nil)
-	if last := len(command) - 1; unsupported(err) && command[last].Key == dataField &&
-		len(current.Data)+len(other.Data) == 0 {
+	if last := len(command) - 1; unsupported(err) && command[last].Key == dataField && len(other.Data) == 0 {
 		// Without a mark, the secret's versions are the proof.
 		err = t.run(t.pending.Database, command[:last], nil)
 	}
 	return err
 }
 
-const (
-	dataField    = "customData"
-	restrictions = "showAuthenticationRestrictions"
-)
+const dataField = "customData"
 
-// command returns put's command, without fields that neither user has and some servers lack; customData is last.
+// command returns put's command. Its last field marks an unmarked second user.
 func command(verb string, current, other *user, password string) bson.D {
 	command := bson.D{{Key: verb, Value: other.Name}}
 	if verb == "createUser" && len(current.Mechanisms) > 0 {
@@ -108,30 +108,15 @@ func command(verb string, current, other *user, password string) bson.D {
 	}
 	command = append(command, bson.E{Key: "pwd", Value: password},
 		bson.E{Key: "roles", Value: append([]role{}, current.Roles...)})
-	if len(current.Restrictions)+len(other.Restrictions) > 0 {
-		command = append(command, bson.E{Key: "authenticationRestrictions",
-			Value: append(bson.A{}, current.Restrictions...)})
-	}
-	if data := data(current, other); len(data) > 0 || len(other.Data) > 0 {
-		command = append(command, bson.E{Key: dataField, Value: data})
+	if other.Name == current.Name+cloneSuffix && !other.marked(current.Name) {
+		others := slices.DeleteFunc(slices.Clone(other.Data), func(e bson.E) bool { return e.Key == markField })
+		command = append(command, bson.E{Key: dataField,
+			Value: append(others, bson.E{Key: markField, Value: mark(current.Name)})})
 	}
 	return command
 }
 
-// data returns the other user's customData: the current user's, and the mark if the other is the second user.
-func data(current, other *user) bson.D {
-	data := unmarked(current.Data)
-	if other.Name == current.Name+cloneSuffix {
-		data = append(data, bson.E{Key: markField, Value: mark(current.Name)})
-	}
-	return data
-}
-
-func unmarked(data bson.D) bson.D {
-	return slices.DeleteFunc(append(bson.D{}, data...), func(e bson.E) bool { return e.Key == markField })
-}
-
-// changes describes how other becomes equal to current, without the values in customData, which can be secret.
+// changes describes how other's roles become equal to current's.
 func changes(current, other *user) []string {
 	var out []string
 	for _, d := range []struct {
@@ -144,33 +129,17 @@ func changes(current, other *user) []string {
 			}
 		}
 	}
-	want := append(bson.A{}, current.Restrictions...)
-	if !reflect.DeepEqual(append(bson.A{}, other.Restrictions...), want) {
-		out = append(out, fmt.Sprintf("authenticationRestrictions of %q are %v", other.Name, want))
-	}
-	if !reflect.DeepEqual(unmarked(current.Data), unmarked(other.Data)) {
-		out = append(out, fmt.Sprintf("customData of %q is copied from %q", other.Name, current.Name))
-	}
 	return out
 }
 
-// flatten puts the restrictions into the format of commands. Some servers return them as a list within a list.
-func (u *user) flatten() error {
-	nested := func(x any) bool { _, ok := x.(bson.A); return ok }
-	switch {
-	case !slices.ContainsFunc(u.Restrictions, nested):
-	case len(u.Restrictions) == 1:
-		u.Restrictions = u.Restrictions[0].(bson.A)
-	default:
-		return engine.Errorf(engine.TargetFailed, "use the strategy single",
-			"the user's authenticationRestrictions have an unknown format")
-	}
-	return nil
-}
-
+// allowed is a privilege as mongosh takes it.
 type allowed struct {
 	Resource map[string]string `json:"resource"`
 	Actions  []string          `json:"actions"`
+}
+
+func allow(database string, actions ...string) allowed {
+	return allowed{map[string]string{"db": database, "collection": ""}, actions}
 }
 
 // Needs returns the role that the login needs, as mongosh statements. It is a custom role, because userAdmin could
@@ -183,52 +152,39 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 			"own password depends on DocumentDB"
 		return nil
 	}
-	login, err := parse(r.Login)
+	login, err := e.Parse(r.Login)
 	if err != nil {
 		return err
 	}
-	pending, err := parse(r.Pending)
+	current, err := e.Parse(r.Current)
 	if err != nil {
 		return err
 	}
 	var privileges []allowed
-	add := func(database string, actions ...string) {
-		privileges = append(privileges, allowed{map[string]string{"db": database, "collection": ""}, actions})
-	}
 	switch {
 	case !r.Superuser:
-		add(pending.Database, "changeOwnPassword")
+		privileges = []allowed{allow(current.Database, "changeOwnPassword")}
 	case r.Strategy != engine.AlternatingUsers:
-		add(pending.Database, "viewUser", "changePassword")
+		privileges = []allowed{allow(current.Database, "viewUser", "changePassword")}
 	default:
-		s, err := e.open(ctx, r.Current)
-		if err != nil {
+		from := map[string]bool{}
+		if err := e.With(ctx, r.Current, func(s *session) error {
+			u, err := s.find(current.Database, current.User)
+			if u != nil {
+				for _, role := range u.Roles {
+					from[role.Database] = true
+				}
+			}
+			return err
+		}); err != nil {
 			return err
 		}
-		defer s.close()
-		current, err := s.find(s.login.Database, s.login.User, restrictions)
-		if err == nil && current == nil {
-			err = engine.Errorf(engine.InvalidSecret, "correct the secret's user name or dbname",
-				"there is no user %q in the database %q", s.login.User, s.login.Database)
-		}
-		if err != nil {
-			return err
-		}
-		actions := []string{"viewUser", "createUser", "changePassword", "changeCustomData"}
-		if len(current.Restrictions) > 0 {
-			actions = append(actions, "setAuthenticationRestriction")
-		}
-		add(pending.Database, actions...)
-		var from []string
-		for _, role := range current.Roles {
-			from = append(from, role.Database)
-		}
-		slices.Sort(from)
-		for _, database := range slices.Compact(from) {
-			add(database, "grantRole")
+		privileges = []allowed{allow(current.Database, "viewUser", "createUser", "changePassword", "changeCustomData")}
+		for _, database := range slices.Sorted(maps.Keys(from)) {
+			privileges = append(privileges, allow(database, "grantRole"))
 		}
 		// Replacing the roles of an existing user requires revokeRole on every database.
-		add("", "revokeRole")
+		privileges = append(privileges, allow("", "revokeRole"))
 	}
 	// A role in admin can have privileges on any database.
 	name := "rotator-" + login.User
