@@ -14,19 +14,20 @@ import (
 // mark comes last, so an adoption can be repeated. The plan includes what the login may not change.
 func (e *Engine) Adopt(ctx context.Context, r *engine.Request, apply bool) (plan []string, err error) {
 	err = e.Act(ctx, r, r.Login, !apply, func(ctx context.Context, s *pgsession.Session, c pair.Change) error {
-		plan, err = adopt(ctx, s, c, apply, false)
+		plan, err = e.adopt(ctx, s, c, apply, false)
 		return err
 	})
 	return plan, err
 }
 
 // adopt is Adopt in a session. With unmarked, as in a rotation, it leaves marked pairs alone.
-func adopt(ctx context.Context, s *pgsession.Session, c pair.Change, apply, unmarked bool) (plan []string, err error) {
+func (e *Engine) adopt(ctx context.Context, s *pgsession.Session, c pair.Change, apply, unmarked bool) (plan []string,
+	err error) {
 	c.Marked = false // the proof suffices here
 	var first, second *role
 	var databases []string
 	err = s.Transaction(ctx, c.Request, true, func(w *pgsession.Work) error {
-		t := &target{Work: w}
+		t := &target{w}
 		current, other, err := pair.Find(ctx, t, c)
 		if err != nil || other == nil {
 			return err
@@ -46,7 +47,9 @@ func adopt(ctx context.Context, s *pgsession.Session, c pair.Change, apply, unma
 	for _, database := range append(databases, s.Target.Database) {
 		there, last := s, database == s.Target.Database
 		if !last {
-			if there, err = s.At(ctx, database); err != nil {
+			elsewhere := s.Target
+			elsewhere.Database = database
+			if there, err = e.connect(ctx, elsewhere); err != nil {
 				// The database's owner can forbid logins, but must not be able to stop an adoption.
 				plan = append(plan, database+": left alone, as "+s.Target.User+" cannot log in there")
 				continue
@@ -55,7 +58,7 @@ func adopt(ctx context.Context, s *pgsession.Session, c pair.Change, apply, unma
 		}
 		var t *taking
 		if err := there.Transaction(ctx, c.Request, !apply, func(w *pgsession.Work) error {
-			t = &taking{target: &target{Work: w}, first: first, second: second}
+			t = &taking{target: &target{w}, first: first, second: second}
 			return t.take(ctx, last)
 		}); err != nil {
 			return plan, err
@@ -79,23 +82,23 @@ func (t *taking) take(ctx context.Context, last bool) error {
 	if err := t.own(ctx); err != nil {
 		return err
 	}
-	for _, query := range []string{grants, defaults, policies} {
+	queries := []string{grants, defaults, policies}
+	if last {
+		queries = append(queries, memberships)
+	}
+	for _, query := range queries {
 		if err := t.doAll(ctx, query); err != nil {
 			return err
 		}
 	}
-	if err := t.mappings(ctx); err != nil || !last {
-		return err
-	}
-	if err := t.doAll(ctx, memberships); err != nil {
-		return err
+	if !last {
+		return nil
 	}
 	if err := t.join(ctx, t.first, t.second); err != nil || t.second.comment == mark(t.first.name) {
 		return err
 	}
-	shown, err := t.exec(ctx, "COMMENT ON ROLE %I IS %L", t.second.name, mark(t.first.name))
-	t.plan = append(t.plan, shown[:strings.LastIndex(shown, "...")]+"'"+mark(t.first.name)+"'")
-	return err
+	t.plan = append(t.plan, comment(t.first, t.second))
+	return t.do(ctx, comment(t.first, t.second))
 }
 
 // own makes the first user the owner of what the second owns. To do so, the login temporarily joins both roles.
@@ -125,7 +128,8 @@ func (t *taking) own(ctx context.Context) error {
 	return nil
 }
 
-// doAll runs the statements that a query returns. A row that begins with a question mark is a right of an unknown kind.
+// doAll makes the changes that a query returns, and adds them to the plan. It leaves alone those that the login may not
+// make, and rows that begin with a question mark, which have no statement.
 func (t *taking) doAll(ctx context.Context, query string) error {
 	statements, err := t.Texts(ctx, unreadable, query, t.second.oid, t.first.oid)
 	if err != nil {
@@ -133,57 +137,27 @@ func (t *taking) doAll(ctx context.Context, query string) error {
 	}
 	for _, statement := range statements {
 		if what, unknown := strings.CutPrefix(statement, "?"); unknown {
-			t.note("left alone, as it has no statement: a right of " + t.second.name + " on " + what)
+			t.note("left alone: " + t.second.name + " keeps " + what)
 			continue
 		}
-		if err := t.try(ctx, statement, func() error { return t.do(ctx, statement) }); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// try makes a change and adds it to the plan, marked as left alone if the login may not make it.
-func (t *taking) try(ctx context.Context, statement string, do func() error) error {
-	denied, err := t.optional(ctx, do)
-	if denied != nil {
-		statement = "left alone, as " + t.Target.User + " may not: " + statement
-	}
-	t.note(statement)
-	return err
-}
-
-// mappings copies the second user's user mappings, whose options can hold passwords.
-func (t *taking) mappings(ctx context.Context) error {
-	rows, err := t.Query(ctx, unreadable, 2, `SELECT srvname::text, umoptions FROM pg_user_mappings m WHERE umuser = $1
-	AND NOT EXISTS (SELECT FROM pg_user_mappings o WHERE o.srvid = m.srvid AND o.umuser = $2)`,
-		t.second.oid, t.first.oid)
-	for _, row := range rows {
-		format, args := "CREATE USER MAPPING FOR %I SERVER %I", []string{t.first.name, row[0]}
-		options := pgsession.Elements(row[1])
-		for _, o := range options {
-			name, text, _ := strings.Cut(o, "=")
-			args = append(args, name, text)
-		}
-		if len(options) > 0 {
-			format += " OPTIONS (" + strings.Repeat(", %I %L", len(options))[2:] + ")"
-		}
-		err := t.try(ctx, "CREATE USER MAPPING FOR "+t.first.name+" SERVER "+row[0], func() error {
-			_, err := t.exec(ctx, format, args...)
-			return err
-		})
+		denied, err := t.optional(ctx, func() error { return t.do(ctx, statement) })
 		if err != nil {
 			return err
 		}
+		if denied != nil {
+			statement = "left alone, as " + t.Target.User + " may not: " + statement
+		}
+		t.note(statement)
 	}
-	return err
+	return nil
 }
 
 // memberships, grants, defaults and policies return statements; $1 is the second user and $2 the first.
 const memberships = `SELECT format('GRANT %I TO %I', pg_get_userbyid(roleid), pg_get_userbyid($2)) FROM pg_auth_members
 	WHERE member = $1 AND roleid <> $2 AND NOT pg_has_role($2, roleid, 'MEMBER')`
 
-// grants covers every right in this database that was granted directly to only the second user.
+// grants covers every right in this database that was granted directly to only the second user, and lists rights on
+// other kinds of objects, which hardly any application needs, and user mappings, which may hold passwords.
 const grants = `WITH held (kind, object, acl, columns) AS (
 	SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, oid::regclass::text, relacl, ''
 		FROM pg_class WHERE relacl IS NOT NULL
@@ -192,14 +166,7 @@ const grants = `WITH held (kind, object, acl, columns) AS (
 	UNION ALL SELECT 'SCHEMA', quote_ident(nspname), nspacl, '' FROM pg_namespace
 	UNION ALL SELECT CASE prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END, oid::regprocedure::text, proacl, ''
 		FROM pg_proc WHERE proacl IS NOT NULL
-	UNION ALL SELECT CASE typtype WHEN 'd' THEN 'DOMAIN' ELSE 'TYPE' END, oid::regtype::text, typacl, ''
-		FROM pg_type WHERE typacl IS NOT NULL
-	UNION ALL SELECT 'FOREIGN SERVER', quote_ident(srvname), srvacl, '' FROM pg_foreign_server
-	UNION ALL SELECT 'FOREIGN DATA WRAPPER', quote_ident(fdwname), fdwacl, '' FROM pg_foreign_data_wrapper
-	UNION ALL SELECT 'LANGUAGE', quote_ident(lanname), lanacl, '' FROM pg_language
-	UNION ALL SELECT 'LARGE OBJECT', oid::text, lomacl, '' FROM pg_largeobject_metadata
 	UNION ALL SELECT 'DATABASE', quote_ident(datname), datacl, '' FROM pg_database
-	UNION ALL SELECT 'TABLESPACE', quote_ident(spcname), spcacl, '' FROM pg_tablespace
 )
 SELECT format('GRANT %s%s ON %s %s TO %I%s', a.privilege_type, columns, kind, object, pg_get_userbyid($2),
 	CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
@@ -207,11 +174,12 @@ FROM held, LATERAL aclexplode(acl) a
 WHERE a.grantee = $1 AND NOT EXISTS (SELECT FROM aclexplode(acl) b
 	WHERE b.grantee = $2 AND b.privilege_type = a.privilege_type AND b.is_grantable >= a.is_grantable)
 UNION ALL
-SELECT '?' || pg_describe_object(classid, objid, objsubid) FROM pg_shdepend
+SELECT '?a right on ' || pg_describe_object(classid, objid, objsubid) FROM pg_shdepend
 WHERE refclassid = 'pg_authid'::regclass AND refobjid = $1 AND deptype = 'a'
 	AND dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
-	AND classid::regclass <> ALL ('{pg_class,pg_namespace,pg_proc,pg_type,pg_foreign_server,pg_foreign_data_wrapper,
-		pg_language,pg_largeobject,pg_largeobject_metadata,pg_database,pg_tablespace,pg_default_acl}'::regclass[])`
+	AND classid::regclass <> ALL ('{pg_class,pg_namespace,pg_proc,pg_database,pg_default_acl}'::regclass[])
+UNION ALL SELECT '?the user mapping for the server ' || srvname FROM pg_user_mappings m
+WHERE umuser = $1 AND NOT EXISTS (SELECT FROM pg_user_mappings o WHERE o.srvid = m.srvid AND o.umuser = $2)`
 
 // defaults covers every right that the second user, but not the first, gets or grants by default.
 const defaults = `WITH held AS (

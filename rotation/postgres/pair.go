@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -12,20 +11,17 @@ import (
 )
 
 type role struct {
-	oid       string
-	name      string
-	power     string   // what makes it an administrator, or ""
-	flags     []string // the flags that it has
-	limit     string
-	until     string // in the server's format, "" for no end
-	comment   string
-	groups    []string // the roles that it is a direct member of
-	acts      []string // the groups whose rights it inherits and that it can become
-	tokenOnly []string // RDS's roles, direct or not, whose members cannot log in with passwords
+	oid        string
+	name       string
+	power      string // what makes it an administrator, or ""
+	login      bool
+	inherits   bool
+	comment    string
+	groups     []string // the roles that it is a direct member of
+	acts       []string // the groups whose rights it inherits and that it can become
+	tokenOnly  []string // RDS's roles, direct or not, whose members cannot log in with passwords
+	attributes []string // one clause of ALTER ROLE each; the first three give power over more than its own objects
 }
-
-// flags are the attributes of a role that keywords turn on. A second user shares the last four with the first.
-var flags = []string{"LOGIN", "INHERIT", "CREATEDB", "CREATEROLE", "REPLICATION", "BYPASSRLS"}
 
 // Find returns a role, or nil if there is none. Administrators are superusers; before version 16, roles with
 // CREATEROLE, which can change every other role; and members of these, of a role with the server process's powers, of
@@ -34,37 +30,41 @@ var flags = []string{"LOGIN", "INHERIT", "CREATEDB", "CREATEROLE", "REPLICATION"
 // Source: https://www.postgresql.org/docs/current/predefined-roles.html,
 // https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/database-authentication.html
 func (t *target) Find(ctx context.Context, name string) (*role, error) {
-	rows, err := t.Query(ctx, "the role could not be read", 9, `SELECT oid, CASE WHEN rolsuper THEN 'a superuser'
+	rows, err := t.Query(ctx, "the role could not be read", 14, `SELECT oid, CASE WHEN rolsuper THEN 'a superuser'
 	WHEN rolcreaterole AND $2 < 16 THEN 'a role with CREATEROLE'
 	ELSE coalesce((SELECT 'a member of ' || p.rolname FROM pg_roles p
 		WHERE p.oid <> r.oid AND pg_has_role(r.oid, p.oid, 'MEMBER') AND (p.rolsuper OR p.rolcreaterole AND $2 < 16
 			OR p.rolname IN ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files',
 				'rds_superuser', 'cloudsqlsuperuser', 'azure_pg_admin', session_user))
 		ORDER BY p.rolname LIMIT 1), '') END,
-	ARRAY(SELECT name FROM (VALUES ('LOGIN', rolcanlogin), ('INHERIT', rolinherit), ('CREATEDB', rolcreatedb),
-		('CREATEROLE', rolcreaterole), ('REPLICATION', rolreplication), ('BYPASSRLS', rolbypassrls)) f (name, has)
-		WHERE has),
-	rolconnlimit, coalesce(rolvaliduntil::text, ''), coalesce(shobj_description(oid, 'pg_authid'), ''),
-	ARRAY(SELECT roleid FROM pg_auth_members WHERE member = r.oid),
-	ARRAY(SELECT roleid FROM pg_auth_members m WHERE member = r.oid
+	rolcanlogin, rolinherit, shobj_description(oid, 'pg_authid'),
+	(SELECT string_agg(roleid::text, ' ') FROM pg_auth_members WHERE member = r.oid),
+	(SELECT string_agg(roleid::text, ' ') FROM pg_auth_members m WHERE member = r.oid
 		AND NOT to_jsonb(m) @> '{"inherit_option": false}' AND NOT to_jsonb(m) @> '{"set_option": false}'),
-	ARRAY(SELECT p.rolname::text FROM pg_roles p
-		WHERE p.rolname IN ('rds_iam', 'rds_ad') AND pg_has_role(r.oid, p.oid, 'MEMBER'))
+	(SELECT string_agg(p.rolname, ' ') FROM pg_roles p
+		WHERE p.rolname IN ('rds_iam', 'rds_ad') AND pg_has_role(r.oid, p.oid, 'MEMBER')),
+	CASE WHEN rolcreaterole THEN 'CREATEROLE' ELSE 'NOCREATEROLE' END,
+	CASE WHEN rolreplication THEN 'REPLICATION' ELSE 'NOREPLICATION' END,
+	CASE WHEN rolbypassrls THEN 'BYPASSRLS' ELSE 'NOBYPASSRLS' END,
+	CASE WHEN rolcreatedb THEN 'CREATEDB' ELSE 'NOCREATEDB' END,
+	'CONNECTION LIMIT ' || rolconnlimit,
+	'VALID UNTIL ' || quote_literal(coalesce(rolvaliduntil, 'infinity'))
 	FROM pg_roles r WHERE rolname = $1`, name, t.Major)
 	if err != nil || len(rows) == 0 {
 		return nil, err
 	}
-	row, list := rows[0], pgsession.Elements
-	return &role{row[0], name, row[1], list(row[2]), row[3], row[4], row[5], list(row[6]), list(row[7]), list(row[8])}, nil
+	row, list := rows[0], strings.Fields
+	return &role{oid: row[0], name: name, power: row[1], login: row[2] == "t", inherits: row[3] == "t", comment: row[4],
+		groups: list(row[5]), acts: list(row[6]), tokenOnly: list(row[7]), attributes: row[8:]}, nil
 }
 
 func (t *target) Administrator(_ context.Context, r *role) (string, error) { return r.power, nil }
 
 // Exceeds returns an attribute that only other has and that gives power over more than its own objects.
 func (t *target) Exceeds(_ context.Context, current, other *role) (string, error) {
-	for _, f := range flags[3:] {
-		if slices.Contains(other.flags, f) && !slices.Contains(current.flags, f) {
-			return f, nil
+	for i, has := range other.attributes[:3] {
+		if has != current.attributes[i] && !strings.HasPrefix(has, "NO") {
+			return has, nil
 		}
 	}
 	return "", nil
@@ -83,16 +83,10 @@ func (t *target) Marked(_ context.Context, current, other *role) (bool, error) {
 	return second.comment == mark(first.name) && slices.Contains(second.groups, first.oid), nil
 }
 
-// ranks returns which of the two is the first user: the mark decides, then the membership, then the name.
+// ranks returns which of the two is the first user. Without a membership, their names decide.
 func ranks(current, other *role) (first, second *role) {
-	switch {
-	case current.comment == mark(other.name):
-		return other, current
-	case other.comment == mark(current.name):
-	case slices.Contains(current.groups, other.oid):
-		return other, current
-	case slices.Contains(other.groups, current.oid):
-	case current.name == other.name+"_clone":
+	if slices.Contains(current.groups, other.oid) ||
+		!slices.Contains(other.groups, current.oid) && current.name == other.name+"_clone" {
 		return other, current
 	}
 	return current, other
@@ -100,22 +94,30 @@ func ranks(current, other *role) (first, second *role) {
 
 func (t *target) Mark(current, other *role) string {
 	first, second := ranks(current, other)
-	comment := "COMMENT ON ROLE " + pgsession.Quote(second.name) + " IS '" +
-		strings.ReplaceAll(mark(first.name), "'", "''") + "'"
 	if slices.Contains(second.groups, first.oid) {
-		return comment
+		return comment(first, second)
 	}
-	return "GRANT " + pgsession.Quote(first.name) + " TO " + pgsession.Quote(second.name) + "; " + comment
+	return "GRANT " + pgsession.Quote(first.name) + " TO " + pgsession.Quote(second.name) + "; " + comment(first, second)
 }
 
-func (t *target) Create(ctx context.Context, _ *role, name string) (*role, error) {
+// comment returns the statement that marks the second user.
+func comment(first, second *role) string {
+	return "COMMENT ON ROLE " + pgsession.Quote(second.name) + " IS '" +
+		strings.ReplaceAll(mark(first.name), "'", "''") + "'"
+}
+
+// Create makes the new user a member of the current one: it is the second, whatever their names.
+func (t *target) Create(ctx context.Context, current *role, name string) (*role, error) {
 	if _, err := t.exec(ctx, "CREATE ROLE %I", name); err != nil {
 		return nil, denied(err, "ALTER ROLE "+pgsession.Quote(t.Target.User)+" CREATEROLE")
+	}
+	if err := t.join(ctx, current, &role{name: name}); err != nil {
+		return nil, err
 	}
 	return t.Find(ctx, name)
 }
 
-// Equalize makes the second user a member of the first, copies current's attributes and settings, and reports the rest.
+// Equalize makes the second user a member of the first, marks it, and copies current's attributes and settings.
 func (t *target) Equalize(ctx context.Context, current, other *role) error {
 	for _, group := range other.tokenOnly {
 		if !slices.Contains(current.tokenOnly, group) {
@@ -134,31 +136,10 @@ func (t *target) Equalize(ctx context.Context, current, other *role) error {
 	if err := t.settings(ctx, first.name, current, other); err != nil {
 		return err
 	}
-	if second.comment != mark(first.name) {
-		if err := t.grant(ctx, "COMMENT ON ROLE %I IS %L", second.name, mark(first.name)); err != nil {
-			return err
-		}
+	if second.comment == mark(first.name) {
+		return nil
 	}
-	return t.foreign(ctx, first, second)
-}
-
-// foreign reports what the second user owns or was granted directly. The operator decides whether to adopt it.
-func (t *target) foreign(ctx context.Context, first, second *role) error {
-	found, err := t.Texts(ctx, "the second user's rights could not be read", `
-SELECT 'a member of ' || quote_ident(pg_get_userbyid(roleid)) FROM pg_auth_members
-	WHERE member = $1 AND roleid <> $2 AND NOT pg_has_role($2, roleid, 'MEMBER')
-UNION ALL SELECT format('%s of %s objects or rights in %s',
-	CASE deptype WHEN 'o' THEN 'the owner' WHEN 'r' THEN 'named by policies' ELSE 'the holder' END, count(*),
-	coalesce('the database ' || quote_ident(d.datname), 'the whole server'))
-	FROM pg_shdepend s LEFT JOIN pg_database d ON d.oid = s.dbid
-	WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = $1 AND s.deptype IN ('o', 'a', 'r')
-		AND s.classid NOT IN ('pg_default_acl'::regclass, 'pg_user_mapping'::regclass)
-	GROUP BY deptype, d.datname ORDER BY 1`, second.oid, first.oid)
-	for _, f := range found {
-		t.Request.Warn("the second user " + second.name + " is by itself " + f + ", which " + first.name +
-			" and so the application is not; `rotatorctl adopt` shows it")
-	}
-	return err
+	return t.Change(ctx, comment(first, second))
 }
 
 // join makes the second user a member of the first, with its rights and able to become it.
@@ -177,34 +158,25 @@ func (t *target) options() string {
 	return " WITH INHERIT TRUE, SET TRUE"
 }
 
+// attributes gives the other user the current user's attributes. A second user inherits, and so has the first's rights
+// before its sessions become the first.
 func (t *target) attributes(ctx context.Context, current, other *role, second bool) error {
-	var words, args []string
-	for _, f := range flags {
-		has, want := slices.Contains(other.flags, f), slices.Contains(current.flags, f)
-		switch f {
-		case "LOGIN":
-			want = true
-		case "INHERIT": // so a second user has the first's rights before its sessions become the first
-			want = has || second
-		}
-		switch {
-		case want && !has:
-			words = append(words, f)
-		case has && !want:
-			words = append(words, "NO"+f)
-		}
+	var words []string
+	if !other.login {
+		words = append(words, "LOGIN")
 	}
-	if current.limit != other.limit {
-		words = append(words, "CONNECTION LIMIT "+current.limit)
+	if second && !other.inherits {
+		words = append(words, "INHERIT")
 	}
-	if current.until != other.until {
-		words = append(words, "VALID UNTIL %L")
-		args = append(args, cmp.Or(current.until, "infinity"))
+	for i, want := range current.attributes {
+		if want != other.attributes[i] {
+			words = append(words, want)
+		}
 	}
 	if words == nil {
 		return nil
 	}
-	err := t.grant(ctx, "ALTER ROLE %I "+strings.Join(words, " "), append([]string{other.name}, args...)...)
+	err := t.grant(ctx, "ALTER ROLE %I "+strings.Join(words, " "), other.name)
 	return denied(err, t.adviceChange(other.name)+"; and give it the attributes that it gives")
 }
 
@@ -215,8 +187,10 @@ func (t *target) SetPassword(ctx context.Context, r *role) error {
 			return err
 		}
 	}
-	verifier := scramVerifier(t.password, t.Request.Secret, t.Request.Version, r.name)
-	_, err := t.exec(ctx, "ALTER ROLE %I PASSWORD %L", r.name, verifier)
+	verifier, err := scramVerifier(t.Password, t.Request.Secret, t.Request.Version, r.name)
+	if err == nil {
+		_, err = t.exec(ctx, "ALTER ROLE %I PASSWORD %L", r.name, verifier)
+	}
 	switch {
 	case pgsession.Code(err) == "22023": // invalid_parameter_value, raised by password check hooks
 		return engine.Errorf(engine.PolicyRejected,

@@ -5,7 +5,6 @@ package postgres
 
 import (
 	"context"
-	"crypto/rand"
 	"slices"
 
 	"example.com/rotator/rotation/engine"
@@ -26,7 +25,7 @@ type base = sqlengine.Engine[*pgsession.Session]
 func New(tls engine.TLSPolicy) *Engine {
 	e := &Engine{tls: tls}
 	e.base = base{
-		Port: 5432, Database: "postgres", Fault: fault, Connect: e.connect, Change: change, Grants: e.grants,
+		Port: 5432, Database: "postgres", Fault: fault, Connect: e.connect, Change: e.change, Grants: e.grants,
 		About: engine.Kind{
 			Names:       []string{"postgres", "aurora-postgresql"},
 			Passwords:   engine.PasswordPolicy{Length: 32, ExcludeCharacters: `:/@"'\`, RequireEachIncludedType: true},
@@ -61,16 +60,13 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	})
 }
 
-// change makes the change in one transaction. A rehearsal sets a random password and is rolled back.
-func change(ctx context.Context, s *pgsession.Session, c pair.Change) error {
+// change makes the change in one transaction, which a rehearsal rolls back, after an adoption.
+func (e *Engine) change(ctx context.Context, s *pgsession.Session, c pair.Change) error {
 	r, rehearsal := c.Request, c.Rehearsal
 	r.Met("PostgreSQL " + s.Version())
-	password, _ := r.Pending.Text("password")
-	if c.Rehearsal = false; rehearsal {
-		password = rand.Text()
-	}
-	if c.Marked = !r.Adopt; r.Superuser && r.Adopt && r.Strategy == engine.AlternatingUsers {
-		plan, err := adopt(ctx, s, c, !rehearsal, true)
+	c.Rehearsal, c.Marked = false, !r.Adopt
+	if r.Superuser && r.Adopt && r.Strategy == engine.AlternatingUsers {
+		plan, err := e.adopt(ctx, s, c, !rehearsal, true)
 		for _, line := range plan {
 			if !rehearsal {
 				r.Changed(line)
@@ -81,28 +77,13 @@ func change(ctx context.Context, s *pgsession.Session, c pair.Change) error {
 		}
 	}
 	return s.Transaction(ctx, r, rehearsal, func(w *pgsession.Work) error {
-		t := &target{w, password}
-		c.Request = w.Request
-		if rehearsal {
-			if err := t.warnOfMD5(ctx, r, c.Pending); err != nil {
-				return err
-			}
-		}
+		t := &target{w}
 		if !r.Superuser {
 			return t.SetPassword(ctx, &role{name: c.Pending})
 		}
+		c.Request = w.Request
 		return pair.Apply(ctx, t, c)
 	})
-}
-
-// warnOfMD5 warns before the change that the user's clients must support SCRAM.
-func (t *target) warnOfMD5(ctx context.Context, r *engine.Request, user string) error {
-	stored, err := t.Text(ctx, "the server's settings could not be read", "SELECT current_setting('password_encryption')")
-	if stored == "md5" {
-		r.Warn("password_encryption is md5 at the server, and " + user +
-			" gets SCRAM-SHA-256: clients that know nothing but MD5 will not be able to log in")
-	}
-	return err
 }
 
 // needs returns the statements that let the role $1 change the session's user and $2. Before version 16, CREATEROLE

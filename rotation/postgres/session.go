@@ -29,11 +29,11 @@ func (e *Engine) connect(ctx context.Context, t engine.Target) (*pgsession.Sessi
 }
 
 // begin makes every transaction run as the login itself, with only built-in functions. All statements with unqualified
-// names are in one. A database's owner sets search_path for its sessions, and can create functions and operators with
-// the names that the statements use, which would run as the superuser. Searching pg_catalog first, the default, does
-// not prevent that: the server calls the best fit of all functions in the path. pg_temp is never searched for
-// functions; listed last, it hides no tables. Casts of built-in types and event triggers need no path, but only a
-// superuser can create them. The owner also sets timeouts, the date format and, like the role's own settings, the role.
+// names are in one. A database's owner sets the role, the search path, timeouts and the date format of its sessions, and
+// can create functions and operators with the names that the statements use, which would run as the superuser.
+// Searching pg_catalog first, the default, does not prevent that: the server calls the best fit in the whole path.
+// pg_temp is never searched for functions; listed last, it hides no tables. Only a superuser can create casts of
+// built-in types and event triggers.
 // Source: https://www.postgresql.org/docs/current/typeconv-func.html,
 // https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-SEARCH-PATH,
 // https://www.postgresql.org/docs/current/sql-createeventtrigger.html
@@ -42,35 +42,29 @@ func (e *Engine) connect(ctx context.Context, t engine.Target) (*pgsession.Sessi
 // statement may take as long as an engine's call. Waits for locks are short because they block others.
 const begin = `SET LOCAL statement_timeout = 15000; SET LOCAL idle_in_transaction_session_timeout = 5000;
 SET LOCAL lock_timeout = 2000; SET LOCAL ROLE NONE;
-SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL datestyle = 'ISO, YMD'`
+SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL datestyle = 'ISO, YMD';
+SET LOCAL standard_conforming_strings = on`
 
 // target is a transaction and, for package pair, a superuser's. Of two alternating users, the first owns everything and
 // has every right. The second is a member of the first, and its sessions become the first at login. So everything that
 // either creates belongs to the first, and both gain or lose rights with the first.
-type target struct {
-	*pgsession.Work
-	password string // to set
-}
+type target struct{ *pgsession.Work }
 
 var verbs = lazyregexp.New("%[IL]")
 
-// exec runs a statement, in which the server inserts and quotes names (%I) and texts (%L). It returns the statement
-// with only the names: a text may be a verifier, or a key in a role's setting. Texts therefore reach the server by
-// function calls, which appear in no server log; the log shows the block below.
+// exec runs a statement with quoted names (%I) and texts (%L). It returns the statement with only the names: a text may
+// be a verifier, or a key in a role's setting. Texts therefore reach the server by function calls, which appear in no
+// server log; the log shows the block below.
 func (t *target) exec(ctx context.Context, format string, args ...string) (shown string, err error) {
-	compose, names, texts := "SELECT pg_catalog.format($1", []any{strings.ReplaceAll(format, "%L", "...")}, []string(nil)
-	for i, verb := range verbs().FindAllString(format, -1) {
-		if verb == "%I" {
-			names = append(names, args[i])
-			compose += fmt.Sprintf(", $%d::text", len(names))
-		} else {
-			texts = append(texts, args[i])
+	var texts []string
+	n := -1
+	shown = verbs().ReplaceAllStringFunc(format, func(verb string) string {
+		if n++; verb == "%I" {
+			return pgsession.Quote(args[n])
 		}
-	}
-	shown, err = t.Text(ctx, "the statement could not be composed", compose+")", names...)
-	if err != nil {
-		return "", err
-	}
+		texts = append(texts, args[n])
+		return "..."
+	})
 	if texts == nil {
 		return shown, t.do(ctx, shown)
 	}
@@ -84,15 +78,15 @@ func (t *target) exec(ctx context.Context, format string, args ...string) (shown
 	}
 	// The error is raised anew because its original context would quote the statement.
 	err = t.Exec(ctx, shown, "DO $$ BEGIN EXECUTE pg_catalog.format('"+format+"', "+strings.Join(values, ", ")+`);
-EXCEPTION WHEN OTHERS THEN RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM; END $$`)
+EXCEPTION WHEN OTHERS THEN RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM; END $$`, texts...)
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == "42501" && strings.Contains(e.Message, "plpgsql") {
-		return shown, denied(err, "GRANT USAGE ON LANGUAGE plpgsql TO "+pgsession.Quote(t.Target.User)+
+		err = denied(err, "GRANT USAGE ON LANGUAGE plpgsql TO "+pgsession.Quote(t.Target.User)+
 			"; only in its blocks a verifier stays out of the server's log")
 	}
-	return shown, t.Classify(shown, pgsession.Without(err, texts))
+	return shown, err
 }
 
-// do runs a statement whose names are already quoted and that contains no texts.
+// do runs a statement without secrets.
 func (t *target) do(ctx context.Context, statement string) error {
 	return t.Exec(ctx, statement, statement)
 }

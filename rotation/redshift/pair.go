@@ -6,18 +6,12 @@ import (
 	"slices"
 	"strings"
 
-	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/pgsession"
 )
 
 // target is a transaction; for package pair, a superuser's. A Redshift user cannot act as another, so each has separate
 // rights, which are equalized before each change.
-type target struct {
-	*pgsession.Work
-	request   *engine.Request // its reports are written immediately
-	rehearsal bool
-	password  string // the one to set
-}
+type target struct{ *pgsession.Work }
 
 type user struct {
 	name       string
@@ -26,10 +20,14 @@ type user struct {
 	attributes []string // one clause of ALTER USER each
 }
 
+// separator is a control character that a setting does not contain.
+const separator = 31
+
 // Find compares names as Redshift does if enable_case_sensitive_identifier is off.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/r_ALTER_USER.html
 func (t *target) Find(ctx context.Context, named string) (*user, error) {
-	rows, err := t.Query(ctx, "the user could not be read", 8, `SELECT i.user_name, i.superuser, u.useconfig,
+	rows, err := t.Query(ctx, "the user could not be read", 8, `
+SELECT i.user_name, i.superuser, array_to_string(u.useconfig, chr(31)),
 	CASE WHEN i.createdb THEN 'CREATEDB' ELSE 'NOCREATEDB' END,
 	'CONNECTION LIMIT ' || i.connection_limit,
 	'SYSLOG ACCESS ' || i.syslog_access,
@@ -41,7 +39,8 @@ func (t *target) Find(ctx context.Context, named string) (*user, error) {
 		return nil, err
 	}
 	row := rows[0]
-	return &user{row[0], row[1] == "t", pgsession.Elements(row[2]), row[3:]}, nil
+	settings := strings.FieldsFunc(row[2], func(r rune) bool { return r == separator })
+	return &user{row[0], row[1] == "t", settings, row[3:]}, nil
 }
 
 // Administrator also follows roles of roles. A role makes its members administrators if it can change users or grant
@@ -103,59 +102,30 @@ func (t *target) Create(ctx context.Context, _ *user, named string) (*user, erro
 	return t.Find(ctx, named)
 }
 
-// Equalize marks the pair and equalizes its users in every database; in a rehearsal, only in the secret's, because
-// other databases see a user only once it is committed.
+// Equalize marks the pair and equalizes its users, in the secret's database.
 func (t *target) Equalize(ctx context.Context, current, other *user) error {
-	marked, err := t.Marked(ctx, current, other)
-	if err == nil && !marked {
-		err = t.mark(ctx, current, other)
+	for _, step := range []func(context.Context, *user, *user) error{t.mark, t.attributes, t.level} {
+		if err := step(ctx, current, other); err != nil {
+			return err
+		}
 	}
-	if err == nil {
-		err = t.attributes(ctx, current, other)
-	}
-	if err == nil {
-		err = t.level(ctx, current, other, slices.Concat(clusterViews, databaseViews))
-	}
-	if err != nil || t.rehearsal {
-		return err
-	}
-	databases, err := t.Texts(ctx, "the databases could not be read", `SELECT database_name
-	FROM svv_redshift_databases WHERE database_type = 'local' AND database_name <> current_database()`)
-	if err == nil {
-		err = t.Save(ctx)
-	}
-	for i := 0; err == nil && i < len(databases); i++ {
-		err = t.levelIn(ctx, databases[i], current, other)
-	}
-	return err
-}
-
-func (t *target) levelIn(ctx context.Context, database string, current, other *user) error {
-	s, err := t.At(ctx, database)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	return s.Transaction(ctx, t.request, false, func(w *pgsession.Work) error {
-		return (&target{Work: w}).level(ctx, current, other, databaseViews)
-	})
+	return nil
 }
 
 // mark adds the second user to the pair's group. The user that the engine creates is the second. In a pair from AWS's
 // templates that is proved to be the secret's, the other user becomes the second.
 func (t *target) mark(ctx context.Context, current, other *user) error {
-	group := markPrefix + current.name
-	if len(group) > nameLimit {
-		return engine.Errorf(engine.InvalidSecret, "use a shorter user name",
-			"the user name %q leaves no room for the name of the pair's group", current.name)
+	if marked, err := t.Marked(ctx, current, other); err != nil || marked {
+		return err
 	}
+	group := markPrefix + current.name
 	exists, err := t.Texts(ctx, "the pair's mark could not be read",
 		"SELECT groname FROM pg_group WHERE groname = $1", group)
 	if err == nil && len(exists) == 0 {
-		err = t.exec(ctx, "CREATE GROUP "+name(group))
+		err = t.Change(ctx, "CREATE GROUP "+name(group))
 	}
 	if err == nil {
-		err = t.exec(ctx, "ALTER GROUP "+name(group)+" ADD USER "+name(other.name))
+		err = t.Change(ctx, "ALTER GROUP "+name(group)+" ADD USER "+name(other.name))
 	}
 	return err
 }
@@ -176,7 +146,7 @@ func (t *target) attributes(ctx context.Context, current, other *user) error {
 		}
 	}
 	for _, c := range clauses {
-		if err := t.exec(ctx, alter+c); err != nil {
+		if err := t.Change(ctx, alter+c); err != nil {
 			return err
 		}
 	}
@@ -196,8 +166,7 @@ func (t *target) attributes(ctx context.Context, current, other *user) error {
 		}
 		// A setting's value may be a key, which must not appear in an error or a log.
 		shown := alter + "SET " + name(key)
-		err := t.Exec(ctx, shown, shown+" TO "+strings.Join(quoted, ", "))
-		if err = t.Classify(shown, pgsession.Without(err, items)); err != nil {
+		if err := t.Exec(ctx, shown, shown+" TO "+strings.Join(quoted, ", "), items...); err != nil {
 			return err
 		}
 		t.Request.Changed(shown)

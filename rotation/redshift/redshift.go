@@ -7,7 +7,6 @@ package redshift
 import (
 	"context"
 	"crypto/md5"
-	"crypto/rand"
 	"encoding/hex"
 	"strings"
 
@@ -53,26 +52,19 @@ func fault(t engine.Target) string {
 // them could not be set again by hand.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/r_CREATE_USER.html
 func policy(password string) error {
-	var fault string
-	switch {
-	case len(password) < 8 || len(password) > 64:
-		fault = "it does not have 8 to 64 characters"
-	case !strings.ContainsFunc(password, func(r rune) bool { return 'A' <= r && r <= 'Z' }):
-		fault = "it has no uppercase letter"
-	case !strings.ContainsFunc(password, func(r rune) bool { return 'a' <= r && r <= 'z' }):
-		fault = "it has no lowercase letter"
-	case !strings.ContainsFunc(password, func(r rune) bool { return '0' <= r && r <= '9' }):
-		fault = "it has no digit"
-	case strings.ContainsFunc(password, func(r rune) bool {
-		return r < 33 || r > 126 || strings.ContainsRune(`'"\/@`, r)
-	}):
-		fault = `it has a character other than the visible ASCII ones without ' " \ / @`
-	default:
+	has := func(first, last rune) bool {
+		return strings.ContainsFunc(password, func(r rune) bool { return first <= r && r <= last })
+	}
+	wrong := strings.ContainsFunc(password, func(r rune) bool {
+		return r < '!' || r > '~' || strings.ContainsRune(`'"\/@`, r)
+	})
+	if len(password) >= 8 && len(password) <= 64 && has('A', 'Z') && has('a', 'z') && has('0', '9') && !wrong {
 		return nil
 	}
 	return engine.Errorf(engine.PolicyRejected,
 		"adapt PASSWORD_LENGTH, EXCLUDE_* and REQUIRE_EACH_INCLUDED_TYPE to Redshift's rule",
-		"Redshift would reject the new password: %s", fault)
+		`the new password breaks Redshift's rule: 8 to 64 visible ASCII characters except '"\/@, `+
+			"with an uppercase letter, a lowercase letter and a digit")
 }
 
 // Next returns the value that follows the current one.
@@ -92,7 +84,7 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 			if r.SuperuserChanges {
 				return nil
 			}
-			return (&target{Work: w, password: rand.Text()}).ownPassword(ctx)
+			return (&target{w}).ownPassword(ctx)
 		})
 	})
 }
@@ -106,20 +98,17 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 // https://docs.aws.amazon.com/redshift/latest/dg/r_statement_timeout.html
 const begin = "SET LOCAL search_path TO pg_catalog; SET LOCAL statement_timeout TO 5000"
 
-// change makes the change in one transaction, apart from rights in other databases. A rehearsal sets an unknown
-// password and is rolled back.
+// change makes the change in one transaction, which a rehearsal rolls back.
 func change(ctx context.Context, s *pgsession.Session, c pair.Change) error {
-	r, rehearsal := c.Request, c.Rehearsal
-	password, _ := r.Pending.Text("password")
+	password, _ := c.Request.Pending.Text("password")
 	if err := policy(password); err != nil {
 		return err
 	}
-	if c.Rehearsal = false; rehearsal {
-		password = rand.Text()
-	}
-	return s.Transaction(ctx, r, rehearsal, func(w *pgsession.Work) error {
-		t := &target{w, r, rehearsal, password}
-		if !r.Superuser {
+	rehearsal := c.Rehearsal
+	c.Rehearsal = false
+	return s.Transaction(ctx, c.Request, rehearsal, func(w *pgsession.Work) error {
+		t := &target{w}
+		if !w.Request.Superuser {
 			return t.ownPassword(ctx)
 		}
 		c.Request = w.Request
@@ -139,7 +128,7 @@ func (t *target) ownPassword(ctx context.Context) error {
 // SetPassword stores a digest, which needs no quoting. The server cannot build the statement, so errors must omit it.
 func (t *target) SetPassword(ctx context.Context, u *user) error {
 	return t.Exec(ctx, "the password of "+name(u.name)+" could not be changed",
-		"ALTER USER "+name(u.name)+" PASSWORD '"+digest(t.password, u.name)+"'")
+		"ALTER USER "+name(u.name)+" PASSWORD '"+digest(t.Password, u.name)+"'")
 }
 
 // digest returns what Redshift stores for a password given as text. The user's name is the salt, so a repeated step
@@ -150,15 +139,6 @@ func (t *target) SetPassword(ctx context.Context, u *user) error {
 func digest(password, user string) string {
 	sum := md5.Sum([]byte(password + user))
 	return "md5" + hex.EncodeToString(sum[:])
-}
-
-// exec runs a statement without a password and reports it.
-func (t *target) exec(ctx context.Context, statement string) error {
-	err := t.Exec(ctx, statement, statement)
-	if err == nil {
-		t.Request.Changed(statement)
-	}
-	return err
 }
 
 func name(s string) string { return pgsession.Quote(s) }

@@ -3,7 +3,6 @@ package redshift
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,14 +18,13 @@ import (
 	"example.com/rotator/rotation/pair"
 )
 
-// cluster is a PostgreSQL that stores MD5 digests and has Redshift's views in two databases.
+// cluster is a PostgreSQL that stores MD5 digests and has Redshift's views in a database.
 type cluster struct {
 	*testserver.PostgresServer
-	t      *testing.T
-	engine *Engine
-	admin  *pgx.Conn // in the first database
-	second *pgx.Conn
-	dbs    [2]string
+	t        *testing.T
+	engine   *Engine
+	admin    *pgx.Conn // in the database
+	database string
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -34,15 +32,9 @@ func newCluster(t *testing.T) *cluster {
 	c := &cluster{t: t, PostgresServer: testserver.SharedPostgres(t, testserver.PostgresOptions{
 		HBA: "hostssl all all 127.0.0.1/32 md5", Config: "password_encryption = 'md5'\nlog_statement = 'all'"})}
 	c.engine = New(engine.TLSPolicy{ExtraCAs: c.CA.PEM})
-	root := c.Connect(t, "postgres")
-	for i := range c.dbs {
-		c.dbs[i] = testserver.Unique("rs_")
-		c.exec(root, "CREATE DATABASE "+c.dbs[i])
-		t.Cleanup(func() { c.exec(root, "DROP DATABASE "+c.dbs[i]+" WITH (FORCE)") })
-	}
-	c.admin, c.second = c.Connect(t, c.dbs[0]), c.Connect(t, c.dbs[1])
+	c.database = c.Database(t)
+	c.admin = c.Connect(t, c.database)
 	c.exec(c.admin, shim)
-	c.exec(c.second, shim)
 	return c
 }
 
@@ -64,7 +56,7 @@ func (c *cluster) ask(conn *pgx.Conn, sql string, args ...any) (answer bool) {
 // value is a secret's value for the cluster.
 func (c *cluster) value(user, password string) engine.Value {
 	c.t.Helper()
-	b, err := json.Marshal(map[string]any{"engine": "redshift", "host": "localhost", "port": c.Port, "dbname": c.dbs[0], "username": user, "password": password, "ssl": true})
+	b, err := json.Marshal(map[string]any{"engine": "redshift", "host": "localhost", "port": c.Port, "dbname": c.database, "username": user, "password": password, "ssl": true})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -130,14 +122,12 @@ func TestTheSecondUserHasTheFirstsRightsAndNoMore(t *testing.T) {
 		"CREATE GROUP " + g, "CREATE GROUP " + stray,
 		"GRANT USAGE ON SCHEMA s TO " + u, `GRANT SELECT ON s."odd "" TO name" TO ` + u + " WITH GRANT OPTION", `GRANT UPDATE (b) ON s."odd "" TO name" TO ` + u,
 		"ALTER TABLE s.own OWNER TO " + u, "GRANT SELECT ON s.revoked TO " + u, "GRANT EXECUTE ON FUNCTION s.f TO " + u,
-		"GRANT TEMPORARY ON DATABASE " + c.dbs[0] + " TO " + u, "ALTER GROUP " + g + " ADD USER " + u,
+		"GRANT TEMPORARY ON DATABASE " + c.database + " TO " + u, "ALTER GROUP " + g + " ADD USER " + u,
 		"ALTER USER " + u + " CREATEDB CONNECTION LIMIT 7", "ALTER USER " + u + " SET search_path TO s, '$user', 'with \"quote'",
 		"ALTER USER " + u + " VALID UNTIL '2099-01-02 03:04:05'", "ALTER DEFAULT PRIVILEGES IN SCHEMA s GRANT SELECT ON TABLES TO " + u,
 	} {
 		c.exec(c.admin, sql)
 	}
-	c.exec(c.second, "CREATE TABLE elsewhere (a int)")
-	c.exec(c.second, "GRANT SELECT ON elsewhere TO "+u)
 	r := &engine.Request{Version: "v", Strategy: engine.AlternatingUsers, Current: c.value(u, old), Pending: c.value(clone, new1), Login: c.superuser(), Superuser: true}
 
 	want(t, "", c.engine.DryRun(ctx(t), r))
@@ -161,16 +151,12 @@ func TestTheSecondUserHasTheFirstsRightsAndNoMore(t *testing.T) {
 			t.Errorf("not so: %s", q)
 		}
 	}
-	if !c.ask(c.second, "SELECT has_table_privilege($1, 'elsewhere', 'SELECT')", clone) {
-		t.Error("a right in another database was not copied")
-	}
 
 	// Rotate back, after an administrator revoked rights from the first and granted some to the second.
 	c.exec(c.admin, "REVOKE SELECT ON s.revoked FROM "+clone)
 	c.exec(c.admin, "ALTER GROUP "+stray+" ADD USER "+u)
 	c.exec(c.admin, "ALTER USER "+clone+" NOCREATEDB")
 	c.exec(c.admin, "ALTER USER "+clone+" RESET ALL")
-	c.exec(c.second, "REVOKE SELECT ON elsewhere FROM "+clone)
 	r = &engine.Request{Version: "w", Strategy: engine.AlternatingUsers, Current: c.value(clone, new1), Pending: c.value(u, new2), Login: c.superuser(), Superuser: true}
 	want(t, "", c.engine.DryRun(ctx(t), r))
 	want(t, "", c.engine.Set(ctx(t), r))
@@ -182,9 +168,6 @@ func TestTheSecondUserHasTheFirstsRightsAndNoMore(t *testing.T) {
 		if !c.ask(c.admin, q, u) {
 			t.Errorf("not so after the way back: %s", q)
 		}
-	}
-	if c.ask(c.second, "SELECT has_table_privilege($1, 'elsewhere', 'SELECT')", u) {
-		t.Error("what was revoked in another database came back")
 	}
 }
 
@@ -226,7 +209,7 @@ func TestErrorsLeaveSettingsValuesOut(t *testing.T) {
 	}
 	defer s.Close()
 	err = s.Transaction(ctx(t), &engine.Request{}, true, func(w *pgsession.Work) error {
-		return (&target{Work: w}).attributes(ctx(t), current, other)
+		return (&target{w}).attributes(ctx(t), current, other)
 	})
 	want(t, engine.TargetFailed, err)
 	if !strings.Contains(fmt.Sprint(err), `SET "work_mem"`) || strings.Contains(fmt.Sprint(err), "a-key") {
@@ -246,7 +229,7 @@ func TestTheSuperuserReadsNothingOfTheDatabasesOwner(t *testing.T) {
 	RETURN pg_catalog.lower($1);
 END $$`,
 		"CREATE VIEW evil.pg_group AS SELECT * FROM pg_catalog.pg_group WHERE false", "GRANT SELECT ON evil.pg_group TO PUBLIC",
-		"ALTER DATABASE " + c.dbs[0] + " SET search_path = evil, pg_catalog, public",
+		"ALTER DATABASE " + c.database + " SET search_path = evil, pg_catalog, public",
 	} {
 		c.exec(c.admin, sql)
 	}
@@ -256,7 +239,7 @@ END $$`,
 		want(t, "", c.engine.Set(ctx(t), r))
 	}
 	want(t, "", c.engine.Verify(ctx(t), r, r.Pending))
-	if c.ask(c.second, "SELECT usesuper FROM pg_user WHERE usename = $1", mole) {
+	if c.ask(c.Connect(t, "postgres"), "SELECT usesuper FROM pg_user WHERE usename = $1", mole) {
 		t.Error("the owner's other user is a superuser now")
 	}
 }
@@ -296,12 +279,8 @@ func TestAnswersOfRedshiftHaveTheirCause(t *testing.T) {
 		{&pgconn.PgError{Code: "42501", Message: "permission denied"}, engine.PrivilegeMissing},
 		{&pgconn.PgError{Code: "3D000", Message: `database "x" does not exist`}, engine.InvalidSecret},
 		{&pgconn.PgError{Code: "XX000", Message: "Insufficient privileges"}, engine.TargetFailed},
-		{errors.New("failed to connect: unknown authentication type: 13"), engine.TargetFailed},
 	} {
 		want(t, row.cause, (&pgsession.Session{Target: target}).Classify("no login", fmt.Errorf("driver: %w", row.err)))
-	}
-	if err := (&pgsession.Session{Target: target}).Classify("no login", errors.New("unknown authentication type: 13")); !strings.Contains(err.Error(), "sha256") {
-		t.Errorf("%v does not say that the password has another form", err)
 	}
 }
 
@@ -321,23 +300,22 @@ func TestRightsThatOnlyRedshiftHasBecomeItsStatements(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	work := &target{Work: &pgsession.Work{Session: s}}
+	work := &target{&pgsession.Work{Session: s}}
 	for _, row := range []struct {
-		views      []view
 		of, rows   string
 		give, take string
 	}{
-		{clusterViews, "svv_user_grants", `(VALUES ('r"x', false, 'u')) v (role_name, admin_option, user_name)`, `GRANT ROLE "r""x" TO "u"`, `REVOKE ROLE "r""x" FROM "u"`},
-		{clusterViews, "svv_user_grants", `(VALUES ('r', true, 'u')) v (role_name, admin_option, user_name)`, `GRANT ROLE "r" TO "u" WITH ADMIN OPTION`, `REVOKE ROLE "r" FROM "u"`},
-		{clusterViews, "svv_database_privileges", scopes("USAGE", "DATABASE", "database_name", "shared"), `GRANT USAGE ON DATABASE "shared" TO "u"`, `REVOKE USAGE ON DATABASE "shared" FROM "u"`},
-		{clusterViews, "svv_database_privileges", scopes("SELECT", "TABLES", "database_name", "d"), `GRANT SELECT FOR TABLES IN DATABASE "d" TO "u"`, `REVOKE SELECT FOR TABLES IN DATABASE "d" FROM "u"`},
-		{databaseViews, "svv_schema_privileges", scopes("EXECUTE", "FUNCTIONS", "namespace_name", "s"), `GRANT EXECUTE FOR FUNCTIONS IN SCHEMA "s" TO "u"`, `REVOKE EXECUTE FOR FUNCTIONS IN SCHEMA "s" FROM "u"`},
-		{databaseViews, "svv_default_privileges", byDefault("PROCEDURE", "NULL"), `ALTER DEFAULT PRIVILEGES FOR USER "o" GRANT EXECUTE ON PROCEDURES TO "u"`, `ALTER DEFAULT PRIVILEGES FOR USER "o" REVOKE EXECUTE ON PROCEDURES FROM "u"`},
-		{databaseViews, "svv_default_privileges", byDefault("FUNCTION", `'s "x'`), `ALTER DEFAULT PRIVILEGES FOR USER "o" IN SCHEMA "s ""x" GRANT EXECUTE ON FUNCTIONS TO "u"`, `ALTER DEFAULT PRIVILEGES FOR USER "o" IN SCHEMA "s ""x" REVOKE EXECUTE ON FUNCTIONS FROM "u"`},
+		{"svv_user_grants", `(VALUES ('r"x', false, 'u')) v (role_name, admin_option, user_name)`, `GRANT ROLE "r""x" TO "u"`, `REVOKE ROLE "r""x" FROM "u"`},
+		{"svv_user_grants", `(VALUES ('r', true, 'u')) v (role_name, admin_option, user_name)`, `GRANT ROLE r TO "u" WITH ADMIN OPTION`, `REVOKE ROLE r FROM "u"`},
+		{"svv_database_privileges", scopes("USAGE", "DATABASE", "database_name", "shared"), `GRANT USAGE ON DATABASE shared TO "u"`, `REVOKE USAGE ON DATABASE shared FROM "u"`},
+		{"svv_database_privileges", scopes("SELECT", "TABLES", "database_name", "d"), `GRANT SELECT FOR TABLES IN DATABASE d TO "u"`, `REVOKE SELECT FOR TABLES IN DATABASE d FROM "u"`},
+		{"svv_schema_privileges", scopes("EXECUTE", "FUNCTIONS", "namespace_name", "s"), `GRANT EXECUTE FOR FUNCTIONS IN SCHEMA s TO "u"`, `REVOKE EXECUTE FOR FUNCTIONS IN SCHEMA s FROM "u"`},
+		{"svv_default_privileges", byDefault("PROCEDURE", "NULL"), `ALTER DEFAULT PRIVILEGES FOR USER o GRANT EXECUTE ON PROCEDURES TO "u"`, `ALTER DEFAULT PRIVILEGES FOR USER o REVOKE EXECUTE ON PROCEDURES FROM "u"`},
+		{"svv_default_privileges", byDefault("FUNCTION", `'s "x'`), `ALTER DEFAULT PRIVILEGES FOR USER o IN SCHEMA "s ""x" GRANT EXECUTE ON FUNCTIONS TO "u"`, `ALTER DEFAULT PRIVILEGES FOR USER o IN SCHEMA "s ""x" REVOKE EXECUTE ON FUNCTIONS FROM "u"`},
 	} {
-		v := row.views[slices.IndexFunc(row.views, func(v view) bool { return strings.Contains(v.query, row.of) })]
-		v.query = strings.Replace(v.query, row.of, row.rows, 1)
-		rights, err := work.read(ctx(t), []view{v}, "u", "u")
+		query := queries[slices.IndexFunc(queries, func(q string) bool { return strings.Contains(q, row.of) })]
+		query = strings.Replace(query, row.of, row.rows, 1)
+		rights, err := work.read(ctx(t), []string{query}, "u", "u")
 		if err != nil || !slices.Equal(rights, []pair.Right{{Give: row.give, Take: row.take}}) || strange(row.give) {
 			t.Errorf("%+v, %v\nwant %q, %q", rights, err, row.give, row.take)
 		}

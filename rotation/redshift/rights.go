@@ -11,72 +11,51 @@ import (
 	"example.com/rotator/rotation/pair"
 )
 
-// places matches texts (%s) and names (%I) in a format.
-var places = lazyregexp.New("%[sI]")
-
-// opposite turns the format of a granting statement into that of the revoking one.
-var opposite = strings.NewReplacer("GRANT ", "REVOKE ", " TO", " FROM", " ADD ", " DROP ")
-
-// newRight fills a format with texts and returns the right that the statement grants to a user.
-func newRight(user, option, format string, texts ...string) pair.Right {
-	fill := func(format string) string {
-		i := -1
-		return places().ReplaceAllStringFunc(format, func(place string) string {
-			i++
-			if place == "%I" {
-				return name(texts[i])
-			}
-			return texts[i]
-		}) + " " + name(user)
-	}
-	return pair.Right{Give: fill(format) + option, Take: fill(opposite.Replace(format))}
-}
-
-// view is a system view of rights. The columns of a row fill the format of the granting statement; an extra one shows
-// whether the right has the grant option.
-// Source: https://docs.aws.amazon.com/redshift/latest/dg/svv_views.html
-type view struct {
-	query, format string
-	handOn        string // the clause for a right with grant option
-}
-
 const grantOption = " WITH GRANT OPTION"
 
-// privileges returns the query for a view of rights with the usual columns.
-func privileges(of, columns string) string {
-	return "SELECT " + columns + " FROM svv_" + of + "_privileges WHERE identity_type = 'user' AND identity_name = $1"
+// query returns a query of rights. Each row has what precedes the user's name in the statements that grant and revoke
+// the right, and the option with which it is granted.
+func query(what, option, from string) string {
+	return fmt.Sprintf("SELECT 'GRANT ' || %s || ' TO ', 'REVOKE ' || %[1]s || ' FROM ', %s FROM %s", what, option, from)
+}
+
+const mayGrant = "CASE WHEN admin_option THEN '" + grantOption + "' ELSE '' END"
+
+// privileges is query for a view of rights with the usual columns.
+func privileges(of, what, option string) string {
+	return query("privilege_type || "+what, option,
+		"svv_"+of+"_privileges WHERE identity_type = 'user' AND identity_name = $1")
 }
 
 // scope returns what precedes the name of a database or schema: a right is on it, or scoped to its objects.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/t_scoped-permissions.html
 func scope(of string) string {
-	return "CASE privilege_scope WHEN '" + of + "' THEN 'ON' ELSE 'FOR ' || privilege_scope || ' IN' END"
+	return "CASE privilege_scope WHEN '" + of + "' THEN ' ON ' ELSE ' FOR ' || privilege_scope || ' IN ' END || '" +
+		of + " ' || "
 }
 
-// clusterViews show rights that are the same in every database.
-var clusterViews = []view{
-	{`SELECT g.groname, false FROM pg_group g, pg_user u WHERE u.usename = $1 AND u.usesysid = ANY (g.grolist)
-	AND g.groname NOT LIKE '` + markPrefix + `%'`, "ALTER GROUP %I ADD USER", ""},
-	{"SELECT role_name, admin_option FROM svv_user_grants WHERE user_name = $1", "GRANT ROLE %I TO", " WITH ADMIN OPTION"},
-	{privileges("database", "privilege_type, "+scope("DATABASE")+", database_name, admin_option"),
-		"GRANT %s %s DATABASE %I TO", grantOption},
-}
-
-var databaseViews = []view{
-	{privileges("schema", "privilege_type, "+scope("SCHEMA")+", namespace_name, admin_option"),
-		"GRANT %s %s SCHEMA %I TO", grantOption},
-	{privileges("relation", "privilege_type, namespace_name, relation_name, admin_option"),
-		"GRANT %s ON %I.%I TO", grantOption},
-	{privileges("column", "privilege_type, column_name, namespace_name, relation_name, false"),
-		"GRANT %s (%I) ON %I.%I TO", ""},
-	{privileges("function", "privilege_type, namespace_name, function_name, argument_types, admin_option"),
-		"GRANT %s ON FUNCTION %I.%I(%s) TO", grantOption},
-	{privileges("language", "privilege_type, language_name, admin_option"), "GRANT %s ON LANGUAGE %I TO", grantOption},
-	{`SELECT owner_name, CASE WHEN schema_name <> '' THEN 'IN SCHEMA ' || quote_ident(schema_name) || ' ' ELSE '' END,
-	privilege_type, CASE object_type WHEN 'RELATION' THEN 'TABLES' WHEN 'FUNCTION' THEN 'FUNCTIONS'
-		WHEN 'PROCEDURE' THEN 'PROCEDURES' ELSE '?' || object_type END, admin_option
-	FROM svv_default_privileges WHERE grantee_type = 'user' AND grantee_name = $1`,
-		"ALTER DEFAULT PRIVILEGES FOR USER %I %sGRANT %s ON %s TO", grantOption},
+// queries return the rights of the user $1. They read Redshift's system views.
+// Source: https://docs.aws.amazon.com/redshift/latest/dg/svv_views.html
+var queries = []string{
+	`SELECT alter_group || ' ADD USER ', alter_group || ' DROP USER ', ''
+	FROM (SELECT 'ALTER GROUP ' || quote_ident(groname) AS alter_group FROM pg_group, pg_user
+		WHERE usename = $1 AND usesysid = ANY (grolist) AND groname NOT LIKE '` + markPrefix + `%') g`,
+	query("'ROLE ' || quote_ident(role_name)", "CASE WHEN admin_option THEN ' WITH ADMIN OPTION' ELSE '' END",
+		"svv_user_grants WHERE user_name = $1"),
+	privileges("database", scope("DATABASE")+"quote_ident(database_name)", mayGrant),
+	privileges("schema", scope("SCHEMA")+"quote_ident(namespace_name)", mayGrant),
+	privileges("relation", "' ON ' || quote_ident(namespace_name) || '.' || quote_ident(relation_name)", mayGrant),
+	privileges("column", `' (' || quote_ident(column_name) || ') ON ' || quote_ident(namespace_name) || '.' ||
+	quote_ident(relation_name)`, "''"),
+	privileges("function", `' ON FUNCTION ' || quote_ident(namespace_name) || '.' || quote_ident(function_name) ||
+	'(' || argument_types || ')'`, mayGrant),
+	privileges("language", "' ON LANGUAGE ' || quote_ident(language_name)", mayGrant),
+	`SELECT maker || 'GRANT ' || what || ' TO ', maker || 'REVOKE ' || what || ' FROM ', ` + mayGrant + `
+	FROM (SELECT 'ALTER DEFAULT PRIVILEGES FOR USER ' || quote_ident(owner_name) ||
+		CASE WHEN schema_name <> '' THEN ' IN SCHEMA ' || quote_ident(schema_name) || ' ' ELSE ' ' END AS maker,
+	privilege_type || ' ON ' || CASE object_type WHEN 'RELATION' THEN 'TABLES' WHEN 'FUNCTION' THEN 'FUNCTIONS'
+		WHEN 'PROCEDURE' THEN 'PROCEDURES' ELSE '?' || object_type END AS what, admin_option
+	FROM svv_default_privileges WHERE grantee_type = 'user' AND grantee_name = $1) d`,
 }
 
 // quoted and word match the parts of a right's statement. A right is never executed if, outside quoted names, it has
@@ -90,47 +69,41 @@ func strange(statement string) bool {
 	return !word().MatchString(quoted().ReplaceAllString(statement, ""))
 }
 
-// read returns the rights that the views show for user, as rights of the user to.
-func (t *target) read(ctx context.Context, views []view, user, to string) (rights []pair.Right, err error) {
-	for _, v := range views {
-		rows, err := t.Query(ctx, "the user's rights could not be read", strings.Count(v.format, "%")+1, v.query, user)
+// read returns the rights that the queries show for user, as rights of the user to.
+func (t *target) read(ctx context.Context, queries []string, user, to string) (rights []pair.Right, err error) {
+	for _, query := range queries {
+		rows, err := t.Query(ctx, "the user's rights could not be read", 3, query, user)
 		if err != nil {
 			return nil, err
 		}
 		for _, row := range rows {
-			option := ""
-			if row[len(row)-1] == "t" {
-				option = v.handOn
-			}
-			rights = append(rights, newRight(to, option, v.format, row...))
+			rights = append(rights, pair.Right{Give: row[0] + name(to) + row[2], Take: row[1] + name(to)})
 		}
 	}
 	return rights, nil
 }
 
-// owned returns the tables and schemas that a user owns, quoted as in rights, with an owner's rights for the user to.
+// owned returns the tables and schemas that a user owns, and an owner's rights on them for the user to.
 func (t *target) owned(ctx context.Context, user, to string) (objects []string, rights []pair.Right, err error) {
 	rows, err := t.Query(ctx, "the user's objects could not be read", 2, `
-SELECT n.nspname, c.relname FROM pg_class c, pg_namespace n, pg_user u
+SELECT 'ON ' || quote_ident(nspname) || '.' || quote_ident(relname), 'SELECT,INSERT,UPDATE,DELETE,REFERENCES'
+	FROM pg_class c, pg_namespace n, pg_user u
 	WHERE n.oid = c.relnamespace AND c.relowner = u.usesysid AND u.usename = $1 AND c.relkind IN ('r', 'v')
-	UNION ALL SELECT n.nspname, '' FROM pg_namespace n, pg_user u WHERE n.nspowner = u.usesysid AND u.usename = $1`, user)
+UNION ALL SELECT 'ON SCHEMA ' || quote_ident(nspname), 'USAGE,CREATE'
+	FROM pg_namespace n, pg_user u WHERE n.nspowner = u.usesysid AND u.usename = $1`, user)
 	for _, row := range rows {
-		schema, relation := row[0], row[1]
-		on, implied := "ON SCHEMA "+name(schema), []string{"USAGE", "CREATE"}
-		if relation != "" {
-			on = "ON " + name(schema) + "." + name(relation)
-			implied = []string{"SELECT", "INSERT", "UPDATE", "DELETE", "REFERENCES"}
-		}
-		objects = append(objects, on)
-		for _, p := range implied {
-			rights = append(rights, newRight(to, "", "GRANT %s %s TO", p, on))
+		objects = append(objects, row[0])
+		for privilege := range strings.SplitSeq(row[1], ",") {
+			what := privilege + " " + row[0]
+			rights = append(rights, pair.Right{Give: "GRANT " + what + " TO " + name(to),
+				Take: "REVOKE " + what + " FROM " + name(to)})
 		}
 	}
 	return objects, rights, err
 }
 
-// level makes the other user's rights in the views equal to the current user's, except those that others granted.
-func (t *target) level(ctx context.Context, current, other *user, views []view) error {
+// level makes the other user's rights equal to the current user's, except those that others granted.
+func (t *target) level(ctx context.Context, current, other *user) error {
 	var want, have []pair.Right
 	without := func(rights []pair.Right, objects []string) []pair.Right {
 		return slices.DeleteFunc(rights, func(r pair.Right) bool {
@@ -146,10 +119,10 @@ func (t *target) level(ctx context.Context, current, other *user, views []view) 
 		}
 		mine, _, err := t.owned(ctx, other.name, other.name)
 		if err == nil {
-			want, err = t.read(ctx, views, current.name, other.name)
+			want, err = t.read(ctx, queries, current.name, other.name)
 		}
 		if err == nil {
-			have, err = t.read(ctx, views, other.name, other.name)
+			have, err = t.read(ctx, queries, other.name, other.name)
 		}
 		// The views show an owner's rights on an object once another user has rights on it.
 		want, have = without(append(without(want, theirs), implied...), mine), without(have, mine)
@@ -158,7 +131,7 @@ func (t *target) level(ctx context.Context, current, other *user, views []view) 
 		if strange(statement) {
 			return nil
 		}
-		return t.exec(ctx, statement)
+		return t.Change(ctx, statement)
 	})
 	if err != nil {
 		return err

@@ -14,7 +14,6 @@ CREATE VIEW pg_catalog.svv_role_grants AS SELECT u.rolname::text AS role_name, r
 CREATE VIEW pg_catalog.svv_user_grants AS SELECT role_name AS user_name, granted_role_name AS role_name, admin_option FROM svv_role_grants WHERE to_user;
 CREATE VIEW pg_catalog.svv_system_privileges AS SELECT 'ALTER USER'::text AS system_privilege, rolname::text AS identity_name, 'role'::text AS identity_type
 	FROM pg_roles WHERE rolname LIKE 'role\_alters\_%';
-CREATE VIEW pg_catalog.svv_redshift_databases AS SELECT datname::text AS database_name, 'local'::text AS database_type FROM pg_database WHERE datname LIKE 'rs\_%';
 CREATE VIEW pg_catalog.svv_database_privileges AS SELECT datname::text AS database_name, privilege_type, 'DATABASE'::text AS privilege_scope,
 	pg_get_userbyid(grantee)::text AS identity_name, 'user'::text AS identity_type, is_grantable AS admin_option FROM pg_database, aclexplode(datacl) WHERE grantee <> 0;
 CREATE VIEW pg_catalog.svv_schema_privileges AS SELECT nspname::text AS namespace_name, privilege_type, 'SCHEMA'::text AS privilege_scope,
@@ -33,5 +32,5 @@ CREATE VIEW pg_catalog.svv_language_privileges AS SELECT lanname::text AS langua
 CREATE VIEW pg_catalog.svv_default_privileges AS SELECT nspname::text AS schema_name, CASE defaclobjtype WHEN 'r' THEN 'RELATION' ELSE 'FUNCTION' END AS object_type,
 	pg_get_userbyid(defaclrole)::text AS owner_name, privilege_type, pg_get_userbyid(grantee)::text AS grantee_name, 'user'::text AS grantee_type, is_grantable AS admin_option
 	FROM pg_default_acl LEFT JOIN pg_namespace n ON n.oid = defaclnamespace, aclexplode(defaclacl) WHERE defaclobjtype IN ('r', 'f') AND grantee NOT IN (0, defaclrole);
-GRANT SELECT ON svv_user_info, svv_user_grants, svv_role_grants, svv_system_privileges, svv_redshift_databases, svv_database_privileges, svv_schema_privileges, svv_relation_privileges, svv_column_privileges, svv_function_privileges, svv_language_privileges, svv_default_privileges TO PUBLIC;
+GRANT SELECT ON svv_user_info, svv_user_grants, svv_role_grants, svv_system_privileges, svv_database_privileges, svv_schema_privileges, svv_relation_privileges, svv_column_privileges, svv_function_privileges, svv_language_privileges, svv_default_privileges TO PUBLIC;
 RESET allow_system_table_mods`

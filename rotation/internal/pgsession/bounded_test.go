@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"strings"
 	"testing"
@@ -88,31 +87,6 @@ func TestServerTakesALimitedAmountOfMemory(t *testing.T) {
 		if err == nil || errors.Is(err, context.DeadlineExceeded) || used > 64<<20 {
 			t.Errorf("%s: %v, %d MiB", name, err, used>>20)
 		}
-	}
-}
-
-// Messages of every length are parsed, however the stream is split.
-func TestBoundedReadsEveryMessage(t *testing.T) {
-	var stream []byte
-	for n := range 300 {
-		stream = append(stream, message("RSTDZ"[n%5], strings.Repeat("x", n%7))...)
-	}
-	for size := 1; size < 20; size++ {
-		r, w := io.Pipe()
-		go func() {
-			for from := 0; from < len(stream); from += size {
-				_, _ = w.Write(stream[from:min(from+size, len(stream))])
-			}
-			w.Close()
-		}()
-		b := &bounded{reader: r}
-		got, err := io.ReadAll(b)
-		if err != nil || string(got) != string(stream) || len(b.head) != 0 {
-			t.Fatalf("pieces of %d bytes: %d bytes of %d, %v", size, len(got), len(stream), err)
-		}
-	}
-	if _, err := io.ReadAll(&bounded{reader: strings.NewReader("R\x00\x00\x00\x03")}); err == nil {
-		t.Error("a length of less than nothing is accepted")
 	}
 }
 

@@ -4,10 +4,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"unicode/utf8"
-
-	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation/engine"
 )
 
 func TestNamesOfAList(t *testing.T) {
@@ -37,31 +33,6 @@ func FuzzNames(f *testing.F) {
 		}
 		if got := Names(strings.Join(quoted, ", ")); !slices.Equal(got, want) {
 			t.Errorf("%q became %q", want, got)
-		}
-	})
-}
-
-func FuzzElementsAreTheServers(f *testing.F) {
-	for _, text := range []string{"", "a", "a b", "c,d", `"quoted"`, `back\slash\`, "{braces}", "NULL", "two\nlines", "ü"} {
-		f.Add(text)
-	}
-	pg := testserver.SharedPostgres(f, testserver.PostgresOptions{})
-	s, err := Dial(f.Context(), engine.TLSPolicy{ExtraCAs: pg.CA.PEM},
-		engine.Target{Host: pg.Host, Port: pg.Port, User: pg.User, Password: pg.Password, Database: "postgres", TLS: engine.TLSOn}, "")
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Cleanup(s.Close)
-	f.Fuzz(func(t *testing.T, text string) {
-		if strings.ContainsRune(text, 0) || !utf8.ValidString(text) {
-			return // not a text that a server sends
-		}
-		rows, err := s.Query(t.Context(), "the arrays", 2, "SELECT ARRAY[$1, 'x', $1]::text[], ARRAY[]::text[]", text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got, want := Elements(rows[0][0]), []string{text, "x", text}; !slices.Equal(got, want) || Elements(rows[0][1]) != nil {
-			t.Errorf("%s: %q, want %q", rows[0][0], got, want)
 		}
 	})
 }

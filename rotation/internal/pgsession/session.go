@@ -4,11 +4,13 @@ package pgsession
 
 import (
 	"context"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -28,7 +30,6 @@ type Session struct {
 	Conn   *pgconn.PgConn
 	Target engine.Target
 	Major  int // the server's version
-	policy engine.TLSPolicy
 	begin  string
 }
 
@@ -51,12 +52,19 @@ func Dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, begin s
 	// the bytes of another's.
 	cfg.RuntimeParams = map[string]string{"application_name": "rotator", "client_encoding": "UTF8"}
 	cfg.ValidateConnect = nil
-	cfg.MaxProtocolMessageBodyLen = answerLimit // the driver allocates memory before reading
-	cfg.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
-		b := &bounded{reader: r, writer: w}
-		return pgproto3.NewFrontend(b, b)
+	cfg.MaxProtocolMessageBodyLen = limit // the driver allocates memory before reading
+	cfg.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return boundconn.Limit(c, limit), nil
 	}
-	s := &Session{Target: t, policy: policy, begin: begin}
+	login := true
+	cfg.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+		return pgproto3.NewFrontend(&frugal{Reader: r, login: &login}, w)
+	}
+	s := &Session{Target: t, begin: begin}
 	for i, tls := range policy.Attempts(t) {
 		if i > 0 && !errtree.Is(err, noTLS) {
 			break
@@ -66,39 +74,42 @@ func Dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, begin s
 			cfg.RequireAuth = "!password"
 		}
 		if s.Conn, err = pgconn.ConnectConfig(ctx, cfg); err == nil {
+			login = false
 			_, _ = fmt.Sscan(s.Version(), &s.Major) // the rest of the text varies
 			return s, nil
 		}
 	}
-	if errtree.Is(err, noTLS) && !speaks(ctx, t) {
-		return nil, engine.Errorf(engine.TargetFailed, "check the secret's host and port",
-			"what listens at %s does not speak PostgreSQL's protocol", t.Address())
-	}
 	if errtree.Is(err, noTLS) {
-		return nil, engine.Errorf(engine.TLSFailed,
-			`enable TLS on the server, or set "ssl": false in the secret to send passwords in clear text`,
+		return nil, engine.Errorf(engine.TLSFailed, "check that the secret's host and port are PostgreSQL's; "+
+			`then enable TLS on the server, or set "ssl": false in the secret to send passwords in clear text`,
 			"%s offers no TLS", t.Address())
 	}
 	return nil, s.Classify("no login at "+t.Address(), err)
 }
 
-// speaks reports whether a server without TLS answers a TLS request as PostgreSQL does, or not at all: the driver
-// treats any answer but S as a refusal.
-// Source: https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL
-func speaks(ctx context.Context, t engine.Target) bool {
-	request, _ := (&pgproto3.SSLRequest{}).Encode(nil) // never fails
-	return strings.Contains("NSE", string(boundconn.Ask(ctx, "tcp", t.Address(), request, 1)))
+// limit is how many bytes a server may send in one session, because a secret's writer may have chosen the server. The
+// driver keeps parts of it in memory. A session at most lists the rights of two users twice.
+const limit = 4 << 20
+
+// frugal reads what a server sends, after decryption, and fails if a login asks for too much processor time.
+type frugal struct {
+	io.Reader
+	login  *bool // whether the login is under way; later, the text of a row could look like such a message
+	rounds boundconn.Rounds
+}
+
+func (f *frugal) Read(p []byte) (int, error) {
+	n, err := f.Reader.Read(p)
+	if *f.login {
+		if err := f.rounds.See(p[:n]); err != nil {
+			return 0, err
+		}
+	}
+	return n, err
 }
 
 // Version returns the server's version as it reports it, such as "17.2 (Debian 17.2-1)".
 func (s *Session) Version() string { return s.Conn.ParameterStatus("server_version") }
-
-// At logs in to another database as the same user.
-func (s *Session) At(ctx context.Context, database string) (*Session, error) {
-	t := s.Target
-	t.Database = database
-	return Dial(ctx, s.policy, t, s.begin)
-}
 
 // User returns the user who logged in.
 func (s *Session) User() string { return s.Target.User }
@@ -110,33 +121,44 @@ func (s *Session) Close() {
 	_ = s.Conn.Close(ctx)
 }
 
-// Work is a transaction. Its Request's reports are written once the changes are committed.
+// Work is a transaction.
 type Work struct {
 	*Session
-	Request *engine.Request
-	reports []func()
+	Request  *engine.Request // its reports are written once the changes are committed
+	Password string          // to set; a rehearsal's is random
 }
 
 // Transaction runs do in a transaction, which it rolls back after a rehearsal. If two transactions change one role, the
 // server fails with an internal error instead of waiting; if both create it, the second finds that it exists. Such
 // transactions are retried from the start.
 func (s *Session) Transaction(ctx context.Context, r *engine.Request, rehearsal bool, do func(*Work) error) error {
+	password, _ := r.Pending.Text("password")
+	if rehearsal {
+		password = crand.Text()
+	}
 	for try := 0; ; try++ {
 		buffered := *r
-		w := &Work{Session: s, Request: &buffered}
+		var reports []func()
 		if r.Report != nil {
 			buffered.Report = func(level slog.Level, text string) {
-				w.reports = append(w.reports, func() { r.Report(level, text) })
+				reports = append(reports, func() { r.Report(level, text) })
 			}
 		}
-		err := w.start(ctx)
+		err := s.Exec(ctx, "cannot begin a transaction", "BEGIN READ WRITE; "+s.begin)
 		if err == nil {
-			err = do(w)
+			err = do(&Work{s, &buffered, password})
 		}
-		switch {
+		switch failed := s.Conn.TxStatus() == 'E'; {
+		case err == nil && !rehearsal && failed: // COMMIT would succeed, and roll back
+			err = engine.Errorf(engine.TargetFailed, "report this as a defect", "the transaction failed before its end")
 		case err == nil && !rehearsal:
-			err = w.commit(ctx)
-		case s.Conn.TxStatus() != 'I': // idle
+			if err = s.Exec(ctx, "the change could not be committed", "COMMIT"); err == nil {
+				for _, report := range reports {
+					report()
+				}
+			}
+		}
+		if s.Conn.TxStatus() != 'I' { // idle
 			_ = s.Exec(ctx, "", "ROLLBACK")
 		}
 		if try == 7 || !slices.Contains([]string{"XX000", "40001", "40P01", "23505", "42710"}, Code(err)) {
@@ -150,36 +172,35 @@ func (s *Session) Transaction(ctx context.Context, r *engine.Request, rehearsal 
 	}
 }
 
-func (w *Work) start(ctx context.Context) error {
-	return w.Exec(ctx, "cannot begin a transaction", "BEGIN READ WRITE; "+w.begin)
+// Change runs a statement without secrets, and reports it.
+func (w *Work) Change(ctx context.Context, statement string) error {
+	err := w.Exec(ctx, statement, statement)
+	if err == nil {
+		w.Request.Changed(statement)
+	}
+	return err
 }
 
-func (w *Work) commit(ctx context.Context) error {
-	if w.Conn.TxStatus() == 'E' { // COMMIT would succeed, and roll back
-		return engine.Errorf(engine.TargetFailed, "report this as a defect", "the transaction failed before its end")
-	}
-	if err := w.Exec(ctx, "the change could not be committed", "COMMIT"); err != nil {
-		return err
-	}
-	for _, report := range w.reports {
-		report()
-	}
-	w.reports = nil
-	return nil
-}
-
-// Save commits what was done so far and begins another transaction.
-func (w *Work) Save(ctx context.Context) error {
-	if err := w.commit(ctx); err != nil {
-		return err
-	}
-	return w.start(ctx)
-}
-
-// Exec runs statements that have no rows. what describes them in errors.
-func (s *Session) Exec(ctx context.Context, what, statements string) error {
+// Exec runs statements that have no rows. what describes them in errors, and texts are removed from the server's message.
+func (s *Session) Exec(ctx context.Context, what, statements string, texts ...string) error {
 	_, err := s.Conn.Exec(ctx, statements).ReadAll()
-	return s.Classify(what, err)
+	return s.Classify(what, without(err, texts))
+}
+
+// without returns the server's error with the texts removed from its message. A text too short to
+// be a key stays, because it could match part of an ordinary word.
+func without(err error, texts []string) error {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return err
+	}
+	bare := *e
+	for _, t := range texts {
+		if len(t) >= 6 {
+			bare.Message = strings.ReplaceAll(bare.Message, t, "…")
+		}
+	}
+	return &bare
 }
 
 // errUnexpected is the error for an answer that does not fit its query, which only a hostile server sends.
@@ -249,41 +270,15 @@ func Code(err error) string {
 	return e.Code
 }
 
-// Without returns the server's error with the texts removed from its message. A text too short to
-// be a key stays, because it could match part of an ordinary word.
-func Without(err error, texts []string) error {
-	e, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok {
-		return err
-	}
-	bare := *e
-	for _, t := range texts {
-		if len(t) >= 6 {
-			bare.Message = strings.ReplaceAll(bare.Message, t, "…")
-		}
-	}
-	return &bare
-}
-
-// item matches a name in a list, and element a text in an array, as the server writes them: in double quotes where
-// needed.
-// Source: https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO
-var (
-	item    = lazyregexp.New(`"(?:[^"]|"")*"|[^", ]+`)
-	element = lazyregexp.New(`(?s)"(?:[^"\\]|\\.)*"|[^{},]+`)
-)
+// item matches a name in a list, as the server writes it: in double quotes where needed.
+var item = lazyregexp.New(`"(?:[^"]|"")*"|[^", ]+`)
 
 // Names splits a list of names, separated by commas.
-func Names(list string) []string { return split(list, item, `""`, `"`) }
-
-// Elements returns the elements of an array of texts.
-func Elements(array string) []string { return split(array, element, `\\`, `\`, `\"`, `"`) }
-
-func split(list string, item lazyregexp.Regexp, escapes ...string) []string {
+func Names(list string) []string {
 	items := item().FindAllString(list, -1)
 	for i, text := range items {
 		if text[0] == '"' {
-			items[i] = strings.NewReplacer(escapes...).Replace(text[1 : len(text)-1])
+			items[i] = strings.ReplaceAll(text[1:len(text)-1], `""`, `"`)
 		}
 	}
 	return items
@@ -315,8 +310,6 @@ var meanings = map[string]engine.Error{
 	"25006": {Cause: engine.TargetFailed, Advice: adviceWriter},
 	"0A000": {Cause: engine.TargetFailed, Advice: adviceWriter},
 	"53300": {Cause: engine.TargetFailed, Advice: "raise the server's or the user's connection limit"},
-	"57P03": {Cause: engine.TargetFailed,
-		Advice: "wait until the server has started; Secrets Manager retries automatically"},
 }
 
 const adviceWriter = "set the secret's host to the writer, because a standby cannot change users; " +
@@ -344,10 +337,6 @@ func (s *Session) Classify(what string, err error) error {
 	case code == "28000" && strings.Contains(says, "PAM authentication failed"):
 		m.Advice = "REVOKE rds_iam FROM the user, or from the role that makes it a member: on RDS, members log in " +
 			"with tokens instead of passwords"
-	case code == "" && strings.Contains(says, "unknown authentication type: 13"):
-		what = "the user's password is stored as sha256, which only Redshift's own drivers support"
-		m = engine.Error{Cause: engine.TargetFailed,
-			Advice: "as a superuser, give the user a password in the default format: ALTER USER name PASSWORD 'md5…'"}
 	case !known:
 		m = engine.Error{Cause: engine.TargetFailed, Advice: "see the server's message and log"}
 	}
