@@ -44,7 +44,12 @@ func TestNeedsSatisfyTheEngine(t *testing.T) {
 				t.Fatalf("%q", n.Grants)
 			}
 			text := strings.TrimSuffix(strings.TrimPrefix(n.Grants[0], `db.getSiblingDB("admin").createRole(`), ");")
-			var role struct{ Privileges []allowed }
+			var role struct {
+				Privileges []struct {
+					Resource map[string]string
+					Actions  []string
+				}
+			}
 			if err := json.Unmarshal([]byte(text), &role); err != nil {
 				t.Fatalf("%s: %v", text, err)
 			}

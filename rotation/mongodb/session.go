@@ -104,17 +104,12 @@ func (s *session) prove() error {
 		"the server does not confirm that %q is logged in", s.target.User)
 }
 
-// run decodes a command's answer into out unless it is nil. Even if the function freezes, maxTimeMS ends the command.
+// run decodes a command's answer into out. Even if the function freezes, maxTimeMS ends the command.
 func (s *session) run(database string, command bson.D, out any) error {
-	result := s.client.Database(database).RunCommand(s.ctx, command)
-	err := result.Err()
-	if err == nil && out != nil {
-		err = result.Decode(out)
+	if err := s.client.Database(database).RunCommand(s.ctx, command).Decode(out); err != nil {
+		return s.failed("the command "+command[0].Key+" failed", err)
 	}
-	if err == nil {
-		return nil
-	}
-	return s.failed("the command "+command[0].Key+" failed", err)
+	return nil
 }
 
 // Codes of the server's errors.

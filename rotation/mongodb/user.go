@@ -58,7 +58,7 @@ func unsupported(err error) bool {
 }
 
 func (s *session) setPassword(t engine.Target) error {
-	return s.run(t.Database, bson.D{{Key: "updateUser", Value: t.User}, {Key: "pwd", Value: t.Password}}, nil)
+	return s.run(t.Database, bson.D{{Key: "updateUser", Value: t.User}, {Key: "pwd", Value: t.Password}}, new(bson.D))
 }
 
 // powers are the roles and actions with which a user can grant itself any other right. Custom roles can contain both.
@@ -90,10 +90,10 @@ func (u *user) powers() (all []string) {
 
 func (t target) put(verb string, current, other *user) error {
 	command := command(verb, current, other, t.pending.Password)
-	err := t.run(t.pending.Database, command, nil)
+	err := t.run(t.pending.Database, command, new(bson.D))
 	if last := len(command) - 1; unsupported(err) && command[last].Key == dataField && len(other.Data) == 0 {
 		// Without a mark, the secret's versions are the proof.
-		err = t.run(t.pending.Database, command[:last], nil)
+		err = t.run(t.pending.Database, command[:last], new(bson.D))
 	}
 	return err
 }
@@ -132,16 +132,6 @@ func changes(current, other *user) []string {
 	return out
 }
 
-// allowed is a privilege as mongosh takes it.
-type allowed struct {
-	Resource map[string]string `json:"resource"`
-	Actions  []string          `json:"actions"`
-}
-
-func allow(database string, actions ...string) allowed {
-	return allowed{map[string]string{"db": database, "collection": ""}, actions}
-}
-
 // Needs returns the role that the login needs, as mongosh statements. It is a custom role, because userAdmin could
 // grant itself any other. Needs logs in as the current user to read the roles that a superuser must grant.
 // Source: https://www.mongodb.com/docs/manual/reference/command/updateUser/#required-access
@@ -160,12 +150,15 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	if err != nil {
 		return err
 	}
-	var privileges []allowed
+	allow := func(database string, actions ...string) any {
+		return map[string]any{"resource": map[string]string{"db": database, "collection": ""}, "actions": actions}
+	}
+	var privileges []any
 	switch {
 	case !r.Superuser:
-		privileges = []allowed{allow(current.Database, "changeOwnPassword")}
+		privileges = []any{allow(current.Database, "changeOwnPassword")}
 	case r.Strategy != engine.AlternatingUsers:
-		privileges = []allowed{allow(current.Database, "viewUser", "changePassword")}
+		privileges = []any{allow(current.Database, "viewUser", "changePassword")}
 	default:
 		from := map[string]bool{}
 		if err := e.With(ctx, r.Current, func(s *session) error {
@@ -179,7 +172,7 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 		}); err != nil {
 			return err
 		}
-		privileges = []allowed{allow(current.Database, "viewUser", "createUser", "changePassword", "changeCustomData")}
+		privileges = []any{allow(current.Database, "viewUser", "createUser", "changePassword", "changeCustomData")}
 		for _, database := range slices.Sorted(maps.Keys(from)) {
 			privileges = append(privileges, allow(database, "grantRole"))
 		}

@@ -14,7 +14,6 @@ type role struct {
 	oid        string
 	name       string
 	power      string // what makes it an administrator, or ""
-	login      bool
 	inherits   bool
 	comment    string
 	groups     []string // the roles that it is a direct member of
@@ -37,7 +36,7 @@ func (t *target) Find(ctx context.Context, name string) (*role, error) {
 			OR p.rolname IN ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files',
 				'rds_superuser', 'cloudsqlsuperuser', 'azure_pg_admin', session_user))
 		ORDER BY p.rolname LIMIT 1), '') END,
-	rolcanlogin, rolinherit, shobj_description(oid, 'pg_authid'),
+	rolinherit, shobj_description(oid, 'pg_authid'),
 	(SELECT string_agg(roleid::text, ' ') FROM pg_auth_members WHERE member = r.oid),
 	(SELECT string_agg(roleid::text, ' ') FROM pg_auth_members m WHERE member = r.oid
 		AND NOT to_jsonb(m) @> '{"inherit_option": false}' AND NOT to_jsonb(m) @> '{"set_option": false}'),
@@ -46,7 +45,7 @@ func (t *target) Find(ctx context.Context, name string) (*role, error) {
 	CASE WHEN rolcreaterole THEN 'CREATEROLE' ELSE 'NOCREATEROLE' END,
 	CASE WHEN rolreplication THEN 'REPLICATION' ELSE 'NOREPLICATION' END,
 	CASE WHEN rolbypassrls THEN 'BYPASSRLS' ELSE 'NOBYPASSRLS' END,
-	CASE WHEN rolcreatedb THEN 'CREATEDB' ELSE 'NOCREATEDB' END,
+	CASE WHEN rolcanlogin THEN 'LOGIN' ELSE 'NOLOGIN' END, CASE WHEN rolcreatedb THEN 'CREATEDB' ELSE 'NOCREATEDB' END,
 	'CONNECTION LIMIT ' || rolconnlimit,
 	'VALID UNTIL ' || quote_literal(coalesce(rolvaliduntil, 'infinity'))
 	FROM pg_roles r WHERE rolname = $1`, name, t.Major)
@@ -54,8 +53,7 @@ func (t *target) Find(ctx context.Context, name string) (*role, error) {
 		return nil, err
 	}
 	row, list := rows[0], strings.Fields
-	return &role{oid: row[0], name: name, power: row[1], login: row[2] == "t", inherits: row[3] == "t", comment: row[4],
-		groups: list(row[5]), acts: list(row[6]), tokenOnly: list(row[7]), attributes: row[8:]}, nil
+	return &role{row[0], name, row[1], row[2] == "t", row[3], list(row[4]), list(row[5]), list(row[6]), row[7:]}, nil
 }
 
 func (t *target) Administrator(_ context.Context, r *role) (string, error) { return r.power, nil }
@@ -162,9 +160,6 @@ func (t *target) options() string {
 // before its sessions become the first.
 func (t *target) attributes(ctx context.Context, current, other *role, second bool) error {
 	var words []string
-	if !other.login {
-		words = append(words, "LOGIN")
-	}
 	if second && !other.inherits {
 		words = append(words, "INHERIT")
 	}

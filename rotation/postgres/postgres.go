@@ -101,7 +101,6 @@ UNION ALL SELECT * FROM (SELECT format('GRANT %I TO %I WITH ADMIN OPTION;', roln
 UNION ALL SELECT format('GRANT rds_password TO %I;', $1::text)
 	WHERE current_setting('rds.restrict_password_commands', true) = 'on'`
 
-// grants adds the statements that the superuser needs.
 func (e *Engine) grants(ctx context.Context, r *engine.Request, n *engine.Needs) error {
 	return e.Act(ctx, r, r.Current, true, func(ctx context.Context, s *pgsession.Session, c pair.Change) error {
 		return s.Transaction(ctx, r, true, func(w *pgsession.Work) (err error) {

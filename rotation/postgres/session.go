@@ -15,15 +15,12 @@ import (
 	"example.com/rotator/rotation/internal/pgsession"
 )
 
-// oldest is the first version with SCRAM. An older server would store a verifier as a password.
-const oldest = 10
-
 func (e *Engine) connect(ctx context.Context, t engine.Target) (*pgsession.Session, error) {
 	s, err := pgsession.Dial(ctx, e.tls, t, begin)
-	if err == nil && s.Major < oldest {
+	if err == nil && s.Major < 10 { // without SCRAM, it would store a verifier as a password
 		s.Close()
 		err = engine.Errorf(engine.InvalidSecret, "upgrade the server, or correct the secret's field engine",
-			"%s is version %d, and this engine needs PostgreSQL %d or later", t.Address(), s.Major, oldest)
+			"%s is version %d, and this engine needs PostgreSQL 10 or later", t.Address(), s.Major)
 	}
 	return s, err
 }

@@ -20,9 +20,6 @@ type user struct {
 	attributes []string // one clause of ALTER USER each
 }
 
-// separator is a control character that a setting does not contain.
-const separator = 31
-
 // Find compares names as Redshift does if enable_case_sensitive_identifier is off.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/r_ALTER_USER.html
 func (t *target) Find(ctx context.Context, named string) (*user, error) {
@@ -39,7 +36,7 @@ SELECT i.user_name, i.superuser, array_to_string(u.useconfig, chr(31)),
 		return nil, err
 	}
 	row := rows[0]
-	settings := strings.FieldsFunc(row[2], func(r rune) bool { return r == separator })
+	settings := strings.FieldsFunc(row[2], func(r rune) bool { return r == 31 }) // they do not contain that character
 	return &user{row[0], row[1] == "t", settings, row[3:]}, nil
 }
 

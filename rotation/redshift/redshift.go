@@ -132,9 +132,8 @@ func (t *target) SetPassword(ctx context.Context, u *user) error {
 }
 
 // digest returns what Redshift stores for a password given as text. The user's name is the salt, so a repeated step
-// stores the same bytes. Redshift also accepts 'sha256|digest|salt', but then requests the password with a proprietary
-// message, authentication type 13, which libpq and other drivers for PostgreSQL's protocol reject. That format would
-// lock out existing clients.
+// stores the same bytes. Redshift also accepts 'sha256|digest|salt', but then drivers for PostgreSQL's protocol, such as
+// libpq, cannot log in: it requests the password with a proprietary message, authentication type 13.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/r_CREATE_USER.html
 func digest(password, user string) string {
 	sum := md5.Sum([]byte(password + user))

@@ -148,12 +148,10 @@ func (s *Session) Transaction(ctx context.Context, r *engine.Request, rehearsal 
 		if err == nil {
 			err = do(&Work{s, &buffered, password})
 		}
-		switch failed := s.Conn.TxStatus() == 'E'; {
-		case err == nil && !rehearsal && failed: // COMMIT would succeed, and roll back
-			err = engine.Errorf(engine.TargetFailed, "report this as a defect", "the transaction failed before its end")
-		case err == nil && !rehearsal:
-			if err = s.Exec(ctx, "the change could not be committed", "COMMIT"); err == nil {
-				for _, report := range reports {
+		if err == nil && !rehearsal {
+			err = s.Exec(ctx, "the change could not be committed", "COMMIT")
+			for _, report := range reports {
+				if err == nil {
 					report()
 				}
 			}
@@ -241,11 +239,11 @@ func (s *Session) Texts(ctx context.Context, what, query string, args ...any) (c
 // Text returns the text of a query that has one row with one column.
 func (s *Session) Text(ctx context.Context, what, query string, args ...any) (string, error) {
 	texts, err := s.Texts(ctx, what, query, args...)
-	switch {
-	case err != nil:
+	if err == nil && len(texts) != 1 {
+		err = s.Classify(what, errUnexpected)
+	}
+	if err != nil {
 		return "", err
-	case len(texts) != 1:
-		return "", s.Classify(what, errUnexpected)
 	}
 	return texts[0], nil
 }
@@ -253,18 +251,16 @@ func (s *Session) Text(ctx context.Context, what, query string, args ...any) (st
 // Quote quotes a name.
 func Quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
-// bouncerRefusals are PgBouncer's messages for a wrong password or an unknown user.
-var bouncerRefusals = []string{"SASL authentication failed", "password authentication failed", "no such user"}
-
 // Code returns the SQLSTATE of a server's error, or "". PgBouncer has one code for all refusals: a
 // wrong password and an unknown user get PostgreSQL's code instead.
 // Source: https://github.com/pgbouncer/pgbouncer/blob/pgbouncer_1_24_1/src/client.c (disconnect_client)
 func Code(err error) string {
 	e, ok := errors.AsType[*pgconn.PgError](err)
-	switch {
-	case !ok:
+	if !ok {
 		return ""
-	case e.Code == "08P01" && slices.Contains(bouncerRefusals, e.Message):
+	}
+	if e.Code == "08P01" && slices.Contains([]string{"SASL authentication failed", "password authentication failed",
+		"no such user"}, e.Message) {
 		return "28P01"
 	}
 	return e.Code
@@ -309,7 +305,6 @@ var meanings = map[string]engine.Error{
 	"3D000": {Cause: engine.InvalidSecret, Advice: "correct the secret's field dbname"},
 	"25006": {Cause: engine.TargetFailed, Advice: adviceWriter},
 	"0A000": {Cause: engine.TargetFailed, Advice: adviceWriter},
-	"53300": {Cause: engine.TargetFailed, Advice: "raise the server's or the user's connection limit"},
 }
 
 const adviceWriter = "set the secret's host to the writer, because a standby cannot change users; " +
