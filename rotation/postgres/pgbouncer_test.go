@@ -18,7 +18,7 @@ func TestEngineBehindPgBouncer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := testserver.SharedPostgres(t, testserver.PostgresOptions{})
 			pooler := testserver.PgBouncer(t, testserver.PgBouncerOptions{Server: server, Mode: "transaction"})
-			enginetest.Run(t, func(*testing.T) enginetest.Harness { return &harness{pg: pooler, alternating: alternating} })
+			suite(t, func() *harness { return &harness{pg: pooler, alternating: alternating} })
 		})
 	}
 }
@@ -29,7 +29,7 @@ func TestUserInPgBouncersFile(t *testing.T) {
 	server := testserver.SharedPostgres(t, testserver.PostgresOptions{})
 	user := testserver.Unique("app_")
 	pooler := testserver.PgBouncer(t, testserver.PgBouncerOptions{Server: server, Mode: "session", Users: fmt.Sprintf("%q %q", user, "first-password")})
-	h := &harness{pg: pooler}
+	h := &harness{pg: pooler, admin: server.Connect(t, "postgres")}
 	if err := h.sql(t.Context(), "CREATE ROLE %I LOGIN PASSWORD %L", user, "first-password"); err != nil {
 		t.Fatal(err)
 	}

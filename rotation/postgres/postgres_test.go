@@ -27,6 +27,31 @@ var servers = map[string]testserver.PostgresOptions{
 	"18": {Major: 18},
 }
 
+// observed logs every statement and login, and has uncommon settings. Tests with it share a server.
+var observed = testserver.PostgresOptions{Config: `log_statement = 'all'
+log_min_duration_statement = 0
+log_min_error_statement = 'debug5'
+log_error_verbosity = 'verbose'
+log_connections = on
+shared_preload_libraries = 'passwordcheck'
+datestyle = 'sql, dmy'
+timezone = 'Asia/Kolkata'
+rds.restrict_password_commands = on`}
+
+// logged returns a function that returns what the server has logged from now on.
+func logged(t *testing.T, pg *testserver.PostgresServer) func() string {
+	read := func() string {
+		t.Helper()
+		text, err := pg.Logs()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	from := len(read())
+	return func() string { return read()[from:] }
+}
+
 // each runs a test against every server.
 func each(t *testing.T, test func(t *testing.T, w *world)) {
 	for name, o := range servers {
@@ -164,39 +189,38 @@ func TestPairOfAWSTemplate(t *testing.T) {
 // TestTakeoverByNameIsRefused: a login named like another user's second user must not make a superuser hand over that
 // other user.
 func TestTakeoverByNameIsRefused(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
-		boss, bossPassword := w.role("")
-		low, lowPassword := boss+"_clone", "low-Passw0rd-1"
-		w.sql("CREATE ROLE %I LOGIN PASSWORD %L", low, lowPassword)
-		stranger, strangerPassword := w.role("")
-		w.sql("CREATE ROLE %I LOGIN PASSWORD 'stranger'", stranger+"_clone")
-		admin := fmt.Sprintf("%q", w.secret(w.value(w.pg.User, w.pg.Password)))
-		for name, value := range map[string]string{
-			"the clone's name gives the boss":  w.value(low, lowPassword, "masterarn", admin),
-			"a clone that is somebody else's":  w.value(stranger, strangerPassword, "masterarn", admin),
-			"the superuser's own name":         w.value(w.pg.User, w.pg.Password, "masterarn", admin),
-			"a user whose password is unknown": w.value(boss, "guessed", "masterarn", admin),
-		} {
-			arn := w.secret(value)
-			err := w.rotate(arn)
-			want := engine.TakeoverRefused
-			if strings.Contains(name, "unknown") {
-				want = engine.LoginRefused
-			}
-			if engine.CauseOf(err) != want {
-				t.Errorf("%s: %v, want %s", name, err, want)
-			}
-			if n := w.versions(arn); n != 1 {
-				t.Errorf("%s: %d versions have a value, want 1", name, n)
-			}
+	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{}))
+	boss, bossPassword := w.role("")
+	low, lowPassword := boss+"_clone", "low-Passw0rd-1"
+	w.sql("CREATE ROLE %I LOGIN PASSWORD %L", low, lowPassword)
+	stranger, strangerPassword := w.role("")
+	w.sql("CREATE ROLE %I LOGIN PASSWORD 'stranger'", stranger+"_clone")
+	admin := fmt.Sprintf("%q", w.secret(w.value(w.pg.User, w.pg.Password)))
+	for name, value := range map[string]string{
+		"the clone's name gives the boss":  w.value(low, lowPassword, "masterarn", admin),
+		"a clone that is somebody else's":  w.value(stranger, strangerPassword, "masterarn", admin),
+		"the superuser's own name":         w.value(w.pg.User, w.pg.Password, "masterarn", admin),
+		"a user whose password is unknown": w.value(boss, "guessed", "masterarn", admin),
+	} {
+		arn := w.secret(value)
+		err := w.rotate(arn)
+		want := engine.TakeoverRefused
+		if strings.Contains(name, "unknown") {
+			want = engine.LoginRefused
 		}
-		if _, err := w.connect(boss, bossPassword); err != nil {
-			t.Errorf("the boss was locked out: %v", err)
+		if engine.CauseOf(err) != want {
+			t.Errorf("%s: %v, want %s", name, err, want)
 		}
-		if _, err := w.connect(stranger+"_clone", "stranger"); err != nil {
-			t.Errorf("the stranger's second user was changed: %v", err)
+		if n := w.versions(arn); n != 1 {
+			t.Errorf("%s: %d versions have a value, want 1", name, n)
 		}
-	})
+	}
+	if _, err := w.connect(boss, bossPassword); err != nil {
+		t.Errorf("the boss was locked out: %v", err)
+	}
+	if _, err := w.connect(stranger+"_clone", "stranger"); err != nil {
+		t.Errorf("the stranger's second user was changed: %v", err)
+	}
 }
 
 // TestRotatorThatIsNoSuperuser rotates with only CREATEROLE, like RDS's master user.
@@ -233,7 +257,8 @@ func TestRotatorThatIsNoSuperuser(t *testing.T) {
 
 // TestNothingReachesTheServersLog searches the server's log, with all DDL in it, for passwords and verifiers.
 func TestNothingReachesTheServersLog(t *testing.T) {
-	pg := testserver.Postgres(t, testserver.PostgresOptions{Config: "log_statement = 'all'\nlog_min_duration_statement = 0\nlog_min_error_statement = 'debug5'\nlog_error_verbosity = 'verbose'"})
+	pg := testserver.SharedPostgres(t, observed)
+	logs := logged(t, pg)
 	w := newWorld(t, pg)
 	user, password := w.role("")
 	admin := w.secret(w.value(pg.User, pg.Password))
@@ -247,10 +272,7 @@ func TestNothingReachesTheServersLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, password2 := w.current(alternating)
-	log, err := pg.Logs()
-	if err != nil {
-		t.Fatal(err)
-	}
+	log := logs()
 	if !strings.Contains(log, "CREATE ROLE") || !strings.Contains(log, "ALTER ROLE %I PASSWORD %L") {
 		t.Fatal("the server does not log its statements, so this test proves nothing")
 	}
@@ -460,38 +482,36 @@ func TestDatabaseNameSaysNothingOfTLS(t *testing.T) {
 
 // TestOddNamesAndPasswords: the server's own parser checks all quoting.
 func TestOddNamesAndPasswords(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
-		for _, name := range []string{`we"ird`, `it's`, `back\slash`, `semi;colon -- x`, "new\nline", `pg %I %L %%`, "ünïcödé-名", `"; DROP TABLE x; --`, "$1"} {
-			user := testserver.Unique(name)
-			w.sql("CREATE ROLE %I LOGIN PASSWORD 'first-Passw0rd-1'", user)
-			arn := w.secret(w.value(user, "first-Passw0rd-1"))
-			if err := w.rotate(arn); err != nil {
-				t.Errorf("%q: %v", user, err)
-				continue
-			}
-			w.opens(arn)
-		}
-		// An operator may set a password with every printable character.
-		var all strings.Builder
-		for c := ' '; c < 127; c++ {
-			all.WriteRune(c)
-		}
-		user := testserver.Unique("app_")
-		w.sql("CREATE ROLE %I LOGIN PASSWORD %L", user, all.String())
-		w.env = map[string]string{"EXCLUDE_CHARACTERS": " ", "PASSWORD_LENGTH": "94"}
-		arn := w.secret(w.value(user, all.String()))
+	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{}))
+	for _, name := range []string{`we"ird`, `it's`, `back\slash`, `semi;colon -- x`, "new\nline", `pg %I %L %%`, "ünïcödé-名", `"; DROP TABLE x; --`, "$1"} {
+		user := testserver.Unique(name)
+		w.sql("CREATE ROLE %I LOGIN PASSWORD 'first-Passw0rd-1'", user)
+		arn := w.secret(w.value(user, "first-Passw0rd-1"))
 		if err := w.rotate(arn); err != nil {
-			t.Fatal(err)
+			t.Errorf("%q: %v", user, err)
+			continue
 		}
 		w.opens(arn)
-	})
+	}
+	// An operator may set a password with every printable character.
+	var all strings.Builder
+	for c := ' '; c < 127; c++ {
+		all.WriteRune(c)
+	}
+	user := testserver.Unique("app_")
+	w.sql("CREATE ROLE %I LOGIN PASSWORD %L", user, all.String())
+	w.env = map[string]string{"EXCLUDE_CHARACTERS": " ", "PASSWORD_LENGTH": "94"}
+	arn := w.secret(w.value(user, all.String()))
+	if err := w.rotate(arn); err != nil {
+		t.Fatal(err)
+	}
+	w.opens(arn)
 }
 
 // TestPolicyRejectionIsToldBeforeTheValueIsStored uses the module passwordcheck, which refuses a password that is the
 // user's name.
 func TestPolicyRejectionIsToldBeforeTheValueIsStored(t *testing.T) {
-	pg := testserver.Postgres(t, testserver.PostgresOptions{Config: "shared_preload_libraries = 'passwordcheck'"})
-	w := newWorld(t, pg)
+	w := newWorld(t, testserver.SharedPostgres(t, observed))
 	user, password := w.role("")
 	r := engine.Request{Version: "v", Strategy: engine.SingleUser, Current: engine.StringValue(w.value(user, password)), Pending: engine.StringValue(w.value(user, user))}
 	r.Login = r.Current
@@ -533,18 +553,15 @@ func TestPolicyRejectionIsToldBeforeTheValueIsStored(t *testing.T) {
 
 // TestHappyPathIsLean counts calls and logins; AWS's template needs 14 calls and a refused login.
 func TestHappyPathIsLean(t *testing.T) {
-	pg := testserver.Postgres(t, testserver.PostgresOptions{Config: "log_connections = on"})
+	pg := testserver.SharedPostgres(t, observed)
 	w := newWorld(t, pg)
 	user, password := w.role("")
 	arn := w.secret(w.value(user, password))
-	calls := w.countCalls()
+	calls, logs := w.countCalls(), logged(t, pg)
 	if err := w.rotate(arn); err != nil {
 		t.Fatal(err)
 	}
-	log, err := pg.Logs()
-	if err != nil {
-		t.Fatal(err)
-	}
+	log := logs()
 	logins := strings.Count(log, "connection authorized: user="+user)
 	refusals := strings.Count(log, "password authentication failed")
 	t.Logf("calls %d, logins %d, refused %d", calls(), logins, refusals)
@@ -556,38 +573,37 @@ func TestHappyPathIsLean(t *testing.T) {
 // TestPreflight sends what RotateSecret sends if it does not rotate immediately: only testSecret, with a copy of the
 // current value.
 func TestPreflight(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
-		user, password := w.role("")
-		weak, weakPassword := w.role("")
-		strong := fmt.Sprintf("%q", w.secret(w.value(w.pg.User, w.pg.Password)))
-		feeble := fmt.Sprintf("%q", w.secret(w.value(weak, weakPassword)))
-		for name, tc := range map[string]struct {
-			value string
-			cause engine.Cause
-		}{
-			"single user":              {w.value(user, password), ""},
-			"single, wrong password":   {w.value(user, "wrong"), engine.LoginRefused},
-			"single, no form":          {w.value(user, password, "host", ""), engine.InvalidSecret},
-			"alternating":              {w.value(user, password, "masterarn", strong), ""},
-			"alternating, no right to": {w.value(user, password, "masterarn", feeble), engine.PrivilegeMissing},
-			"alternating, wrong":       {w.value(user, "wrong", "masterarn", strong), engine.LoginRefused},
-		} {
-			arn := w.secret(tc.value)
-			_, err := w.client.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: &arn, RotationLambdaARN: aws.String(functionARN), RotateImmediately: aws.Bool(false)})
-			if err != nil {
-				t.Fatal(err)
-			}
-			_ = w.sim.WaitRotation(t.Context(), arn)
-			if w.last == nil && tc.cause != "" || w.last != nil && engine.CauseOf(w.last) != tc.cause {
-				t.Errorf("%s: %v, want %q", name, w.last, tc.cause)
-			}
-			if n := w.versions(arn); n != 1 {
-				t.Errorf("%s: %d versions, want 1", name, n)
-			}
+	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{}))
+	user, password := w.role("")
+	weak, weakPassword := w.role("")
+	strong := fmt.Sprintf("%q", w.secret(w.value(w.pg.User, w.pg.Password)))
+	feeble := fmt.Sprintf("%q", w.secret(w.value(weak, weakPassword)))
+	for name, tc := range map[string]struct {
+		value string
+		cause engine.Cause
+	}{
+		"single user":              {w.value(user, password), ""},
+		"single, wrong password":   {w.value(user, "wrong"), engine.LoginRefused},
+		"single, no form":          {w.value(user, password, "host", ""), engine.InvalidSecret},
+		"alternating":              {w.value(user, password, "masterarn", strong), ""},
+		"alternating, no right to": {w.value(user, password, "masterarn", feeble), engine.PrivilegeMissing},
+		"alternating, wrong":       {w.value(user, "wrong", "masterarn", strong), engine.LoginRefused},
+	} {
+		arn := w.secret(tc.value)
+		_, err := w.client.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: &arn, RotationLambdaARN: aws.String(functionARN), RotateImmediately: aws.Bool(false)})
+		if err != nil {
+			t.Fatal(err)
 		}
-		var exists bool
-		if err := w.pg.Connect(t, "postgres").QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", user+"_clone").Scan(&exists); err != nil || exists {
-			t.Errorf("a test has made the second user (%v)", err)
+		_ = w.sim.WaitRotation(t.Context(), arn)
+		if w.last == nil && tc.cause != "" || w.last != nil && engine.CauseOf(w.last) != tc.cause {
+			t.Errorf("%s: %v, want %q", name, w.last, tc.cause)
 		}
-	})
+		if n := w.versions(arn); n != 1 {
+			t.Errorf("%s: %d versions, want 1", name, n)
+		}
+	}
+	var exists bool
+	if err := w.pg.Connect(t, "postgres").QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", user+"_clone").Scan(&exists); err != nil || exists {
+		t.Errorf("a test has made the second user (%v)", err)
+	}
 }

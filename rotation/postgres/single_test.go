@@ -110,36 +110,35 @@ func TestUserWhomOnlyTheSuperuserMayChange(t *testing.T) {
 // TestSuperuserChangesNoSingleUserOnAName: the user's own credential must be accepted first; only the operator can
 // permit a change without that.
 func TestSuperuserChangesNoSingleUserOnAName(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
-		w.env["STRATEGY"] = "single"
-		admin := fmt.Sprintf("%q", w.secret(w.value(w.pg.User, w.pg.Password)))
-		victim, password := w.role("")
-		boss, bossPassword := w.role("SUPERUSER")
-		for value, cause := range map[string]engine.Cause{
-			w.value(victim, "guessed", "masterarn", admin):             engine.LoginRefused,
-			w.value(boss, bossPassword, "masterarn", admin):            engine.TakeoverRefused,
-			w.value(w.pg.User, w.pg.Password, "masterarn", admin):      engine.TakeoverRefused,
-			w.value(victim, password, "masterarn", `"no-such-secret"`): engine.InvalidSecret,
-		} {
-			arn := w.secret(value)
-			if err := w.rotate(arn); engine.CauseOf(err) != cause || err == nil || !strings.HasPrefix(err.Error(), "createSecret") {
-				t.Errorf("%v, want %s of createSecret", err, cause)
-			}
-			if n := w.versions(arn); n != 1 {
-				t.Errorf("%s: %d versions have a value, want 1", cause, n)
-			}
+	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{}))
+	w.env["STRATEGY"] = "single"
+	admin := fmt.Sprintf("%q", w.secret(w.value(w.pg.User, w.pg.Password)))
+	victim, password := w.role("")
+	boss, bossPassword := w.role("SUPERUSER")
+	for value, cause := range map[string]engine.Cause{
+		w.value(victim, "guessed", "masterarn", admin):             engine.LoginRefused,
+		w.value(boss, bossPassword, "masterarn", admin):            engine.TakeoverRefused,
+		w.value(w.pg.User, w.pg.Password, "masterarn", admin):      engine.TakeoverRefused,
+		w.value(victim, password, "masterarn", `"no-such-secret"`): engine.InvalidSecret,
+	} {
+		arn := w.secret(value)
+		if err := w.rotate(arn); engine.CauseOf(err) != cause || err == nil || !strings.HasPrefix(err.Error(), "createSecret") {
+			t.Errorf("%v, want %s of createSecret", err, cause)
 		}
-		for user, password := range map[string]string{victim: password, boss: bossPassword} {
-			if _, err := w.connect(user, password); err != nil {
-				t.Errorf("%s was changed: %v", user, err)
-			}
+		if n := w.versions(arn); n != 1 {
+			t.Errorf("%s: %d versions have a value, want 1", cause, n)
 		}
-	})
+	}
+	for user, password := range map[string]string{victim: password, boss: bossPassword} {
+		if _, err := w.connect(user, password); err != nil {
+			t.Errorf("%s was changed: %v", user, err)
+		}
+	}
 }
 
 // TestNeedsUnderRestrictedPasswordManagement: the printed policy names RDS's role.
 func TestNeedsUnderRestrictedPasswordManagement(t *testing.T) {
-	w := newWorld(t, testserver.Postgres(t, testserver.PostgresOptions{Config: "rds.restrict_password_commands = on"}))
+	w := newWorld(t, testserver.SharedPostgres(t, observed))
 	user, password := w.role("")
 	current := engine.StringValue(w.value(user, password))
 	n := engine.Needs{Login: "master"}

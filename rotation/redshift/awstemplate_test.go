@@ -11,7 +11,7 @@ import (
 func TestSecretOfAWSTemplate(t *testing.T) {
 	for users, strategy := range map[string]engine.Strategy{"SingleUser": engine.SingleUser, "MultiUser": engine.AlternatingUsers} {
 		t.Run(users, func(t *testing.T) {
-			h := newHarness(t, strategy, strategy == engine.AlternatingUsers)
+			h := newHarness(t, newCluster(t), strategy)
 			awstemplate.Rotate(t, "RedshiftRotation"+users, h, h.CA.PEM)
 		})
 	}

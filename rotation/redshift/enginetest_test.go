@@ -17,32 +17,31 @@ import (
 // harness creates a user for each rotation of the suite, on a PostgreSQL that stores MD5 digests and has Redshift's
 // views.
 type harness struct {
-	*testserver.PostgresServer
-	database string
+	*cluster
+	admin    *pgx.Conn
 	strategy engine.Strategy
-	bySuper  bool // the superuser makes the change
+	logged   int // how much of the server's log an earlier call has returned
 }
 
-func TestEngineSingleUser(t *testing.T) {
-	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return newHarness(t, engine.SingleUser, false) })
+func TestEngineSingleUser(t *testing.T) { suite(t, engine.SingleUser) }
+
+func TestEngineAlternatingUsers(t *testing.T) { suite(t, engine.AlternatingUsers) }
+
+func suite(t *testing.T, strategy engine.Strategy) {
+	c := newCluster(t)
+	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return newHarness(t, c, strategy) })
 }
 
-func TestEngineSingleUserBySuperuser(t *testing.T) {
-	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return newHarness(t, engine.SingleUser, true) })
+func newHarness(t *testing.T, c *cluster, strategy engine.Strategy) *harness {
+	return &harness{cluster: c, admin: c.Connect(t, c.database), strategy: strategy}
 }
 
-func TestEngineAlternatingUsers(t *testing.T) {
-	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return newHarness(t, engine.AlternatingUsers, true) })
-}
-
-func newHarness(t *testing.T, strategy engine.Strategy, bySuper bool) *harness {
-	t.Helper()
-	pg := testserver.SharedPostgres(t, testserver.PostgresOptions{HBA: "hostssl all all 127.0.0.1/32 md5", Config: "password_encryption = 'md5'\nlog_statement = 'all'"})
-	h := &harness{pg, pg.Database(t), strategy, bySuper}
-	if _, err := pg.Connect(t, h.database).Exec(context.Background(), shim); err != nil {
-		t.Fatal(err)
-	}
-	return h
+// Logs returns what the server has logged since the last call, as it logs every statement of all tests.
+func (h *harness) Logs() (string, error) {
+	all, err := h.PostgresServer.Logs()
+	from := h.logged
+	h.logged = len(all)
+	return all[from:], err
 }
 
 func (h *harness) Engine() engine.Engine { return New(engine.TLSPolicy{ExtraCAs: h.CA.PEM}) }
@@ -61,7 +60,7 @@ func (h *harness) New(ctx context.Context, host string, port int) (value, superu
 	login := func(user, password string) engine.Value {
 		return engine.StringValue(fmt.Sprintf(`{"engine":"redshift","host":%q,"port":%d,"dbname":%q,"username":%q,"password":%q}`, host, port, h.database, user, password))
 	}
-	if h.bySuper {
+	if h.strategy == engine.AlternatingUsers {
 		superuser = login(h.User, h.Password)
 	}
 	return login(user, password), superuser, nil
@@ -87,11 +86,6 @@ func (h *harness) Restore(ctx context.Context, v engine.Value) error {
 }
 
 func (h *harness) sql(ctx context.Context, statement string) error {
-	conn, err := pgx.Connect(ctx, h.URL(h.database))
-	if err != nil {
-		return err
-	}
-	defer conn.Close(ctx)
-	_, err = conn.Exec(ctx, statement)
+	_, err := h.admin.Exec(ctx, statement)
 	return err
 }

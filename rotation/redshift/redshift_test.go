@@ -111,6 +111,24 @@ func TestASingleUserChangesItsOwnPasswordAndTheServerNeverSeesIt(t *testing.T) {
 	}
 }
 
+func TestASuperuserChangesASingleUser(t *testing.T) {
+	c := newCluster(t)
+	u := c.user(old)
+	r := &engine.Request{Version: "v", Strategy: engine.SingleUser, Current: c.value(u, old), Pending: c.value(u, new1), Login: c.superuser(), Superuser: true, SuperuserChanges: true}
+	want(t, "", c.engine.DryRun(ctx(t), r))
+	want(t, "", c.engine.Verify(ctx(t), r, r.Current))
+	want(t, engine.LoginRefused, c.engine.Verify(ctx(t), r, r.Pending))
+	for range 2 { // a repeated step has the same outcome
+		want(t, "", c.engine.Set(ctx(t), r))
+		want(t, "", c.engine.Verify(ctx(t), r, r.Pending))
+		want(t, engine.LoginRefused, c.engine.Verify(ctx(t), r, r.Current))
+	}
+	logs, err := c.Logs()
+	if err != nil || strings.Contains(logs, new1) {
+		t.Errorf("the server's log has the new password, or %v", err)
+	}
+}
+
 func TestTheSecondUserHasTheFirstsRightsAndNoMore(t *testing.T) {
 	c := newCluster(t)
 	u := c.user(old)
