@@ -21,7 +21,7 @@ type harness struct {
 
 func TestEngineItself(t *testing.T) { suite(t, "itself") }
 
-func TestEngineSuperuser(t *testing.T) { suite(t, "superuser") }
+func TestEngineBySuperuser(t *testing.T) { suite(t, "superuser") }
 
 func TestEngineAlternatingUsers(t *testing.T) { suite(t, "alternating") }
 
