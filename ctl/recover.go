@@ -28,7 +28,7 @@ it only with --yes:
 
 It is safe to repeat, and a label moves only to a version that the target accepted.`,
 		Example: "  rotatorctl recover shop/db\n  rotatorctl recover shop/db --yes",
-		Args:    exactArgs(1),
+		Args:    cobra.ExactArgs(1),
 		PreRun: func(*cobra.Command, []string) {
 			if bySuperuser {
 				v.settings = map[string]string{"RECOVER_BY_SUPERUSER": "true"}
@@ -56,23 +56,21 @@ It is safe to repeat, and a label moves only to a version that the target accept
 
 // recovered reports a diagnosis, or what Recover did.
 func recovered(out *report, d operator.Diagnosis) error {
-	version := ""
+	opens := d.Opens + " opens the target"
 	if d.Version != "" {
-		version = " (version " + d.Version + ")"
+		opens = d.Opens + " (version " + d.Version + ") opens the target"
 	}
-	clients := operator.Finding{Check: "clients", State: operator.OK, Message: d.Opens + version + " opens the target"}
+	clients := fine("clients", opens)
 	if d.CurrentRefused {
-		clients.Message = "the target refuses AWSCURRENT; " + clients.Message
-		if d.Opens == "" {
-			clients.Message = "the target refuses AWSCURRENT"
+		if clients.Message = "the target refuses AWSCURRENT"; d.Opens != "" {
+			clients.Message += "; " + opens
+		}
+		if !d.Done {
+			clients.State, clients.Cause = operator.Failed, engine.LoginRefused
 		}
 	}
-	if d.CurrentRefused && !d.Done {
-		clients.State, clients.Cause = operator.Failed, engine.LoginRefused
-	}
 	out.find(clients)
-	recovery := operator.Finding{Check: "recovery", State: operator.OK, Message: d.Action}
-	verdict := "Done."
+	recovery, verdict := fine("recovery", d.Action), "Done."
 	switch {
 	case d.Trouble != nil:
 		recovery, verdict = operator.Failure(d.Trouble), "nothing can be done from here"
@@ -80,8 +78,8 @@ func recovered(out *report, d operator.Diagnosis) error {
 	case d.Action == "":
 		recovery.Message, verdict = "nothing to do", "Nothing to do."
 	case !d.Done:
-		recovery.State, recovery.Cause, recovery.Message = operator.Failed, stuck, "would "+d.Action
-		recovery.Advice, verdict = "repeat with --yes", "nothing was changed (repeat with --yes)"
+		recovery = failed("recovery", stuck, "would "+d.Action, "repeat with --yes")
+		verdict = "nothing was changed (repeat with --yes)"
 	}
 	out.find(recovery)
 	return out.end(struct {

@@ -19,94 +19,74 @@ import (
 // works; a rotation can succeed even if it does not.
 func Check(ctx context.Context, r *rotation.Rotator, arn string) iter.Seq[Finding] {
 	return func(yield func(Finding) bool) {
-		c := checker{ctx: ctx, details: make(map[string]string), yield: yield}
-		c.check(r, arn)
+		begin, took := time.Now(), ""
+		c := checker{details: map[string]string{"secret": arn}}
+		var err error
+		done, at, blind := 0, 0, false // blind: err does not show how far the check got
+		for _, stage := range []struct {
+			last, at string // the last row, and the row of a failure with a cause that belongs to no row of the stage
+			run      func() error
+		}{
+			{"form", "secret", func() error { return c.read(ctx, r, arn) }},
+			{"change", "change", func() error { return c.superuser(ctx) }},
+			{"policy", "login", func() error { return c.target(ctx) }},
+			{"rotation", "rotation", func() error { return c.rotation(ctx) }},
+			{"deadline", "deadline", func() error {
+				if ctx.Err() == nil {
+					return nil
+				}
+				return engine.Errorf(engine.OutOfTime, "raise the function's timeout", "%s", took)
+			}},
+		} {
+			took = fmt.Sprintf("the check took %s", time.Since(begin).Round(time.Millisecond))
+			c.details["deadline"] = took
+			last := position(stage.last)
+			if err == nil {
+				err = stage.run()
+				cause := engine.CauseOf(err)
+				at, blind = position(row(cause)), cause == engine.OutOfTime || cause == engine.InternalError
+				if !blind && (at < done || at > last || !c.inspection.Deletion.IsZero()) {
+					at = position(stage.at)
+				}
+			}
+			for ; done <= last; done++ {
+				f := c.finding(checks[done].name)
+				switch {
+				case err != nil && done == at:
+					f = Failure(err)
+					f.Check = checks[done].name
+				case f.State != Failed && err != nil && (blind || done > at):
+					f.State, f.Message = Unknown, "not reached"
+				}
+				if !yield(f) {
+					return
+				}
+			}
+		}
 	}
 }
 
-// checker is one Check.
+// checker collects what Check has learned.
 type checker struct {
-	ctx        context.Context
 	inspection *rotation.Inspection
-	details    map[string]string  // the messages of ok rows
-	refused    *Finding           // the row "clients", if the target refuses AWSCURRENT
-	done       int                // how many of checks were yielded
-	err        error              // the failure
-	at         string             // the row of err
-	blind      bool               // err does not show how far the check got
-	yield      func(Finding) bool // nil once the caller has stopped
+	details    map[string]string // the messages of ok rows
+	refused    *Finding          // the row "clients", if the target refuses AWSCURRENT
 }
 
-func (c *checker) check(r *rotation.Rotator, arn string) {
-	begin := time.Now()
-	i, err := r.Inspect(c.ctx, arn)
-	c.inspection = i
-	c.details["secret"] = arn
-	c.labels()
-	if err == nil {
-		c.details["form"] = fmt.Sprintf("engine %s, strategy %s", i.Kind.Names[0], i.Request.Strategy)
-		err = i.Prepare(c.ctx)
+// finding returns a row of a check that did not fail.
+func (c *checker) finding(name string) Finding {
+	if name == "clients" && c.refused != nil {
+		return *c.refused
 	}
-	at := row(engine.CauseOf(err))
-	if position(at) > position("form") || !i.Deletion.IsZero() {
-		at = "secret"
+	if why := c.skips(name); why != "" {
+		return Finding{Check: name, State: Skipped, Message: why}
 	}
-	c.fail(err, at)
-	c.rows("form")
-	if c.err == nil {
-		c.details["change"] = who(i)
-		c.fail(i.CheckSuperuser(c.ctx), "change")
-		c.rows("change")
-	}
-	if c.err == nil {
-		c.target()
-	}
-	if c.err == nil {
-		c.rotation()
-	}
-	took := time.Since(begin).Round(time.Millisecond)
-	c.details["deadline"] = fmt.Sprintf("the check took %s", took)
-	if c.err == nil && c.ctx.Err() != nil {
-		c.fail(engine.Errorf(engine.OutOfTime, "raise the function's timeout", "the check took %s", took), "deadline")
-	}
-	c.rows("deadline")
+	return Finding{Check: name, State: OK, Message: c.details[name]}
 }
 
-// fail records a failure and its row.
-func (c *checker) fail(err error, at string) {
-	if err == nil {
-		return
-	}
-	c.err, c.at = err, at
-	if cause := engine.CauseOf(err); cause == engine.OutOfTime || cause == engine.InternalError {
-		c.at, c.blind = row(cause), true
-	}
-}
-
-// rows yields the rows up to and including last.
-func (c *checker) rows(last string) {
-	for ; c.done <= position(last) && c.yield != nil; c.done++ {
-		name := checks[c.done].name
-		f := Finding{Check: name, State: OK, Message: c.details[name]}
-		switch why := c.skips(name); {
-		case name == "clients" && c.refused != nil:
-			f = *c.refused
-		case c.err != nil && name == c.at:
-			f = Failure(c.err)
-			f.Check = name
-		case c.err != nil && (c.blind || c.done > position(c.at)):
-			f.State, f.Message = Unknown, "not reached"
-		case why != "":
-			f.State, f.Message = Skipped, why
-		}
-		if !c.yield(f) {
-			c.yield = nil
-		}
-	}
-}
-
-// labels describes where the labels are.
-func (c *checker) labels() {
+// read reads the secret, and has the engine generate a value.
+func (c *checker) read(ctx context.Context, r *rotation.Rotator, arn string) (err error) {
+	c.inspection, err = r.Inspect(ctx, arn)
 	i, text := c.inspection, "no version is AWSCURRENT"
 	if i.Current != "" {
 		text = "AWSCURRENT is on version " + i.Current
@@ -118,25 +98,41 @@ func (c *checker) labels() {
 		text += "; rotation is off"
 	}
 	c.details["labels"] = text
+	if err != nil {
+		return err
+	}
+	c.details["form"] = fmt.Sprintf("engine %s, strategy %s", i.Kind.Names[0], i.Request.Strategy)
+	return i.Prepare(ctx)
+}
+
+// superuser reads the superuser secret, and explains whether a superuser changes the credential.
+func (c *checker) superuser(ctx context.Context) error {
+	i, field, text := c.inspection, c.inspection.Kind.Superusers(), ""
+	switch {
+	case field == "":
+		text = "no superuser is needed: the engine does not use one"
+	case i.Superuser == "":
+		text = "no superuser is needed: the secret has no " + field
+	case i.Request.Strategy == engine.AlternatingUsers:
+		text = fmt.Sprintf("the superuser in %s (from %s) prepares the second user", i.Superuser, field)
+	default:
+		text = fmt.Sprintf("the superuser in %s (from %s) changes the credential; the strategy is single", i.Superuser, field)
+	}
+	c.details["change"] = text
+	return i.CheckSuperuser(ctx)
 }
 
 // target rehearses a rotation.
-func (c *checker) target() {
+func (c *checker) target(ctx context.Context) error {
 	i := c.inspection
 	c.details["name"] = c.text("host")
 	c.details["route"] = strings.TrimSuffix(c.text("host")+":"+c.text("port"), ":")
-	opened, err := i.Rehearse(c.ctx)
+	opened, err := i.Rehearse(ctx)
 	c.details["login"] = "the target accepts " + opened
 	if i.User != "" {
 		c.details["login"] += fmt.Sprintf(", user %q", i.User)
 	}
-	c.details["server"] = i.Server
-	at := row(engine.CauseOf(err))
-	if position(at) < c.done || position(at) > position("policy") {
-		at = "login" // for example, the database does not exist
-	}
-	c.fail(err, at)
-	c.details["clients"] = "AWSCURRENT opens the target"
+	c.details["server"], c.details["clients"] = i.Server, "AWSCURRENT opens the target"
 	if i.CurrentRefused() {
 		c.refused = &Finding{Check: "clients", State: Failed, Cause: engine.LoginRefused,
 			Message: "the target refuses AWSCURRENT: clients cannot log in",
@@ -147,53 +143,35 @@ func (c *checker) target() {
 			c.refused.Advice = "rotate the secret, or see what `rotatorctl recover` proposes"
 		}
 	}
-	c.rows("policy")
+	return err
 }
 
 // rotation reports whether a rotation under way will finish.
-func (c *checker) rotation() {
+func (c *checker) rotation(ctx context.Context) error {
 	i := c.inspection
-	c.details["rotation"] = "no rotation is under way"
 	if i.Pending == "" {
-		c.rows("rotation")
-		return
+		c.details["rotation"] = "no rotation is under way"
+		return nil
 	}
-	stored, opens, err := i.RehearsePending(c.ctx)
-	under := "a rotation is under way: version " + i.Pending
+	stored, opens, err := i.RehearsePending(ctx)
+	state := "can be set at the target; the next attempt sets it"
 	switch {
 	case err == nil && !i.Enabled:
-		err = engine.Errorf(engine.RotationDisabled, "see what `rotatorctl recover` proposes",
+		return engine.Errorf(engine.RotationDisabled, "see what `rotatorctl recover` proposes",
 			"a rotation was canceled: AWSPENDING stays on version %s", i.Pending)
 	case !stored:
-		c.details["rotation"] = under + " has no value yet; the next attempt stores it"
+		state = "has no value yet; the next attempt stores it"
 	case opens:
-		c.details["rotation"] = under + " opens the target; the next attempt makes it AWSCURRENT"
-	default:
-		c.details["rotation"] = under + " can be set at the target; the next attempt sets it"
+		state = "opens the target; the next attempt makes it AWSCURRENT"
 	}
-	c.fail(err, "rotation")
-	c.rows("rotation")
+	c.details["rotation"] = "a rotation is under way: version " + i.Pending + " " + state
+	return err
 }
 
 // text returns a field of AWSCURRENT. It must not be used for credentials.
 func (c *checker) text(name string) string {
 	s, _ := c.inspection.Request.Current.Text(name)
 	return s
-}
-
-// who explains whether a superuser changes the credential.
-func who(i *rotation.Inspection) string {
-	field := i.Kind.Superusers()
-	switch {
-	case field == "":
-		return "no superuser is needed: the engine does not use one"
-	case i.Superuser == "":
-		return "no superuser is needed: the secret has no " + field
-	case i.Request.Strategy == engine.AlternatingUsers:
-		return fmt.Sprintf("the superuser in %s (from %s) prepares the second user", i.Superuser, field)
-	}
-	return fmt.Sprintf("the superuser in %s (from %s) changes the credential; the strategy is single",
-		i.Superuser, field)
 }
 
 // skips returns why a row does not apply to the secret, or "". A row that was not checked is never ok.

@@ -26,22 +26,19 @@ type Diagnosis struct {
 
 	Trouble *engine.Error `json:"-"` // why nothing can be done, or nil
 
-	promote    bool   // move AWSCURRENT to Version
-	release    bool   // remove AWSPENDING from Pending
-	reset      bool   // set AWSCURRENT's credential at the target, as the superuser
-	past       string // Action in the past tense
-	as         rotation.Credential
+	steps      []func(ctx context.Context) error // they carry out Action
+	past       string                            // Action in the past tense
+	as         rotation.Credential               // the accepted one
 	inspection *rotation.Inspection
 }
 
-// will adds a step to the recovery. past is the verb in the past tense.
-func (d *Diagnosis) will(verb, past, rest string) {
-	separator := ""
+// will adds a step to the recovery. The verb ends with e.
+func (d *Diagnosis) will(verb, rest string, do func(ctx context.Context) error) {
 	if d.Action != "" {
-		separator = "; "
+		d.Action, d.past = d.Action+"; ", d.past+"; "
 	}
-	d.Action += separator + verb + " " + rest
-	d.past += separator + past + " " + rest
+	d.Action, d.past = d.Action+verb+" "+rest, d.past+verb+"d "+rest
+	d.steps = append(d.steps, do)
 }
 
 // Diagnose finds the credential of the secret that opens the target, in the order of the ladder, and changes nothing.
@@ -55,39 +52,39 @@ func Diagnose(ctx context.Context, r *rotation.Rotator, arn string) (Diagnosis, 
 	if err != nil {
 		return d, err
 	}
-	found, err := i.Find(ctx)
-	if err != nil && !errors.Is(err, engine.LoginRefused) {
+	if d.as, err = i.Find(ctx); err != nil && !errors.Is(err, engine.LoginRefused) {
 		return d, err
 	}
-	d.Opens, d.Version, d.as = found.Name, found.Version, found
+	d.Opens, d.Version = d.as.Name, d.as.Version
 	d.CurrentRefused = d.Opens != awsCurrent
+	err = nil // LoginRefused is part of the diagnosis
 	switch {
 	case !d.CurrentRefused:
-		return d, d.currentWorks(ctx)
-	case d.Opens == "" || found.Superuser:
+		err = d.currentWorks(ctx)
+	case d.Opens == "" || d.as.Superuser:
 		d.superuserWorks(ctx)
-		return d, nil
+	default:
+		err = d.otherWorks(ctx)
 	}
-	return d, d.otherWorks(ctx)
+	return d, err
 }
 
 // currentWorks decides what to do with AWSPENDING. A target can accept a user's old credential for a while, so the
 // pending one counts as abandoned only if the target refuses it.
-func (d *Diagnosis) currentWorks(ctx context.Context) (err error) {
+func (d *Diagnosis) currentWorks(ctx context.Context) error {
 	if d.Pending == "" {
 		return nil
 	}
-	if d.promote, err = d.inspection.PendingOpens(ctx); err != nil {
+	opens, err := d.inspection.PendingOpens(ctx)
+	if err != nil {
 		return err
 	}
-	if d.promote {
+	if opens {
 		d.Opens, d.Version = "AWSPENDING", d.Pending
-		d.will("move", "moved", "AWSCURRENT from version "+d.Current+" to version "+d.Pending+
-			", which also opens the target: that ends the rotation")
+		d.promote(", which also opens the target: that ends the rotation")
 		return nil
 	}
-	d.release = true
-	d.will("remove", "removed", "AWSPENDING from version "+d.Pending+": the next rotation can start")
+	d.will("remove", "AWSPENDING from version "+d.Pending+": the next rotation can start", d.abandon)
 	return nil
 }
 
@@ -112,9 +109,9 @@ func (d *Diagnosis) superuserWorks(ctx context.Context) {
 		d.Trouble, _ = errors.AsType[*engine.Error](err) // like every error of an inspection
 		return
 	}
-	d.Opens, d.Version, d.reset = "superuser", "", true
-	d.will("give", "gave",
-		fmt.Sprintf("the user %q at %q AWSCURRENT's credential again, as the superuser", i.User, d.as.Host()))
+	d.Opens, d.Version = "superuser", ""
+	d.will("restore", fmt.Sprintf("AWSCURRENT's credential for the user %q at %q, as the superuser", i.User, d.as.Host()),
+		func(ctx context.Context) error { return i.Reset(ctx, d.as) })
 	d.alsoRelease()
 }
 
@@ -129,19 +126,47 @@ func (d *Diagnosis) otherWorks(ctx context.Context) error {
 			"version %s opens the target, but AWSCURRENT was edited since, and the edit would be lost", d.Version)
 		return nil
 	}
-	d.promote = true
-	d.will("move", "moved", "AWSCURRENT from version "+d.Current+" to version "+d.Version+", which opens the target")
+	d.promote(", which opens the target")
 	if d.Pending != d.Version {
 		d.alsoRelease()
 	}
 	return nil
 }
 
+// promote plans to move AWSCURRENT to Version.
+func (d *Diagnosis) promote(why string) {
+	d.will("move", "AWSCURRENT from version "+d.Current+" to version "+d.Version+why,
+		func(ctx context.Context) error { return d.inspection.Move(ctx, awsCurrent, d.Version, d.Current) })
+}
+
+// alsoRelease plans to remove AWSPENDING, if it is there.
 func (d *Diagnosis) alsoRelease() {
 	if d.Pending != "" {
-		d.release = true
-		d.will("remove", "removed", "AWSPENDING from version "+d.Pending)
+		d.will("remove", "AWSPENDING from version "+d.Pending, d.release)
 	}
+}
+
+func (d *Diagnosis) release(ctx context.Context) error {
+	if err := d.inspection.RevokePending(ctx, d.as); err != nil {
+		return err
+	}
+	return d.inspection.Move(ctx, awsPending, "", d.Pending)
+}
+
+// abandon is release while AWSCURRENT works. A rotation under way can have changed the target since AWSCURRENT was
+// tried. In that case AWSPENDING goes back to its version, which opens the target.
+func (d *Diagnosis) abandon(ctx context.Context) error {
+	if err := d.release(ctx); err != nil {
+		return err
+	}
+	if opens, err := d.inspection.CurrentOpens(ctx); err != nil || opens {
+		return nil
+	}
+	if err := d.inspection.Move(ctx, awsPending, d.Pending, ""); err != nil {
+		return err
+	}
+	return engine.Errorf(engine.LoginRefused, "wait until the rotation under way has ended, and try again",
+		"the target now refuses AWSCURRENT; AWSPENDING stays on version %s", d.Pending)
 }
 
 // Recover calls Diagnose and carries out the recovery. It is safe to repeat. AWSCURRENT moves only to a version that
@@ -154,42 +179,11 @@ func Recover(ctx context.Context, r *rotation.Rotator, arn string) (Diagnosis, e
 	if d.Trouble != nil {
 		return d, d.Trouble
 	}
-	if err := d.do(ctx); err != nil {
-		return d, err
+	for _, do := range d.steps {
+		if err := do(ctx); err != nil {
+			return d, err
+		}
 	}
-	d.Action, d.Done = d.past, d.Action != ""
+	d.Action, d.Done = d.past, len(d.steps) > 0
 	return d, nil
-}
-
-func (d *Diagnosis) do(ctx context.Context) error {
-	i := d.inspection
-	if d.reset {
-		if err := i.Reset(ctx, d.as); err != nil {
-			return err
-		}
-	}
-	if d.promote {
-		if err := i.Move(ctx, awsCurrent, d.Version, d.Current); err != nil {
-			return err
-		}
-	}
-	if !d.release {
-		return nil
-	}
-	if err := i.RevokePending(ctx, d.as); err != nil {
-		return err
-	}
-	if err := i.Move(ctx, awsPending, "", d.Pending); err != nil || d.promote || d.reset {
-		return err
-	}
-	// A rotation under way can have changed the target since AWSCURRENT was tried. In that case AWSPENDING goes back to
-	// its version, which opens the target.
-	if opens, err := i.CurrentOpens(ctx); err == nil && !opens {
-		if err := i.Move(ctx, awsPending, d.Pending, ""); err != nil {
-			return err
-		}
-		return engine.Errorf(engine.LoginRefused, "wait until the rotation under way has ended, and try again",
-			"the target now refuses AWSCURRENT; AWSPENDING stays on version %s", d.Pending)
-	}
-	return nil
 }
