@@ -20,7 +20,7 @@ of a secret: which objects change owner, which rights are granted, and what stay
 is because the superuser may not change it. With --yes it applies them. The secret must
 hold a working credential of each user. It is safe to repeat.`,
 		Example: "  rotatorctl adopt shop/db\n  rotatorctl adopt shop/db --yes",
-		Args:    exactArgs(1),
+		Args:    cobra.ExactArgs(1),
 		RunE: v.with(func(ctx context.Context, r *rotation.Rotator, secret string, out *report) error {
 			defer out.wait("looking at the users of " + secret)()
 			changes, err := operator.Adopt(ctx, r, out.Secret, yes)

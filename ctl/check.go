@@ -37,7 +37,7 @@ secrets first. Each has one line, and there is one exit code.`,
 }
 
 // check reports whether a rotation of a secret would succeed.
-func (m *many) check(ctx context.Context, s *fleet.Secret, _ []string, out *report) error {
+func (m *many) check(ctx context.Context, s *fleet.Secret, _ string, out *report) error {
 	r, err := m.rotator()
 	if err != nil {
 		return err

@@ -38,13 +38,10 @@ within the secret's account. If the function is in another account or assumes a 
 "rotatorctl rotate" instead.`,
 		Example: "  rotatorctl event setSecret shop/db > event.json && sam local invoke --event event.json",
 		Args: func(c *cobra.Command, args []string) error {
-			if err := exactArgs(2)(c, args); err != nil {
-				return err
+			if len(args) == 2 && !slices.Contains(steps, args[0]) {
+				return fmt.Errorf("%q is not one of the steps %s", args[0], strings.Join(steps, ", "))
 			}
-			if !slices.Contains(steps, args[0]) {
-				return usage(c, fmt.Errorf("%q is not one of the steps %s", args[0], strings.Join(steps, ", ")))
-			}
-			return nil
+			return cobra.ExactArgs(2)(c, args)
 		},
 		RunE: v.open(func(_ context.Context, s *fleet.Secret, out *report) error {
 			if s.Pending == "" {
@@ -62,6 +59,6 @@ within the secret's account. If the function is in another account or assumes a 
 		}),
 	}
 	c.Flags().DurationVar(&v.timeout, "timeout", 30*time.Second, "how long to wait for Secrets Manager")
-	v.complete(c, steps...)
+	c.ValidArgsFunction = v.complete
 	return c
 }

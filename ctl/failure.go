@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -39,7 +39,7 @@ func conclude(c *cobra.Command, err error) int {
 	case !ok:
 		// Cobra's errors can have several lines.
 		text := strings.Join(strings.Fields(err.Error()), " ")
-		e = engine.Errorf(invalidArguments, "see "+c.CommandPath()+" --help", "%s", text)
+		e = engine.Errorf(invalidArguments, "see "+c.CommandPath()+" --help", "%s; usage: %s", text, c.UseLine())
 	}
 	newScreen(c.ErrOrStderr(), c.ErrOrStderr(), false).line("rotatorctl: " + e.Error())
 	f, code := operator.Failure(e), 0
@@ -52,7 +52,7 @@ func conclude(c *cobra.Command, err error) int {
 		f.Check, f.State, code = "command", operator.Unknown, exitInterrupted
 	}
 	out := outcome{Secret: secretArgument(c), Findings: []operator.Finding{f}}
-	if wantedJSON(c, os.Args[1:]) {
+	if format(c) == "json" || formatFlag.MatchString(strings.Join(os.Args, " ")) {
 		if err := printJSON(c.OutOrStdout(), out); err != nil {
 			fmt.Fprintf(c.ErrOrStderr(), "rotatorctl: %v\n", err)
 		}
@@ -60,58 +60,17 @@ func conclude(c *cobra.Command, err error) int {
 	return cmp.Or(code, out.code())
 }
 
+// formatFlag matches a flag that selects JSON, also in a command line that is invalid before it.
+var formatFlag = regexp.MustCompile(`(^| )(--json|--output[ =]json|-o[ =]?json)( |$)`)
+
 // onInterrupt is the annotation that holds a command's advice after Ctrl-C.
 const onInterrupt = "interrupt"
 
 // secretArgument returns the SECRET of a command line, or "".
 func secretArgument(c *cobra.Command) string {
 	args := c.Flags().Args()
-	words := strings.Fields(strings.TrimSuffix(c.Use, "..."))
-	if len(words) > 1 && len(args) == len(words)-1 && words[len(words)-1] == "SECRET" {
+	if usage := strings.Fields(strings.TrimSuffix(c.Use, "...")); usage[len(usage)-1] == "SECRET" && len(args) == len(usage)-1 {
 		return args[len(args)-1]
 	}
 	return ""
-}
-
-// exactArgs is cobra.ExactArgs with an error that shows the usage.
-func exactArgs(n int) cobra.PositionalArgs {
-	return func(c *cobra.Command, args []string) error {
-		if len(args) == n {
-			return nil
-		}
-		return usage(c, fmt.Errorf("%s takes %s, not %d", c.Name(), plural(n, "argument"), len(args)))
-	}
-}
-
-func usage(c *cobra.Command, err error) error {
-	return engine.Errorf(invalidArguments, "see "+c.CommandPath()+" --help", "%w; usage: %s", err, c.UseLine())
-}
-
-// choice is a flag with a fixed list of values.
-type choice struct {
-	value   string
-	allowed []string
-}
-
-func (f *choice) String() string { return f.value }
-func (f *choice) Type() string   { return "FORMAT" }
-
-func (f *choice) Set(value string) error {
-	if !slices.Contains(f.allowed, value) {
-		return fmt.Errorf("must be one of %s", strings.Join(f.allowed, ", "))
-	}
-	f.value = value
-	return nil
-}
-
-// outputFlag adds --output with the formats of a command.
-func outputFlag(c *cobra.Command, formats ...string) {
-	flags := c.PersistentFlags()
-	flags.VarP(&choice{formats[0], formats}, "output", "o", "print "+strings.Join(formats, " or "))
-	completeFlag(c, "output", formats)
-}
-
-// completeFlag sets up shell completion for the values of a flag.
-func completeFlag(c *cobra.Command, flag string, values []string) {
-	_ = c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 }

@@ -4,11 +4,12 @@ package ctl
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -17,8 +18,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// commit is set by the linker in a release.
-var commit string
+// commit is the commit that the program was built from, set by the linker.
+var commit = "unknown"
 
 // Main runs rotatorctl with the built-in and the given engines, and does not return. A given engine replaces a built-in
 // one with the same name.
@@ -37,7 +38,7 @@ func run(version string, engines ...engine.Constructor) int {
 func newCommand(version string, engines ...engine.Constructor) *cobra.Command {
 	root := &cobra.Command{
 		Use:     "rotatorctl",
-		Version: build(version),
+		Version: fmt.Sprintf("rotatorctl %s, commit %s, %s", version, commit, runtime.Version()),
 		Short:   "Check, rotate and recover secrets, and run the local Secrets Manager simulator",
 		Long: `Rotatorctl reads secrets as the rotation function does, but with your credentials. It
 takes the region, credentials and endpoints from the same places as any AWS tool
@@ -52,27 +53,24 @@ usage; 3 not known, because an answer or a permission is missing; 130 interrupte
   rotatorctl rotate shop/db --json | jq .ok`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		// Cobra's error for an unknown command has four lines.
-		Args: func(c *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return nil
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+			formats := []string{"text", "json"}
+			if c.Name() == "list" {
+				formats = append(formats, "csv")
 			}
-			if near := c.SuggestionsFor(args[0]); len(near) > 0 {
-				return fmt.Errorf("unknown command %q; did you mean %s?", args[0], strings.Join(near, " or "))
+			if f := format(c); !slices.Contains(formats, f) {
+				return fmt.Errorf("--output %q is not one of %s", f, strings.Join(formats, ", "))
 			}
-			return fmt.Errorf("unknown command %q", args[0])
+			return nil
 		},
-		RunE:                       func(c *cobra.Command, _ []string) error { return c.Help() },
-		SuggestionsMinimumDistance: 2,
 	}
 	flags := root.PersistentFlags()
-	outputFlag(root, "text", "json")
+	flags.StringP("output", "o", "text", "print text or json; list can also print csv")
 	flags.Bool("json", false, "short for --output json")
 	flags.String("region", "", "region of the secret; default: as for any AWS tool")
 	flags.String("profile", "", "profile of ~/.aws/config; default: as for any AWS tool")
 	root.Flags().Bool("version", false, "print the version") // without cobra's shorthand -v, which is for --verbose
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.SetFlagErrorFunc(usage)
 	for _, create := range []func(*view) *cobra.Command{
 		newCheck, newList, newStatus, newRecover, newAdopt, newEvent, newRotate, newPolicy,
 	} {
@@ -84,17 +82,12 @@ usage; 3 not known, because an answer or a permission is missing; 130 interrupte
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
 		if c.Name() == "completion" {
-			c.Example = "  rotatorctl completion bash > /etc/bash_completion.d/rotatorctl"
+			c.Use, c.Example = "completion SHELL", "  rotatorctl completion bash > /etc/bash_completion.d/rotatorctl"
 			// For an unknown shell, cobra prints help and succeeds.
 			c.Args = cobra.ArbitraryArgs
-			c.RunE = func(c *cobra.Command, _ []string) error {
-				var shells []string
-				for _, s := range c.Commands() {
-					shells = append(shells, s.Name())
-				}
-				return usage(c, fmt.Errorf("SHELL is one of %s", strings.Join(shells, ", ")))
+			c.RunE = func(*cobra.Command, []string) error {
+				return errors.New("SHELL is one of bash, fish, powershell, zsh")
 			}
-			c.Use = "completion SHELL"
 			for _, shell := range c.Commands() {
 				shell.Example = "  " + shell.CommandPath() + " > FILE"
 			}
@@ -113,7 +106,7 @@ func newVersion(version string) *cobra.Command {
 		Short:   "Print the version and the commit",
 		Long:    "Version prints the release, the commit that it was built from, and the version of Go.",
 		Example: "  rotatorctl version --json | jq -r .commit",
-		Args:    exactArgs(0),
+		Args:    cobra.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			r := newReport(c, "")
 			return r.end(struct {
@@ -121,27 +114,7 @@ func newVersion(version string) *cobra.Command {
 				Version string `json:"version"`
 				Commit  string `json:"commit"`
 				Go      string `json:"go"`
-			}{r.outcome, version, revision(), runtime.Version()}, build(version))
+			}{r.outcome, version, commit, runtime.Version()}, c.Root().Version)
 		},
 	}
-}
-
-// build describes this program in one line.
-func build(version string) string {
-	return fmt.Sprintf("rotatorctl %s, commit %s, %s", version, revision(), runtime.Version())
-}
-
-// revision returns the commit that the program was built from.
-func revision() string {
-	if commit != "" {
-		return commit
-	}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				return s.Value
-			}
-		}
-	}
-	return "unknown"
 }

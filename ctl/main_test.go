@@ -454,7 +454,7 @@ func freeAddress() (string, error) {
 var described = []string{"error", "check", "status", "rotate", "recover", "adopt", "policy", "event", "sim", "version"}
 
 // ofMany lists the outputs about several secrets, which TestFleet checks.
-var ofMany = []string{"list", "migrate", "batch", "plan"}
+var ofMany = []string{"list", "migrate", "batch"}
 
 // schemas returns the schema of each command's output.
 func schemas() (map[string]*jsonschema.Schema, error) {

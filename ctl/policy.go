@@ -63,7 +63,7 @@ does not answer about the user, the statements are missing and the exit code is 
 can leave out a statement whose Sid begins with Optional: a rotation succeeds without
 it, and loses only what the Sid names.`,
 		Example: "  rotatorctl policy shop/db\n  rotatorctl policy shop/db --json | jq '.policies[0].policy'",
-		Args:    exactArgs(1),
+		Args:    cobra.ExactArgs(1),
 		PreRun: func(*cobra.Command, []string) {
 			// The role may not exist yet: it is created from this output.
 			v.settings = map[string]string{"ROTATION_ROLE_ARN": "", "ROTATION_ROLE_EXTERNAL_ID": ""}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -36,6 +35,10 @@ type outcome struct {
 	Findings []operator.Finding `json:"findings"`
 }
 
+func newOutcome(secret string) outcome {
+	return outcome{OK: true, Secret: secret, Findings: []operator.Finding{}}
+}
+
 // code returns the exit code of the findings.
 func (o outcome) code() int {
 	code := exitFine
@@ -62,12 +65,13 @@ type report struct {
 	*screen
 	ctx    context.Context    // canceled by Ctrl-C
 	folded []operator.Finding // equal rows, to be printed as one
+	object any                // what finish printed as JSON
 }
 
 // newReport returns the report of a command on a secret.
 func newReport(c *cobra.Command, secret string) *report {
-	return &report{outcome: outcome{OK: true, Secret: secret, Findings: []operator.Finding{}},
-		screen: newScreen(c.OutOrStdout(), c.ErrOrStderr(), wantsJSON(c)), ctx: c.Context()}
+	return &report{outcome: newOutcome(secret), ctx: c.Context(),
+		screen: newScreen(c.OutOrStdout(), c.ErrOrStderr(), format(c) == "json")}
 }
 
 // find adds a finding and prints it. After an interruption it does nothing, because the interruption may be the cause.
@@ -90,12 +94,6 @@ func (r *report) find(f operator.Finding) {
 func (r *report) add(f operator.Finding) {
 	r.Findings = append(r.Findings, f)
 	r.OK = r.OK && f.State != operator.Failed && f.State != operator.Unknown
-}
-
-// show adds a finding and prints it immediately.
-func (r *report) show(f operator.Finding) {
-	r.add(f)
-	r.row(f)
 }
 
 // unfold prints the rows that were held back, as one.
@@ -126,7 +124,7 @@ func (r *report) end(object any, text string) error {
 // finish is end with a given exit code.
 func (r *report) finish(object any, text string, code int) error {
 	r.unfold()
-	if r.json {
+	if r.object = object; r.json {
 		if err := printJSON(r.out, object); err != nil {
 			return err
 		}
@@ -227,28 +225,23 @@ func (s *screen) wait(what string) (stop func()) {
 	if f, ok := s.err.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) {
 		return func() {}
 	}
-	begin, done := time.Now(), make(chan struct{})
-	var ended sync.WaitGroup
-	ended.Go(func() {
-		tick := time.NewTicker(time.Second)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-				s.mu.Lock()
-				fmt.Fprintf(s.err, "%s%s ... %s", clearLine, what, time.Since(begin).Round(time.Second))
-				s.progress = true
-				s.mu.Unlock()
-			}
+	begin, stopped := time.Now(), false
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var timer *time.Timer
+	timer = time.AfterFunc(time.Second, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !stopped {
+			fmt.Fprintf(s.err, "%s%s ... %s", clearLine, what, time.Since(begin).Round(time.Second))
+			s.progress = true
+			timer.Reset(time.Second)
 		}
 	})
 	return func() {
-		close(done)
-		ended.Wait()
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		stopped = true
 		s.clear()
 	}
 }
@@ -267,26 +260,11 @@ func when(t *time.Time) string {
 	return t.Local().Format("2006-01-02 15:04:05 MST") + " (" + humanize.Time(*t) + ")"
 }
 
-// span formats a duration for a person.
-func span(d time.Duration) string {
-	if d < time.Second {
-		return max(d.Truncate(time.Millisecond), time.Millisecond).String()
+// format returns text, json or csv.
+func format(c *cobra.Command) string {
+	if asJSON, _ := c.Flags().GetBool("json"); asJSON {
+		return "json"
 	}
-	now := time.Now()
-	return strings.TrimSpace(humanize.RelTime(now, now.Add(d), "", ""))
-}
-
-// wantsJSON reports whether a command prints JSON.
-func wantsJSON(c *cobra.Command) bool {
-	asJSON, _ := c.Flags().GetBool("json")
-	format := c.Flags().Lookup("output")
-	return asJSON || format != nil && format.Value.String() == "json"
-}
-
-// formatFlag matches a flag that selects JSON.
-var formatFlag = regexp.MustCompile(`(^| )(--json|--output[ =]json|-o[ =]?json)( |$)`)
-
-// wantedJSON is wantsJSON for a command line that may be invalid.
-func wantedJSON(c *cobra.Command, args []string) bool {
-	return wantsJSON(c) || formatFlag.MatchString(strings.Join(args, " "))
+	text, _ := c.Flags().GetString("output")
+	return text
 }

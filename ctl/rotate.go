@@ -31,20 +31,16 @@ func newRotate(v *view) *cobra.Command {
 		Short: "Rotate secrets now, and report each step",
 		Long: `Rotate asks Secrets Manager or the simulator to rotate a secret with its function, and
 reports each step until the new version is AWSCURRENT. With --test the function only
-tests the current value. No value is shown.
+tests the current value. The outcome of each step comes from the simulator's record or the
+function's log group. Without the log, nothing shows the result of a test.
 
-The outcome of each step comes from the simulator's record or the function's log group.
-If the log cannot be read, the labels still show whether a rotation succeeded, but nothing
-shows the result of a test.
-
-The exit code is 0 if the secret was rotated or passed the test; 1 as soon as a step
-fails, although Secrets Manager retries it; and 3 if the outcome is not known within
---timeout. The rotation continues without this command.
+The exit code is 1 as soon as a step fails, although Secrets Manager retries it, and 3 if
+the outcome is not known within --timeout. The rotation continues without this command.
 
 Several secrets are rotated concurrently, within Secrets Manager's quotas, and superuser
-secrets, which it finds in the values, come first. A rotation under way is followed. With
-filters alone, rotate prints what it would rotate, and rotates it with --yes. When
-interrupted, it prints the command that rotates the rest.`,
+secrets, which it finds in the values, come first. A rotation under way is followed. To
+rotate all that filters select, see "rotatorctl list" with these filters, and then use
+--yes. When interrupted, rotate prints the command that rotates the rest.`,
 		Example: `  rotatorctl rotate shop/db
   rotatorctl rotate shop/db --test --function ` + exampleFunction + `
   rotatorctl rotate --tag team=shop --rotated-before 90d --yes`,
@@ -53,17 +49,19 @@ interrupted, it prints the command that rotates the rest.`,
 		},
 		Args: m.args,
 		RunE: func(c *cobra.Command, args []string) error {
-			if o.function != "" && fleet.FunctionName(o.function) == "" {
-				return usage(c, fmt.Errorf("--function %q is not the ARN of a Lambda function, such as %s",
-					o.function, exampleFunction))
-			}
-			if m.plan = len(args) == 0 && !yes; o.test {
+			switch {
+			case o.function != "" && fleet.FunctionName(o.function) == "":
+				return fmt.Errorf("--function %q is not the ARN of a Lambda function, such as %s", o.function, exampleFunction)
+			case len(args) == 0 && !yes:
+				return engine.Errorf(invalidArguments, "see what `rotatorctl list` shows with these filters, and use --yes",
+					"no SECRET is named, and filters alone need --yes")
+			case o.test:
 				m.verb = "tested"
 			}
 			return m.run(c, args, o.rotate)
 		},
 	}
-	v.complete(c)
+	c.ValidArgsFunction = v.complete
 	flags := c.Flags()
 	flags.StringVar(&o.function, "function", "", "ARN of the function to set for the secret")
 	flags.BoolVar(&o.test, "test", false,
@@ -84,11 +82,11 @@ type rotating struct {
 }
 
 // rotate rotates a secret and follows the rotation. With several secrets, it joins a rotation that is under way.
-func (o *rotating) rotate(ctx context.Context, s *fleet.Secret, failed []string, out *report) error {
-	if len(failed) > 0 {
+func (o *rotating) rotate(ctx context.Context, s *fleet.Secret, failed string, out *report) error {
+	if failed != "" {
 		out.find(operator.Finding{
 			Check: "superuser", State: operator.Failed, Advice: "rotate the superuser secret first",
-			Message: "not rotated, because its superuser secret was not: " + strings.Join(failed, ", "),
+			Message: "not rotated, because its superuser secret was not: " + failed,
 		})
 		return out.end(nil, "not rotated")
 	}
@@ -217,27 +215,10 @@ func (f *follower) failure(ctx context.Context) error {
 		default:
 			cause := cmp.Or(h.Cause, string(engine.TargetFailed)) // other functions may not report one
 			message := strings.TrimPrefix(strings.TrimPrefix(h.Message, h.Step+": "), cause+": ")
-			message, advice := splitAdvice(message)
-			return &engine.Error{Cause: engine.Cause(cause), Step: h.Step, Err: errors.New(message), Advice: advice}
+			return &engine.Error{Cause: engine.Cause(cause), Step: h.Step, Err: errors.New(message)}
 		}
 	}
 	return nil
-}
-
-// splitAdvice splits the text of an engine.Error into the message and the advice, which is in the last parentheses.
-func splitAdvice(text string) (message, advice string) {
-	open := 0
-	for i := len(text) - 1; i > 0 && strings.HasSuffix(text, ")"); i-- {
-		switch text[i] {
-		case ')':
-			open++
-		case '(':
-			if open--; open == 0 {
-				return strings.TrimRight(text[:i], " "), text[i+1 : len(text)-1]
-			}
-		}
-	}
-	return text, ""
 }
 
 // passed reports that the next n steps succeeded.
@@ -271,12 +252,9 @@ func (f *follower) look(ctx context.Context) error {
 	case slices.Contains(labels, "AWSCURRENT"):
 		f.passed(len(f.steps))
 		return nil
-	case wasStaged && !pending:
+	case wasStaged && !pending, f.staged && !aws.ToBool(d.RotationEnabled):
 		return engine.Errorf(engine.VersionNotStaged, "see `rotatorctl status "+f.secret.Name+"`, and rotate again",
-			"the rotation was abandoned: version %s lost AWSPENDING, by a new value or by `recover`", f.version)
-	case f.staged && !aws.ToBool(d.RotationEnabled):
-		return engine.Errorf(engine.RotationDisabled, "see what `rotatorctl recover "+f.secret.Name+"` proposes",
-			"the rotation was canceled; version %s keeps AWSPENDING", f.version)
+			"the rotation was canceled, or a new value or `recover` took AWSPENDING from version %s", f.version)
 	}
 	return errPending
 }
@@ -294,15 +272,16 @@ func (f *follower) unknown() *engine.Error {
 	}
 	return engine.Errorf(engine.OutOfTime,
 		"follow it with `rotatorctl status "+f.secret.Name+"`, and read the function's log",
-		"the rotation has not ended in %s; it continues without this command%s", span(time.Since(f.begin)), because)
+		"the rotation has not ended in %s; it continues without this command%s", f.took(), because)
 }
+
+func (f *follower) took() time.Duration { return time.Since(f.begin).Round(time.Millisecond) }
 
 func (f *follower) succeed() error {
 	if f.test {
 		return f.end("tested", "The test of "+f.secret.Name+" succeeded. No label was moved.")
 	}
-	took := span(time.Since(f.begin))
-	return f.end("rotated", "Rotated "+f.secret.Name+" in "+took+": version "+f.version+" is AWSCURRENT.")
+	return f.end("rotated", fmt.Sprintf("Rotated %s in %s: version %s is AWSCURRENT.", f.secret.Name, f.took(), f.version))
 }
 
 // fail reports a failure and the steps that it leaves open.

@@ -73,21 +73,15 @@ func (p *peer) finding() operator.Finding {
 func (v *view) flags(c *cobra.Command) {
 	c.Flags().DurationVar(&v.timeout, "timeout", time.Minute, "the function's timeout, which the work must not exceed")
 	c.Flags().BoolVarP(&v.verbose, "verbose", "v", false, "print the log of the function's code to standard error")
-	v.complete(c)
+	c.ValidArgsFunction = v.complete
 }
 
-// complete sets up shell completion: secret names for SECRET, and the given words for the argument before it.
-func (v *view) complete(c *cobra.Command, words ...string) {
-	c.ValidArgsFunction = func(_ *cobra.Command, args []string, begin string) ([]string, cobra.ShellCompDirective) {
-		if len(args) == 0 && len(words) > 0 {
-			return words, cobra.ShellCompDirectiveNoFileComp
-		}
-		var names []string
-		if len(args) == min(len(words), 1) {
-			names = v.names(begin)
-		}
-		return names, cobra.ShellCompDirectiveNoFileComp
+// complete completes the names of secrets, and event's STEP.
+func (v *view) complete(c *cobra.Command, args []string, begin string) ([]string, cobra.ShellCompDirective) {
+	if c.Name() == "event" && len(args) == 0 {
+		return steps, cobra.ShellCompDirectiveNoFileComp
 	}
+	return v.names(begin), cobra.ShellCompDirectiveNoFileComp
 }
 
 // names returns the names of secrets with a prefix, or nil if there is no answer within three seconds.

@@ -1,16 +1,16 @@
 package ctl
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"regexp"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -23,9 +23,8 @@ import (
 )
 
 type simFlags struct {
-	listen, events         string
+	listen                 string
 	functions, env, faults []string
-	roles                  []string
 	timeout                time.Duration
 	speed                  float64
 	verbose, force         bool
@@ -38,10 +37,9 @@ func newSim() *cobra.Command {
 		Use:   "sim",
 		Short: "Run a local Secrets Manager until stopped",
 		Long: `Sim serves the API of AWS Secrets Manager and rotates secrets as AWS does. When ready,
-it prints its URL and a few commands to start with. Open the URL in a browser to see
-secrets, labels and rotations, but no values. To use it from any AWS tool, set
-AWS_ENDPOINT_URL_SECRETS_MANAGER and AWS_ENDPOINT_URL_STS. The access key can be any word,
-or the twelve digits of the account to act as. Secrets are lost when it stops.
+it prints its URL and the commands to use it from any AWS tool. Open the URL in a browser
+to see secrets, labels and rotations, but no values. The access key can be any word, or the
+twelve digits of an account. Secrets are lost when it stops.
 
 A function is exec:PATH, a Lambda binary; python:FILE.FUNCTION or node:FILE.FUNCTION, a
 handler; or url:URL, a server of Lambda's Invoke API such as "sam local start-lambda".
@@ -52,7 +50,7 @@ a hundred, --fault all=0.1 one in ten. Faults: duplicate, lost-answer, throttle,
 stale-read, slow, crash, deadline.`,
 		Example: "  rotatorctl sim " +
 			"--function arn:aws:lambda:us-east-1:123456789012:function:rotator=exec:build/bootstrap",
-		Args: exactArgs(0),
+		Args: cobra.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c) },
 	}
 	f := c.Flags()
@@ -61,10 +59,6 @@ stale-read, slow, crash, deadline.`,
 		"a rotation function: ARN=exec:PATH, ARN=python:HANDLER, ARN=node:HANDLER or ARN=url:URL; may be repeated")
 	f.StringArrayVar(&o.env, "env", nil, "NAME=VALUE for the environment of local functions; may be repeated")
 	f.StringArrayVar(&o.faults, "fault", nil, "all, KIND or KIND=RATE (0 to 1), and seed=N; may be repeated")
-	f.StringArrayVar(&o.roles, "role", nil,
-		"ARN or ARN=EXTERNAL-ID of a role that can be assumed; default: any role; may be repeated")
-	f.StringVar(&o.events, "events", "",
-		"file to append EventBridge's events to, one JSON object per line; - for standard output")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "print every step and event as a line on standard error")
 	f.StringVar(&o.options.Region, "region", "us-east-1", "region of requests that do not name one")
 	f.StringVar(&o.options.Account, "account", "123456789012", "account of callers whose access key is not an account")
@@ -89,28 +83,14 @@ func (o *simFlags) run(c *cobra.Command) error {
 	if o.options.Faults, err = sim.ParseFaults(o.faults); err != nil {
 		return fmt.Errorf("--fault: %w", err)
 	}
-	switch o.events {
-	case "":
-	case "-":
-		o.options.Events = c.OutOrStdout()
-	default:
-		f, err := os.OpenFile(o.events, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-		if err != nil {
-			return fmt.Errorf("--events: %w", err)
-		}
-		defer f.Close() // each line is written immediately
-		o.options.Events = f
-	}
 	if o.verbose {
-		o.options.Trace = func(p sim.Progress) { printProgress(c.ErrOrStderr(), p) }
+		log := slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil))
+		o.options.Trace = func(p sim.Progress) {
+			log.Info(cmp.Or(p.Event, p.Step), "secret", p.Name, "attempt", p.Attempt, "cause", p.Cause, "message", p.Message,
+				"labels", p.Labels)
+		}
 	}
 	simulator := sim.New(o.options)
-	for _, r := range o.roles {
-		arn, external, _ := strings.Cut(r, "=")
-		if err := simulator.RegisterRole(arn, external); err != nil {
-			return fmt.Errorf("--role: %w", err)
-		}
-	}
 	l, url, err := o.bind()
 	if err != nil {
 		return err
@@ -166,65 +146,35 @@ func (o *simFlags) bind() (l net.Listener, url string, err error) {
 
 // greet prints the URL on a separate line, for programs, and then the first commands, for people.
 func (o *simFlags) greet(c *cobra.Command, url string) error {
-	if wantsJSON(c) {
-		fmt.Fprintf(c.ErrOrStderr(), "Faults: %s\n", o.options.Faults) // the seed makes a run repeatable
-		return json.NewEncoder(c.OutOrStdout()).Encode(struct {
-			outcome
-			URL string `json:"url"`
-		}{newReport(c, "").outcome, url})
-	}
-	function, functions := "ARN", "none (--function ARN=exec:PATH adds one)"
+	function := "ARN"
 	if len(o.functions) > 0 {
-		var arns []string
-		for _, f := range o.functions {
-			arn, _, _ := strings.Cut(f, "=")
-			arns = append(arns, arn)
-		}
-		function, functions = arns[0], strings.Join(arns, ", ")
+		function, _, _ = strings.Cut(o.functions[0], "=")
 	}
-	fmt.Fprintf(c.OutOrStdout(), "simulator ready at %s\n", url)
 	fmt.Fprintf(c.ErrOrStderr(), `
 Simulated: all operations of AWS Secrets Manager, scheduled rotation, AssumeRole of AWS STS, and what
            AWS Lambda answers about a function
 Page:      %[1]s/
-Functions: %[2]s
-Faults:    %[3]s
+Faults:    %[2]s
 
 In another terminal:
 
 export AWS_ENDPOINT_URL_SECRETS_MANAGER=%[1]s AWS_ENDPOINT_URL_STS=%[1]s
-export AWS_REGION=%[4]s AWS_DEFAULT_REGION=%[4]s AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
+export AWS_REGION=%[3]s AWS_DEFAULT_REGION=%[3]s AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
 aws secretsmanager create-secret --name app --secret-string first
-aws secretsmanager rotate-secret --secret-id app --rotation-lambda-arn %[5]s
+aws secretsmanager rotate-secret --secret-id app --rotation-lambda-arn %[4]s
 
-`, url, functions, o.options.Faults, o.options.Region, function)
+`, url, o.options.Faults, o.options.Region, function)
+	if format(c) == "json" {
+		return json.NewEncoder(c.OutOrStdout()).Encode(struct {
+			outcome
+			URL string `json:"url"`
+		}{newOutcome(""), url})
+	}
+	fmt.Fprintf(c.OutOrStdout(), "simulator ready at %s\n", url)
 	return nil
 }
 
-func printProgress(w io.Writer, p sim.Progress) {
-	what := p.Event
-	if what == "" {
-		what = fmt.Sprintf("%s, attempt %d", p.Step, p.Attempt)
-		if p.Message == "" {
-			what += ": ok"
-		}
-	}
-	for _, text := range []string{p.Cause, p.Message} {
-		if text != "" {
-			what += ": " + strings.ReplaceAll(text, "\n", " ")
-		}
-	}
-	labels := make([]string, 0, len(p.Labels))
-	for _, l := range slices.Sorted(maps.Keys(p.Labels)) {
-		labels = append(labels, l+"="+p.Labels[l][:8])
-	}
-	fmt.Fprintf(w, "%s %s: %s [%s]\n", p.Time.UTC().Format(time.DateTime), p.Name, what, strings.Join(labels, " "))
-}
-
-var (
-	accountForm = regexp.MustCompile(`^\d{12}$`)
-	regionForm  = regexp.MustCompile(`^[a-z]+(-[a-z]+)+-\d+$`)
-)
+var accountForm = regexp.MustCompile(`^\d{12}$`)
 
 // maxSpeed is about 114 years per hour. A much faster clock would soon overflow.
 const maxSpeed = 1e6
@@ -234,16 +184,10 @@ func (o *simFlags) check() error {
 	switch {
 	case !(o.speed > 0 && o.speed <= maxSpeed): // also rejects NaN
 		return fmt.Errorf("--speed must be above 0 and at most %g", maxSpeed)
-	case o.options.RetryDelay <= 0:
-		return errors.New("--retry-delay must be above 0")
-	case o.options.MaxAttempts < 1:
-		return errors.New("--max-attempts must be above 0")
-	case o.timeout <= 0:
-		return errors.New("--function-timeout must be above 0")
+	case o.options.RetryDelay <= 0 || o.options.MaxAttempts < 1 || o.timeout <= 0:
+		return errors.New("--retry-delay, --max-attempts and --function-timeout must be above 0")
 	case !accountForm.MatchString(o.options.Account):
 		return fmt.Errorf("--account %q is not twelve digits", o.options.Account)
-	case !regionForm.MatchString(o.options.Region):
-		return fmt.Errorf("--region %q is not the name of a region such as us-east-1", o.options.Region)
 	}
 	for _, e := range o.env {
 		if name, _, ok := strings.Cut(e, "="); !ok || name == "" {

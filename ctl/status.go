@@ -17,19 +17,6 @@ import (
 	"example.com/rotator/rotation/operator"
 )
 
-type status struct {
-	outcome
-	Name     string     `json:"name"`
-	Manager  string     `json:"managed_by,omitempty"`
-	Enabled  bool       `json:"rotation_enabled"`
-	Function string     `json:"function,omitempty"`
-	Schedule string     `json:"schedule,omitempty"`
-	Last     *time.Time `json:"last_rotated,omitempty"`
-	Next     *time.Time `json:"next_rotation,omitempty"`
-	Deletion *time.Time `json:"deletion_date,omitempty"`
-	Versions []labeled  `json:"versions"`
-}
-
 // labeled is one version. A version without a creation time has no value yet: a rotation has reserved it.
 type labeled struct {
 	ID      string     `json:"id"`
@@ -45,7 +32,7 @@ func newStatus(v *view) *cobra.Command {
 second. The exit code is 1 if a rotation is stuck or late, or if the secret has no value
 or is scheduled for deletion.`,
 		Example: "  rotatorctl status shop/db\n  rotatorctl status shop/db --json | jq -r .next_rotation",
-		Args:    exactArgs(1),
+		Args:    cobra.ExactArgs(1),
 		RunE: v.open(func(ctx context.Context, s *fleet.Secret, out *report) error {
 			versions, err := v.versions(ctx, s)
 			if err != nil {
@@ -62,32 +49,29 @@ or is scheduled for deletion.`,
 			case s.State == fleet.Running:
 				verdict = "A rotation of " + s.Name + " is under way."
 			}
-			return out.end(status{out.outcome, s.Name, s.Manager, s.Enabled, s.Function, s.Schedule, s.Last, s.Next,
-				s.Deletion, versions}, verdict)
+			return out.end(struct {
+				outcome
+				fleet.Secret
+				Versions []labeled `json:"versions"`
+			}{out.outcome, *s, versions}, verdict)
 		}),
 	}
 	v.flags(c)
 	return c
 }
 
-// versions returns the versions of a secret, latest first. It also judges the secret again, by the time when the
+// versions returns the labeled versions of a secret, latest first. It also judges the secret again, by the time when the
 // rotation under way stored its value.
 func (v *view) versions(ctx context.Context, s *fleet.Secret) ([]labeled, error) {
 	versions := []labeled{}
 	created := make(map[string]*time.Time)
-	pages := secretsmanager.NewListSecretVersionIdsPaginator(v.secrets,
-		&secretsmanager.ListSecretVersionIdsInput{SecretId: &s.ARN, IncludeDeprecated: aws.Bool(true)})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, awsError(ctx, "cannot list the versions", s.ARN, err)
-		}
-		for _, e := range page.Versions {
-			id := aws.ToString(e.VersionId)
-			if created[id] = e.CreatedDate; len(e.VersionStages) == 0 {
-				versions = append(versions, labeled{ID: id, Labels: []string{}, Created: e.CreatedDate})
-			}
-		}
+	// A secret has at most twenty labels, so its labeled versions are on one page.
+	out, err := v.secrets.ListSecretVersionIds(ctx, &secretsmanager.ListSecretVersionIdsInput{SecretId: &s.ARN})
+	if err != nil {
+		return nil, awsError(ctx, "cannot list the versions", s.ARN, err)
+	}
+	for _, e := range out.Versions {
+		created[aws.ToString(e.VersionId)] = e.CreatedDate
 	}
 	for id, labels := range s.Labels {
 		slices.Sort(labels)
@@ -142,19 +126,13 @@ func findings(s *fleet.Secret, id string) []operator.Finding {
 }
 
 func printStatus(s *fleet.Secret, versions []labeled, out *report) {
-	out.note("ARN", s.ARN)
-	if s.Manager != "" {
-		out.note("managed by", s.Manager)
-	}
-	if s.Function != "" {
-		out.note("function", s.Function)
-	}
-	if s.Schedule != "" {
-		out.note("schedule", s.Schedule)
-	}
-	out.note("last rotated", when(s.Last))
-	if s.Next != nil {
-		out.note("next by", when(s.Next))
+	for _, fact := range [][2]string{
+		{"ARN", s.ARN}, {"managed by", s.Manager}, {"function", s.Function}, {"schedule", s.Schedule},
+		{"last rotated", when(s.Last)}, {"next", when(s.Next)},
+	} {
+		if fact[1] != "" {
+			out.note(fact[0], fact[1])
+		}
 	}
 	for _, v := range versions {
 		created := when(v.Created)

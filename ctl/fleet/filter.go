@@ -11,25 +11,18 @@ import (
 
 // Filter selects secrets. Every field that is set must match: all of Tags, and any one value of another field.
 type Filter struct {
-	Names      []string          // prefixes
-	Tags       map[string]string // "" matches any value
-	States     []string
-	Engines    []string
-	Strategies []string
-	Functions  []string // ARNs or names of rotation functions
-	Runtimes   []string // prefixes
+	Names     []string // prefixes
+	Tags      map[string]string
+	States    []string
+	Functions []string // ARNs or names of rotation functions
 	// RotatedBefore selects secrets that were last rotated before that time, or never.
 	RotatedBefore time.Time
 }
 
 // Empty reports whether the filter selects all secrets.
 func (f Filter) Empty() bool {
-	n := len(f.Names) + len(f.Tags) + len(f.States) + len(f.Functions)
-	return n == 0 && f.RotatedBefore.IsZero() && !f.ReadsFunctions()
+	return len(f.Names)+len(f.Tags)+len(f.States)+len(f.Functions) == 0 && f.RotatedBefore.IsZero()
 }
-
-// ReadsFunctions reports whether the filter needs the configurations of the functions.
-func (f Filter) ReadsFunctions() bool { return len(f.Engines)+len(f.Strategies)+len(f.Runtimes) > 0 }
 
 // plainName matches name prefixes that Secrets Manager accepts in a filter and does not negate.
 var plainName = regexp.MustCompile(`^[a-zA-Z0-9 :_@/+=.-][a-zA-Z0-9 :_@/+=.!-]*$`)
@@ -47,16 +40,13 @@ func (f Filter) atService() []types.Filter {
 // Selects reports whether the filter selects a secret.
 func (f Filter) Selects(s *Secret) bool {
 	for key, value := range f.Tags {
-		if have, ok := s.tags[key]; !ok || value != "" && have != value {
+		if have, ok := s.tags[key]; !ok || have != value {
 			return false
 		}
 	}
 	return oneOf(f.Names, func(prefix string) bool { return strings.HasPrefix(s.Name, prefix) }) &&
 		oneOf(f.States, func(x string) bool { return x == s.State }) &&
-		oneOf(f.Engines, func(x string) bool { return x == s.Engine }) &&
-		oneOf(f.Strategies, func(x string) bool { return x == string(s.Strategy) }) &&
 		oneOf(f.Functions, func(x string) bool { return x == s.Function || x == FunctionName(s.Function) }) &&
-		oneOf(f.Runtimes, func(prefix string) bool { return s.Runtime != "" && strings.HasPrefix(s.Runtime, prefix) }) &&
 		(f.RotatedBefore.IsZero() || s.Last == nil || s.Last.Before(f.RotatedBefore))
 }
 

@@ -1,17 +1,15 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
-	"github.com/aws/smithy-go"
 	"golang.org/x/time/rate"
 
 	"example.com/rotator/internal/awserror"
@@ -19,7 +17,7 @@ import (
 
 // Function is the configuration of a rotation function.
 type Function struct {
-	ARN, Runtime, Handler, Description string
+	ARN, Runtime, Handler, Description string // the ARN without a version or alias
 	// Settings holds the variables that AWS's rotation templates read, and ROTATOR_SETTINGS. No other variable is kept.
 	Settings        map[string]string
 	Subnets, Groups []string // of the VPC
@@ -38,89 +36,59 @@ func FunctionName(text string) string {
 	return name
 }
 
-// read reads the configurations of the secrets' rotation functions.
-func read(ctx context.Context, client func(account string) *lambda.Client, secrets []Secret) map[string]*Function {
+// unqualified returns a function's ARN without an alias or version.
+func unqualified(id string) string {
+	head, _, _ := strings.Cut(id, ":function:")
+	return head + ":function:" + FunctionName(id)
+}
+
+// read reads the configurations of functions, and returns them by unqualified ARN.
+func read(ctx context.Context, client func(account string) *lambda.Client, arns []string) map[string]*Function {
 	all := make(map[string]*Function)
-	for _, s := range secrets {
-		if s.Function != "" {
-			all[s.Function] = &Function{ARN: s.Function}
+	accounts := make(map[string][]*Function)
+	for _, id := range arns {
+		a, _ := arn.Parse(id) // Secrets Manager accepts only ARNs
+		if id = unqualified(id); all[id] == nil && a.AccountID != "" {
+			all[id] = &Function{ARN: id}
+			accounts[a.AccountID] = append(accounts[a.AccountID], all[id])
 		}
 	}
-	accounts := make(map[string][]*Function)
-	for _, f := range all {
-		a, _ := arn.Parse(f.ARN) // Secrets Manager accepts only ARNs
-		accounts[a.AccountID] = append(accounts[a.AccountID], f)
+	for id, wanted := range accounts {
+		readAccount(ctx, client(id), wanted)
 	}
-	ids := slices.Sorted(maps.Keys(accounts))
-	concurrently(ctx, len(ids), 8, func(i int) { readAccount(ctx, client(ids[i]), accounts[ids[i]]) })
 	return all
 }
 
-// few is the maximum number of functions to read one by one. A page of Lambda's list has fifty.
-const few = 50
+var errUnlisted = errors.New("not in the account's list of functions")
 
-// readAccount reads functions of one account. Lambda allows an account 15 such calls per second, so calls are paced,
-// and many functions are read page by page. Pages omit aliases and versions, which are read one by one.
+// readAccount finds functions in the list of one account's functions. Lambda allows an account 15 such calls per
+// second; a page has 50 functions.
 // Source: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 func readAccount(ctx context.Context, api *lambda.Client, wanted []*Function) {
-	pace := rate.NewLimiter(10, 1)
-	var down error // why Lambda does not answer
-	if len(wanted) > few {
-		unread := make(map[string]*Function, len(wanted))
-		for _, f := range wanted {
-			unread[f.ARN] = f
-		}
-		pages := lambda.NewListFunctionsPaginator(api, &lambda.ListFunctionsInput{})
-		for pages.HasMorePages() && len(unread) > 0 {
-			if down = pace.Wait(ctx); down != nil {
-				break
-			}
-			page, err := pages.NextPage(ctx)
-			if err != nil {
-				down = awserror.Brief(err)
-				break
-			}
-			for i := range page.Functions {
-				c := &page.Functions[i]
-				if f := unread[aws.ToString(c.FunctionArn)]; f != nil {
-					f.understand(c)
-					delete(unread, f.ARN)
-				}
-			}
-		}
-		wanted = slices.Collect(maps.Values(unread))
-	}
+	unread := make(map[string]*Function, len(wanted))
 	for _, f := range wanted {
-		if f.Err = down; down != nil {
-			continue
+		unread[f.ARN] = f
+	}
+	var err error
+	pace := rate.NewLimiter(10, 1)
+	pages := lambda.NewListFunctionsPaginator(api, &lambda.ListFunctionsInput{})
+	for err == nil && pages.HasMorePages() && len(unread) > 0 {
+		var page *lambda.ListFunctionsOutput
+		if page, err = pages.NextPage(ctx); err != nil {
+			break
 		}
-		f.read(ctx, api, pace)
-		if _, answered := errors.AsType[smithy.APIError](f.Err); !answered {
-			down = f.Err
+		for i := range page.Functions {
+			c := &page.Functions[i]
+			if f := unread[aws.ToString(c.FunctionArn)]; f != nil {
+				f.understand(c)
+				delete(unread, f.ARN)
+			}
 		}
+		err = pace.Wait(ctx)
 	}
-}
-
-// ReadFunction reads the configuration of one function.
-func ReadFunction(ctx context.Context, api *lambda.Client, id string) *Function {
-	f := &Function{ARN: id}
-	f.read(ctx, api, rate.NewLimiter(1, 1))
-	return f
-}
-
-func (f *Function) read(ctx context.Context, api *lambda.Client, pace *rate.Limiter) {
-	if f.Err = pace.Wait(ctx); f.Err != nil {
-		return
+	for _, f := range unread {
+		f.Err = cmp.Or(awserror.Brief(err), errUnlisted)
 	}
-	out, err := api.GetFunctionConfiguration(ctx, &lambda.GetFunctionConfigurationInput{FunctionName: &f.ARN})
-	if err != nil {
-		f.Err = awserror.Brief(err)
-		return
-	}
-	f.understand(&types.FunctionConfiguration{
-		Runtime: out.Runtime, Handler: out.Handler, Description: out.Description,
-		Environment: out.Environment, VpcConfig: out.VpcConfig, PackageType: out.PackageType,
-	})
 }
 
 func (f *Function) understand(c *types.FunctionConfiguration) {

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
@@ -44,24 +43,23 @@ type Secret struct {
 	Account string `json:"account"`
 	State   string `json:"state"`
 	Reason  string `json:"reason,omitempty"` // for State, unless it is obvious
-	// Engine and Strategy are "" if they are not known. EngineFrom is tag, template or, for a guess, name.
-	Engine     string          `json:"engine,omitempty"`
-	EngineFrom string          `json:"engine_from,omitempty"`
-	Strategy   engine.Strategy `json:"strategy,omitempty"`
-	Function   string          `json:"function,omitempty"` // the ARN
-	Runtime    string          `json:"runtime,omitempty"`
-	Last       *time.Time      `json:"last_rotated,omitempty"`
-	Next       *time.Time      `json:"next_rotation,omitempty"`
+	// Engine and Strategy are from the secret's tags or AWS's template, or "".
+	Engine   string          `json:"engine,omitempty"`
+	Strategy engine.Strategy `json:"strategy,omitempty"`
+	Function string          `json:"function,omitempty"` // the ARN
+	Runtime  string          `json:"runtime,omitempty"`
+	Manager  string          `json:"managed_by,omitempty"` // the service or partner that rotates it, or ""
+	Enabled  bool            `json:"rotation_enabled"`
+	Schedule string          `json:"schedule,omitempty"`
+	Last     *time.Time      `json:"last_rotated,omitempty"`
+	Next     *time.Time      `json:"next_rotation,omitempty"`
+	Deletion *time.Time      `json:"deletion_date,omitempty"`
 
-	Manager  string              `json:"-"` // the service or partner that rotates it, or ""
-	Enabled  bool                `json:"-"` // rotation is on
-	Schedule string              `json:"-"`
-	Deletion *time.Time          `json:"-"`
-	Labels   map[string][]string `json:"-"` // by version
 	// Current and Pending are the versions labeled AWSCURRENT and AWSPENDING. Pending is "" if it is also Current.
-	Current string `json:"-"`
-	Pending string `json:"-"`
-	Key     string `json:"-"` // the customer managed KMS key, or ""
+	Current string              `json:"-"`
+	Pending string              `json:"-"`
+	Labels  map[string][]string `json:"-"` // by version
+	Key     string              `json:"-"` // the customer managed KMS key, or ""
 
 	tags map[string]string
 }
@@ -80,7 +78,7 @@ type Options struct {
 	Accounts map[string]*secretsmanager.Client
 	// Functions returns the client for an account's functions. If nil, functions are not read.
 	Functions func(account string) *lambda.Client
-	Kinds     []engine.Kind // for guessing the engine from a secret's name
+	To        string // the ARN of another function to read, or ""
 	Filter    Filter
 	Now       time.Time
 }
@@ -88,12 +86,26 @@ type Options struct {
 // Listing is the result of List.
 type Listing struct {
 	Secrets   []Secret             // most urgent first, then by name
-	Functions map[string]*Function // the secrets' rotation functions, by ARN
 	Errors    map[string]error     // by account, if it could not be listed
+	functions map[string]*Function // by unqualified ARN
 }
 
-// List lists the secrets of all accounts, without their values. It makes one call per hundred secrets, and one per
-// function or per fifty functions. An account that cannot be listed does not affect the others.
+// Function returns the function with an ARN, or nil if there was no attempt to read it.
+func (l Listing) Function(id string) *Function { return l.functions[unqualified(id)] }
+
+// Unread returns how many functions could not be read, and the first of the reasons.
+func (l Listing) Unread() (n int, first error) {
+	for _, id := range slices.Sorted(maps.Keys(l.functions)) {
+		if err := l.functions[id].Err; err != nil {
+			first = cmp.Or(first, err)
+			n++
+		}
+	}
+	return n, first
+}
+
+// List lists the secrets of all accounts, without their values. It makes one call per hundred secrets, and one per fifty
+// functions of the account. An account that cannot be listed does not affect the others.
 func List(ctx context.Context, o Options) Listing {
 	l := Listing{Errors: make(map[string]error)}
 	var mu sync.Mutex
@@ -118,12 +130,18 @@ func List(ctx context.Context, o Options) Listing {
 		}
 	})
 	if o.Functions != nil {
-		l.Functions = read(ctx, o.Functions, l.Secrets)
+		arns := []string{o.To}
+		for i := range l.Secrets {
+			arns = append(arns, l.Secrets[i].Function)
+		}
+		l.functions = read(ctx, o.Functions, arns)
 	}
-	names := engineNames(o.Kinds)
 	for i := range l.Secrets {
 		s := &l.Secrets[i]
-		s.classify(l.Functions[s.Function], names)
+		if f := l.Function(s.Function); f != nil {
+			t := f.template()
+			s.Runtime, s.Engine, s.Strategy = f.Runtime, cmp.Or(s.Engine, t.Engine), cmp.Or(s.Strategy, t.Strategy)
+		}
 	}
 	l.Secrets = slices.DeleteFunc(l.Secrets, func(s Secret) bool { return !o.Filter.Selects(&s) })
 	slices.SortFunc(l.Secrets, func(a, b Secret) int {
@@ -139,14 +157,12 @@ func (s Secret) compare(with Secret) int {
 
 // Describe converts a response of DescribeSecret.
 func Describe(d *secretsmanager.DescribeSecretOutput, now time.Time) Secret {
-	s := describe(&types.SecretListEntry{
+	return describe(&types.SecretListEntry{
 		Name: d.Name, ARN: d.ARN, Tags: d.Tags, KmsKeyId: d.KmsKeyId, Type: d.Type, OwningService: d.OwningService,
 		RotationEnabled: d.RotationEnabled, RotationLambdaARN: d.RotationLambdaARN, RotationRules: d.RotationRules,
 		LastRotatedDate: d.LastRotatedDate, NextRotationDate: d.NextRotationDate, LastChangedDate: d.LastChangedDate,
 		DeletedDate: d.DeletedDate, SecretVersionsToStages: d.VersionIdsToStages,
 	}, now)
-	s.classify(nil, nil)
-	return s
 }
 
 // describe converts an entry of Secrets Manager's list.
@@ -172,6 +188,7 @@ func describe(e *types.SecretListEntry, now time.Time) Secret {
 	for _, t := range e.Tags {
 		s.tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
 	}
+	s.Engine, s.Strategy = s.tags["rotator:engine"], engine.Strategy(s.tags["rotator:strategy"])
 	for id, labels := range e.SecretVersionsToStages {
 		switch {
 		case slices.Contains(labels, "AWSCURRENT"):
@@ -190,24 +207,23 @@ const Patience = 15 * time.Minute
 // Judge sets the state and its reason. begun is when a rotation under way began; in a list, only the time of the last
 // change of the secret is known.
 func (s *Secret) Judge(begun, now time.Time) {
-	on := s.Enabled
 	since := s.Pending + " since " + begun.UTC().Format(minute)
 	switch {
 	case s.Deletion != nil:
 		s.State, s.Reason = Deleting, "scheduled for deletion at "+s.Deletion.UTC().Format(minute)
 	case s.Manager != "":
 		s.State, s.Reason = Managed, "managed by "+s.Manager
-	case s.Pending != "" && !on:
+	case s.Pending != "" && !s.Enabled:
 		s.State, s.Reason = Stuck, "rotation was switched off, and AWSPENDING has been on version "+since
-	case on && s.Current == "":
+	case s.Enabled && s.Current == "":
 		s.State, s.Reason = Stuck, "no version is AWSCURRENT: the secret has no value"
 	case s.Pending != "" && now.Sub(begun) > Patience:
 		s.State, s.Reason = Failing, "AWSPENDING has been on version "+since
 	case s.Pending != "":
 		s.State, s.Reason = Running, "AWSPENDING has been on version "+since
-	case on && s.Next != nil && now.After(*s.Next):
+	case s.Enabled && s.Next != nil && now.After(*s.Next):
 		s.State, s.Reason = Late, "the rotation was due at "+s.Next.UTC().Format(minute)
-	case on:
+	case s.Enabled:
 		s.State, s.Reason = OK, ""
 	default:
 		s.State, s.Reason = Off, ""
@@ -215,39 +231,3 @@ func (s *Secret) Judge(begun, now time.Time) {
 }
 
 const minute = "2006-01-02 15:04 MST"
-
-// classify adds the runtime, engine and strategy. Tags take precedence, as in the function.
-func (s *Secret) classify(f *Function, names map[string]string) {
-	if f != nil {
-		s.Runtime = f.Runtime
-	}
-	t := f.template()
-	s.Strategy = engine.Strategy(cmp.Or(s.tags["rotator:strategy"], string(t.Strategy)))
-	switch {
-	case s.tags["rotator:engine"] != "":
-		s.Engine, s.EngineFrom = s.tags["rotator:engine"], "tag"
-	case t.Engine != "":
-		s.Engine, s.EngineFrom = t.Engine, "template"
-	case s.State != Managed && s.Function != "":
-		for _, word := range strings.FieldsFunc(s.Name, func(r rune) bool { return !unicode.IsLetter(r) }) {
-			if name := names[strings.ToLower(word)]; name != "" {
-				s.Engine, s.EngineFrom = name, "name"
-				return
-			}
-		}
-	}
-}
-
-// engineNames maps words that a secret's name can contain to engines. It omits words of up to three letters, which have
-// too many other meanings.
-func engineNames(kinds []engine.Kind) map[string]string {
-	names := map[string]string{"postgresql": "postgres"}
-	for _, k := range kinds {
-		for _, n := range k.Names {
-			if len(n) > 3 {
-				names[n] = n
-			}
-		}
-	}
-	return names
-}

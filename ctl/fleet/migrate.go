@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"example.com/rotator/internal/function"
@@ -39,11 +38,10 @@ type Move struct {
 	Back   []string `json:"back,omitempty"`
 }
 
-// FunctionNeed is what the new function needs for the secrets of an old function.
+// FunctionNeed is what the new function needs for some of the secrets.
 type FunctionNeed struct {
-	Need     string `json:"need"`
-	Function string `json:"function"` // the ARN of the old function
-	Secrets  int    `json:"secrets"`  // how many secrets need it
+	Need    string `json:"need"`
+	Secrets int    `json:"secrets"` // how many secrets need it
 }
 
 // Migration describes how to switch the secrets of a listing.
@@ -53,61 +51,43 @@ type Migration struct {
 	Others    int            `json:"others"` // how many secrets no AWS template rotates
 }
 
-// Value is what was learned from a secret's value.
-type Value struct {
-	Engine   string
-	Strategy engine.Strategy
-	Err      error // why no rotation of this value can succeed
-}
-
-// Target is the function to switch to.
-type Target struct {
-	Function *Function     // nil if it is not known yet
-	Kinds    []engine.Kind // of its engines
-	// ByARN makes the commands use ARNs, which secrets in other accounts require.
-	ByARN bool
-}
-
-// Migrate returns the secrets of a listing that AWS's templates rotate, and how to switch each of them. values holds
-// the values that were read, by ARN.
-func Migrate(l Listing, to Target, values map[string]Value) Migration {
-	var m Migration
-	needs := make(map[FunctionNeed]int)
+// Migrate returns the secrets that AWS's templates rotate, and how to switch each of them to the function to, or to one
+// that is not known yet if to is "". If byARN is set, the commands use ARNs, as secrets in other accounts require.
+func (l Listing) Migrate(to string, byARN bool) Migration {
+	m := Migration{Moves: []Move{}}
+	needs := make(map[string]int)
 	for i := range l.Secrets {
 		s := &l.Secrets[i]
-		f := l.Functions[s.Function]
+		f := l.Function(s.Function)
 		t := f.template()
-		switched := to.Function != nil && s.Function == to.Function.ARN
-		if !s.Rotates() || switched || t.Name == "" && f.Err == nil {
+		if !s.Rotates() || s.Function == to || t.Name == "" && f.Err == nil {
 			m.Others++
 			continue
 		}
-		move := to.move(s, f, t)
-		if v, seen := values[s.ARN]; seen {
-			move.see(v, t)
+		name := Quote(s.Name)
+		if byARN || strings.HasPrefix(name, "-") {
+			name = s.ARN
 		}
+		move := newMove(s, f, t, name, cmp.Or(to, `"$NEW"`))
 		m.Moves = append(m.Moves, move)
 		if move.Verdict == Ready || move.Verdict == Needs {
-			for _, n := range to.functionNeeds(s, f, t, move.Engine) {
-				needs[FunctionNeed{Need: n, Function: f.ARN}]++
+			for _, n := range functionNeeds(s, f, l.Function(to), t) {
+				needs[n]++
 			}
 		}
 	}
 	for n, secrets := range needs {
-		n.Secrets = secrets
-		m.Functions = append(m.Functions, n)
+		m.Functions = append(m.Functions, FunctionNeed{n, secrets})
 	}
-	slices.SortFunc(m.Functions, func(a, b FunctionNeed) int {
-		return cmp.Or(strings.Compare(a.Function, b.Function), strings.Compare(a.Need, b.Need))
-	})
+	slices.SortFunc(m.Functions, func(a, b FunctionNeed) int { return strings.Compare(a.Need, b.Need) })
 	slices.SortStableFunc(m.Moves, func(a, b Move) int {
 		return cmp.Compare(slices.Index(Verdicts, a.Verdict), slices.Index(Verdicts, b.Verdict))
 	})
 	return m
 }
 
-// move returns how to switch a secret, without knowing its value.
-func (to Target) move(s *Secret, f *Function, t template) Move {
+// newMove returns how to switch a secret. name and to name it and the new function in commands.
+func newMove(s *Secret, f *Function, t template, name, to string) Move {
 	m := Move{
 		Secret: s.Name, ARN: s.ARN, Template: cmp.Or(t.Name, unknownTemplate), Engine: s.Engine, Strategy: s.Strategy,
 	}
@@ -123,10 +103,6 @@ func (to Target) move(s *Secret, f *Function, t template) Move {
 	default:
 		m.Verdict = Ready
 	}
-	name := Quote(s.Name)
-	if to.ByARN || strings.HasPrefix(name, "-") {
-		name = s.ARN
-	}
 	switch s.State {
 	case Running:
 		m.need("wait until the rotation under way has ended")
@@ -135,21 +111,12 @@ func (to Target) move(s *Secret, f *Function, t template) Move {
 	case Off:
 		m.need("decide whether to rotate it: rotation is off, and the switch turns it on")
 	}
-	if t.Secret != "" && !(t.Engine == "generic" && s.EngineFrom == "tag") {
+	if t.Secret != "" && !(t.Engine == "generic" && s.tags["rotator:engine"] != "") {
 		m.need(strings.ReplaceAll(t.Secret, "SECRET", name))
 	}
-	target := `"$NEW"`
-	if to.Function != nil {
-		target = to.Function.ARN
-	}
-	m.Switch = []string{
-		"rotatorctl rotate " + name + " --function " + target + " --test",
-		"rotatorctl rotate " + name,
-	}
-	m.Back = []string{
-		"aws secretsmanager rotate-secret --secret-id " + name + " --rotation-lambda-arn " + s.Function +
-			" --no-rotate-immediately",
-	}
+	m.Switch = []string{"rotatorctl rotate " + name + " --function " + to + " --test", "rotatorctl rotate " + name}
+	m.Back = []string{"aws secretsmanager rotate-secret --secret-id " + name + " --rotation-lambda-arn " + s.Function +
+		" --no-rotate-immediately"}
 	return m
 }
 
@@ -160,31 +127,8 @@ func (m *Move) need(what string) {
 	m.Needs = append(m.Needs, what)
 }
 
-// see corrects m once the secret's value is known.
-func (m *Move) see(v Value, t template) {
-	if m.Verdict == Keep {
-		return
-	}
-	if v.Err != nil {
-		m.need(v.Err.Error())
-		return
-	}
-	if m.Verdict == Unknown && t.Name == unknownTemplate {
-		m.Verdict, m.Needs = Ready, m.Needs[1:]
-		if len(m.Needs) > 0 {
-			m.Verdict = Needs
-		}
-	}
-	m.Engine = v.Engine
-	if t.Strategy == single && v.Strategy == alternating {
-		m.need("the value has a superuser secret, which this template ignores: set the tag rotator:strategy=single," +
-			" or users alternate from now on")
-	}
-	m.Strategy = v.Strategy
-}
-
-// functionNeeds returns what the new function needs for a secret, except what it is known to have.
-func (to Target) functionNeeds(s *Secret, f *Function, t template, name string) []string {
+// functionNeeds returns what the new function needs for a secret. It leaves out what to, if it is known, already has.
+func functionNeeds(s *Secret, old, to *Function, t template) []string {
 	var needs []string
 	if t.Function != "" {
 		needs = append(needs, t.Function)
@@ -192,67 +136,26 @@ func (to Target) functionNeeds(s *Secret, f *Function, t template, name string) 
 	if s.Key != "" {
 		needs = append(needs, "permission to use the key "+s.Key+" (KmsKeyArns)")
 	}
-	settings, defaults := to.settings(), to.defaults(name)
+	known := to != nil && to.Err == nil
+	if !known {
+		to = &Function{}
+	}
+	getenv := func(name string) string { return to.Settings[name] }
+	settings, err := function.Settings(getenv)
+	if err != nil {
+		settings = getenv
+	}
 	for _, n := range passwordSettings {
-		old, set := f.Settings[n]
-		if set && canonical(n, old) != canonical(n, cmp.Or(settings(n), defaults[n])) {
-			needs = append(needs, "the setting "+n+" of the old function: "+old)
+		if was := old.Settings[n]; was != "" && was != settings(n) {
+			needs = append(needs, "the setting "+n+" of the old function: "+was)
 		}
 	}
-	if len(f.Subnets) == 0 || to.Function == nil || to.Function.Err != nil {
-		return needs
-	}
-	shared := func(subnet string) bool { return slices.Contains(to.Function.Subnets, subnet) }
-	if !slices.ContainsFunc(f.Subnets, shared) {
-		needs = append(needs, "a route to the network of the old function: subnets "+strings.Join(f.Subnets, ",")+
-			", security groups "+strings.Join(f.Groups, ","))
+	shared := func(subnet string) bool { return slices.Contains(to.Subnets, subnet) }
+	if known && len(old.Subnets) > 0 && !slices.ContainsFunc(old.Subnets, shared) {
+		needs = append(needs, "a route to the network of the old function: subnets "+strings.Join(old.Subnets, ",")+
+			", security groups "+strings.Join(old.Groups, ","))
 	}
 	return needs
-}
-
-// settings returns the known settings of the new function.
-func (to Target) settings() func(name string) string {
-	getenv := func(name string) string {
-		if to.Function == nil {
-			return ""
-		}
-		return to.Function.Settings[name]
-	}
-	if settings, err := function.Settings(getenv); err == nil {
-		return settings
-	}
-	return getenv
-}
-
-// defaults returns an engine's default password settings, by the names that AWS's templates use.
-func (to Target) defaults(name string) map[string]string {
-	var p engine.PasswordPolicy
-	if i := slices.IndexFunc(to.Kinds, func(k engine.Kind) bool { return k.Serves(name) }); i >= 0 {
-		p = to.Kinds[i].Passwords
-	}
-	return map[string]string{
-		"EXCLUDE_CHARACTERS":         p.ExcludeCharacters,
-		"PASSWORD_LENGTH":            strconv.Itoa(p.Length),
-		"EXCLUDE_NUMBERS":            strconv.FormatBool(p.ExcludeNumbers),
-		"EXCLUDE_PUNCTUATION":        strconv.FormatBool(p.ExcludePunctuation),
-		"EXCLUDE_UPPERCASE":          strconv.FormatBool(p.ExcludeUppercase),
-		"EXCLUDE_LOWERCASE":          strconv.FormatBool(p.ExcludeLowercase),
-		"REQUIRE_EACH_INCLUDED_TYPE": strconv.FormatBool(p.RequireEachIncludedType),
-	}
-}
-
-// canonical returns the same text for all values of a setting that have the same meaning.
-func canonical(name, text string) string {
-	switch name {
-	case "EXCLUDE_CHARACTERS":
-		set := []rune(strings.ReplaceAll(text, " ", ""))
-		slices.Sort(set)
-		return string(slices.Compact(set))
-	case "PASSWORD_LENGTH", "USERNAME_CHARACTER_LIMIT":
-		return strings.TrimSpace(text)
-	}
-	// AWS's templates treat any other text as false.
-	return strconv.FormatBool(slices.Contains([]string{"true", "1", "y", "yes"}, strings.ToLower(text)))
 }
 
 var plain = regexp.MustCompile(`^[\w/.@:+=-]+$`)

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"example.com/rotator/internal/testing/awstemplate"
-	"example.com/rotator/rotation/engine"
 	"example.com/rotator/sim"
 )
 
@@ -92,7 +91,7 @@ func TestMigrate(t *testing.T) {
 		gen    = "SecretsManagerRotationTemplate"
 	)
 	w.function(pg, python(sim.Configuration{
-		Environment: env("EXCLUDE_CHARACTERS", `\'"@/:`, "PASSWORD_LENGTH", "40", "EXCLUDE_NUMBERS", "no"),
+		Environment: env("EXCLUDE_CHARACTERS", "", "PASSWORD_LENGTH", "40"),
 		Subnets:     []string{"subnet-1", "subnet-2"}, SecurityGroups: []string{"sg-1"},
 	}), nothing)
 	w.function(multi, python(sim.Configuration{Environment: env()}), func(e step) error {
@@ -132,7 +131,7 @@ func TestMigrate(t *testing.T) {
 	w.secret("unrotated", "x")
 
 	l := w.list(Filter{})
-	m := Migrate(l, Target{Kinds: kinds}, nil)
+	m := l.Migrate("", false)
 	got := make(map[string]Move)
 	var order []string
 	for _, x := range m.Moves {
@@ -173,40 +172,29 @@ func TestMigrate(t *testing.T) {
 		t.Errorf("%+v, %+v", got["db2"], got["odd"])
 	}
 	if want := []FunctionNeed{
-		{"a build with the engine: make build-RotatorFunction TAGS=with_oracle", arnHead + oracle, 1},
-		{"the setting PASSWORD_LENGTH of the old function: 40", arnHead + pg, 2},
+		{"a build with the engine: make build-RotatorFunction TAGS=with_oracle", 1},
+		{"the setting PASSWORD_LENGTH of the old function: 40", 2},
 	}; !reflect.DeepEqual(m.Functions, want) {
 		t.Errorf("%+v, want %+v", m.Functions, want)
 	}
 
 	// The new function is known: what it already has is not a need.
-	to := Target{Function: ReadFunction(t.Context(), w.functions(mine), arnHead+"new"), Kinds: kinds, ByARN: true}
-	m = Migrate(l, to, map[string]Value{
-		oddARN:   {Engine: "postgres", Strategy: single},
-		plainARN: {Engine: "postgres", Strategy: alternating},
-		clone:    {Err: errors.New("no engine has the name x")},
-	})
+	m = l.Migrate(arnHead+"new", true)
 	for _, x := range m.Moves {
-		got[x.Secret] = x
+		if x.Secret == "odd" && (x.Switch[0] != "rotatorctl rotate "+oddARN+" --function "+arnHead+"new --test" ||
+			x.Switch[1] != "rotatorctl rotate "+oddARN) {
+			t.Errorf("%+v", x)
+		}
 	}
-	if x := got["odd"]; x.Verdict != Ready || x.Engine != "postgres" || len(x.Needs) > 0 ||
-		x.Switch[0] != "rotatorctl rotate "+oddARN+" --function "+arnHead+"new --test" ||
-		x.Switch[1] != "rotatorctl rotate "+oddARN {
-		t.Errorf("%+v", x)
-	}
-	if x := got["plain!one"]; x.Verdict != Needs || len(x.Needs) != 1 || x.Strategy != engine.AlternatingUsers ||
-		!strings.Contains(x.Needs[0], "rotator:strategy=single") {
-		t.Errorf("%+v", x)
-	}
-	if x := got["clone"]; x.Verdict != Needs || !slices.Contains(x.Needs, "no engine has the name x") {
-		t.Errorf("%+v", x)
+	if len(m.Moves) != len(order) || m.Others != 3 {
+		t.Errorf("%+v", m)
 	}
 	if len(m.Functions) != 1 || !strings.Contains(m.Functions[0].Need, "with_oracle") {
 		t.Errorf("%+v", m.Functions)
 	}
 	// It is in another network than the old one.
-	to.Function.Subnets = []string{"subnet-9"}
-	m = Migrate(l, to, nil)
+	l.Function(arnHead + "new").Subnets = []string{"subnet-9"}
+	m = l.Migrate(arnHead+"new", false)
 	const way = "a route to the network of the old function: subnets subnet-1,subnet-2, security groups sg-1"
 	if n := m.Functions[1]; n.Need != way {
 		t.Errorf("%+v", m.Functions)
@@ -216,18 +204,18 @@ func TestMigrate(t *testing.T) {
 func TestMigrateReportsUnreadFunctions(t *testing.T) {
 	l := Listing{
 		Secrets:   []Secret{{Name: "s", State: OK, Function: arnHead + "f", Key: "arn:aws:kms:x"}},
-		Functions: map[string]*Function{arnHead + "f": {ARN: arnHead + "f", Err: errors.New("denied")}},
+		functions: map[string]*Function{arnHead + "f": {ARN: arnHead + "f", Err: errors.New("denied")}},
 	}
-	m := Migrate(l, Target{}, nil)
+	m := l.Migrate("", false)
 	if x := m.Moves[0]; x.Verdict != Unknown || x.Switch != nil ||
 		x.Needs[0] != "cannot read the function's configuration: denied" {
 		t.Errorf("%+v", x)
 	}
-	l.Functions[arnHead+"f"] = &Function{
+	l.functions[arnHead+"f"] = &Function{
 		ARN: arnHead + "f", Runtime: "python3.9", Handler: "lambda_function.lambda_handler",
 		Description: "RDSMySQLRotationSingleUser",
 	}
-	if m = Migrate(l, Target{}, nil); m.Functions[0].Need != "permission to use the key arn:aws:kms:x (KmsKeyArns)" {
+	if m = l.Migrate("", false); m.Functions[0].Need != "permission to use the key arn:aws:kms:x (KmsKeyArns)" {
 		t.Errorf("%+v", m)
 	}
 }

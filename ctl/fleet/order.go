@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -20,17 +19,17 @@ import (
 const batch = 20
 
 // Superusers reads the values of secrets, and returns the name or ARN of the superuser secret that each value names in
-// a field of one of the kinds, by the secret's ARN. It keeps nothing else of a value. unread holds the reason for each
+// a field of one of the kinds, by the secret's ARN. It keeps nothing else of a value. unread has the reason for each
 // value that could not be read.
 func Superusers(ctx context.Context, api *secretsmanager.Client, arns []string, kinds []engine.Kind) (
-	superusers map[string]string, unread map[string]error) {
+	superusers map[string]string, unread []error) {
 	var fields []string
 	for _, k := range kinds {
 		if f := k.Superusers(); f != "" && !slices.Contains(fields, f) {
 			fields = append(fields, f)
 		}
 	}
-	superusers, unread = make(map[string]string), make(map[string]error)
+	superusers = make(map[string]string)
 	var mu sync.Mutex
 	chunks := slices.Collect(slices.Chunk(arns, batch))
 	concurrently(ctx, len(chunks), 5, func(i int) {
@@ -38,9 +37,7 @@ func Superusers(ctx context.Context, api *secretsmanager.Client, arns []string, 
 		mu.Lock()
 		defer mu.Unlock()
 		if err != nil {
-			for _, arn := range chunks[i] {
-				unread[arn] = awserror.Brief(err)
-			}
+			unread = append(unread, slices.Repeat([]error{awserror.Brief(err)}, len(chunks[i]))...)
 			return
 		}
 		for _, v := range out.SecretValues {
@@ -50,7 +47,7 @@ func Superusers(ctx context.Context, api *secretsmanager.Client, arns []string, 
 		}
 		for _, e := range out.Errors {
 			if code := aws.ToString(e.ErrorCode); code != "ResourceNotFoundException" {
-				unread[aws.ToString(e.SecretId)] = errors.New(code + ": " + aws.ToString(e.Message))
+				unread = append(unread, errors.New(code+": "+aws.ToString(e.Message)))
 			}
 		}
 	})
@@ -73,20 +70,11 @@ func superuser(value *string, fields []string) string {
 }
 
 // Order sorts secrets by name, with superuser secrets before the secrets that name them. For each secret it returns the
-// indices, all lower, of those to handle first: its superuser secret or, if its value could not be read and it is not a
-// superuser secret, all superuser secrets. Cycles are cut.
-func Order(secrets []Secret, superusers map[string]string, unread map[string]error) (after [][]int) {
+// index, which is lower, of its superuser secret, or -1. Cycles are cut.
+func Order(secrets []Secret, superusers map[string]string) (after []int) {
 	slices.SortFunc(secrets, Secret.compare)
 	up := above(secrets, superusers)
-	named := make(map[string]bool) // the superuser secrets
-	for _, superuser := range up {
-		named[superuser] = true
-	}
-	late := func(s Secret) bool { return unread[s.ARN] != nil && !named[s.ARN] }
 	depth := func(s Secret) (n int) {
-		if late(s) {
-			return len(secrets)
-		}
 		for arn := up[s.ARN]; arn != ""; arn = up[arn] {
 			n++
 		}
@@ -94,34 +82,22 @@ func Order(secrets []Secret, superusers map[string]string, unread map[string]err
 	}
 	slices.SortStableFunc(secrets, func(a, b Secret) int { return cmp.Compare(depth(a), depth(b)) })
 	place := make(map[string]int, len(secrets))
-	var all []int // the superuser secrets
 	for i, s := range secrets {
 		place[s.ARN] = i
-		if named[s.ARN] {
-			all = append(all, i)
+		superuser, named := place[up[s.ARN]]
+		if !named {
+			superuser = -1
 		}
-	}
-	after = make([][]int, len(secrets))
-	for i, s := range secrets {
-		switch superuser := up[s.ARN]; {
-		case late(s):
-			after[i] = all
-		case superuser != "":
-			after[i] = []int{place[superuser]}
-		}
+		after = append(after, superuser)
 	}
 	return after
 }
 
 // above returns the ARN of each secret's superuser secret, by the secret's ARN.
 func above(secrets []Secret, superusers map[string]string) map[string]string {
-	arns := make(map[string]string, 3*len(secrets))
+	arns := make(map[string]string, 2*len(secrets))
 	for _, s := range secrets {
-		arns[s.ARN] = s.ARN
-		arns[s.Account+"/"+s.Name] = s.ARN
-		if dash := strings.LastIndexByte(s.ARN, '-'); dash > 0 {
-			arns[s.ARN[:dash]] = s.ARN // the partial ARN
-		}
+		arns[s.ARN], arns[s.Account+"/"+s.Name] = s.ARN, s.ARN
 	}
 	up := make(map[string]string)
 	for _, s := range secrets {
@@ -138,11 +114,10 @@ func above(secrets []Secret, superusers map[string]string) map[string]string {
 	return up
 }
 
-// Each calls do for the jobs 0 to len(after)-1, in order and at most parallel at a time. Job i waits for the jobs in
-// after[i], which have lower indices. do gets those of them that failed, and reports whether job i succeeded. Once ctx
-// is done, no job begins. begun reports which jobs began.
-func Each(ctx context.Context, after [][]int, parallel int, do func(i int, failed []int) bool) (begun []bool) {
-	begun = make([]bool, len(after))
+// Each calls do for the jobs 0 to len(after)-1, in order and at most parallel at a time. Job i waits for job after[i],
+// which has a lower index, unless that is negative. do gets whether that job succeeded, and reports whether job i did.
+// Once ctx is done, no job begins.
+func Each(ctx context.Context, after []int, parallel int, do func(i int, ready bool) bool) {
 	succeeded := make([]bool, len(after))
 	ended := make([]chan struct{}, len(after))
 	free := make(chan struct{}, parallel)
@@ -153,24 +128,22 @@ func Each(ctx context.Context, after [][]int, parallel int, do func(i int, faile
 		all.Go(func() {
 			defer func() { <-free }()
 			defer close(ended[i])
-			var failed []int
-			for _, j := range before {
-				if <-ended[j]; !succeeded[j] {
-					failed = append(failed, j)
-				}
+			ready := true
+			if before >= 0 {
+				<-ended[before]
+				ready = succeeded[before]
 			}
-			if begun[i] = ctx.Err() == nil; begun[i] {
-				succeeded[i] = do(i, failed)
+			if ctx.Err() == nil {
+				succeeded[i] = do(i, ready)
 			}
 		})
 	}
 	all.Wait()
-	return begun
 }
 
 // concurrently calls do for 0 to n-1, at most limit at a time, until ctx is done.
 func concurrently(ctx context.Context, n, limit int, do func(int)) {
-	Each(ctx, make([][]int, n), limit, func(i int, _ []int) bool {
+	Each(ctx, slices.Repeat([]int{-1}, n), limit, func(i int, _ bool) bool {
 		do(i)
 		return true
 	})

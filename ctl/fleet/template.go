@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"regexp"
 	"strings"
 
 	"example.com/rotator/rotation/engine"
@@ -73,33 +72,21 @@ var kept = []string{
 // passwordSettings are the variables in kept that affect new passwords.
 var passwordSettings = kept[:8]
 
-// described matches the description of a function that was created from a template.
-// Source: https://docs.aws.amazon.com/cdk/api/v2/docs/aws-cdk-lib.aws_secretsmanager.SecretRotationApplication.html
-var described = regexp.MustCompile(`(?i)secret rotation for (.+?) using (?:the )?(single|multi) user`)
-
 // template returns the template that a function was created from. Its name is "" if the function is not from a
 // template, and unknownTemplate if the template cannot be identified. Templates are Python with a fixed handler. The
-// function's name or description contains the template's name, unless both were changed.
+// function's name or description contains the template's name, or the description its product and users, unless both
+// were changed.
+// Source: https://docs.aws.amazon.com/cdk/api/v2/docs/aws-cdk-lib.aws_secretsmanager.SecretRotationApplication.html
 func (f *Function) template() template {
 	if f == nil || !strings.HasPrefix(f.Runtime, "python") || f.Handler != "lambda_function.lambda_handler" {
 		return template{}
 	}
-	name := FunctionName(f.ARN)
+	short := strings.NewReplacer("rds", "", "postgres using", "postgresqlusing", "using the ", "using", " ", "")
+	description := short.Replace(strings.ToLower(f.Description)) // such as mysqlusingsingleuserrotationscheme
 	for _, t := range templates {
-		if strings.Contains(name, t.Name) || strings.Contains(f.Description, t.Name) {
+		scheme := strings.Replace(short.Replace(strings.ToLower(t.Name)), "rotation", "using", 1)
+		if strings.Contains(FunctionName(f.ARN)+" "+f.Description, t.Name) || strings.Contains(description, scheme) {
 			return t
-		}
-	}
-	if m := described.FindStringSubmatch(f.Description); m != nil {
-		product := strings.NewReplacer(" ", "", "rds", "", "amazon", "").Replace(strings.ToLower(m[1]))
-		if product == "postgres" {
-			product += "ql"
-		}
-		for _, t := range templates {
-			t2 := strings.ToLower(t.Name)
-			if strings.HasPrefix(strings.TrimPrefix(t2, "rds"), product+"rotation"+strings.ToLower(m[2])) {
-				return t
-			}
 		}
 	}
 	if _, ok := f.Settings["SECRETS_MANAGER_ENDPOINT"]; ok {
