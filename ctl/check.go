@@ -10,7 +10,7 @@ import (
 )
 
 func newCheck(v *view) *cobra.Command {
-	m := newMany(v, "checked")
+	m := newMany(v, "would be rotated")
 	c := &cobra.Command{
 		Use:   "check SECRET...",
 		Short: "Prove that rotations would succeed, without changing anything",

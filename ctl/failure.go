@@ -28,8 +28,9 @@ func conclude(c *cobra.Command, err error) int {
 	if err == nil {
 		return exitFine
 	}
+	stderr := reportTo(c.Context(), c.ErrOrStderr(), c.ErrOrStderr(), false, "")
 	if v, ok := errors.AsType[verdict](err); ok {
-		newScreen(c.ErrOrStderr(), c.ErrOrStderr(), false).line("rotatorctl: " + v.Error())
+		stderr.line("rotatorctl: " + v.Error())
 		return v.code
 	}
 	e, ok := errors.AsType[*engine.Error](err)
@@ -41,7 +42,7 @@ func conclude(c *cobra.Command, err error) int {
 		text := strings.Join(strings.Fields(err.Error()), " ")
 		e = engine.Errorf(invalidArguments, "see "+c.CommandPath()+" --help", "%s; usage: %s", text, c.UseLine())
 	}
-	newScreen(c.ErrOrStderr(), c.ErrOrStderr(), false).line("rotatorctl: " + e.Error())
+	stderr.line("rotatorctl: " + e.Error())
 	f, code := operator.Failure(e), 0
 	switch e.Cause {
 	case invalidArguments:

@@ -23,6 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/cobra"
 
 	"example.com/rotator/sim"
 )
@@ -324,15 +325,16 @@ func TestResumeCommand(t *testing.T) {
 		before     bool
 		args, want string
 	}{
-		{"checked", false, "check --name s/", "rotatorctl check --name s/ --from s/2"},
-		{"checked", false, "check --from s/1 --name s/", "rotatorctl check --from s/1 --name s/ --from s/2"},
-		{"checked", false, "check --from=s/1 --tag a=$b", "rotatorctl check --from=s/1 --tag 'a=$b' --from s/2"},
+		{"would be rotated", false, "check --name s/", "rotatorctl check --name s/ --from s/2"},
+		{"would be rotated", false, "check --from s/1 --name s/", "rotatorctl check --from s/1 --name s/ --from s/2"},
+		{"would be rotated", false, "check --from=s/1 --tag a=$b", "rotatorctl check --from=s/1 --tag 'a=$b' --from s/2"},
 		{"rotated", false, "rotate s/1 s/2", "rotatorctl rotate s/1 s/2 --rotated-before 2026-11-29T10:00:00Z"},
 		// The filter already leaves out the rotated secrets.
 		{"rotated", true, "rotate --rotated-before 90d --yes", "rotatorctl rotate --rotated-before 90d --yes"},
 		{"tested", false, "rotate s/1 s/2 --test", "rotatorctl rotate s/1 s/2 --test"},
 	} {
-		m := many{verb: c.verb}
+		command, _, _ := strings.Cut(c.args, " ")
+		m := many{verb: c.verb, view: &view{command: &cobra.Command{Use: command}}}
 		if c.before {
 			m.RotatedBefore = begin
 		}

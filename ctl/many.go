@@ -1,6 +1,7 @@
 package ctl
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -64,7 +65,7 @@ type many struct {
 	fleet.Filter
 	view     *view
 	rotator  func() (*rotation.Rotator, error)
-	verb     string // checked, rotated or tested
+	verb     string // in the summary: would be rotated, rotated or tested
 	parallel uint
 	from     string // the secret to begin with
 
@@ -106,6 +107,7 @@ func (m *many) run(c *cobra.Command, args []string, do task) error {
 		return err
 	}
 	out := newReport(c, "")
+	out.label = 30 // names of secrets
 	begin := time.Now()
 	stop := out.wait("looking for secrets")
 	secrets, after, err := m.order(ctx, args, out)
@@ -113,13 +115,10 @@ func (m *many) run(c *cobra.Command, args []string, do task) error {
 	if err != nil {
 		return err
 	}
-	first := 0
-	if m.from != "" {
-		first = slices.IndexFunc(secrets, func(s fleet.Secret) bool { return s.Name == m.from || s.ARN == m.from })
-		if first < 0 {
-			const advice = "omit --from to begin with the first"
-			return engine.Errorf(invalidArguments, advice, "--from %s is not one of the secrets", m.from)
-		}
+	first := slices.IndexFunc(secrets, func(s fleet.Secret) bool { return s.Name == m.from || s.ARN == m.from })
+	if m.from != "" && first < 0 {
+		return engine.Errorf(invalidArguments, "omit --from to begin with the first",
+			"--from %s is not one of the secrets", m.from)
 	}
 	defer out.wait(fmt.Sprintf("%d secrets", len(secrets)))()
 	objects := []any{}
@@ -161,7 +160,7 @@ func (m *many) run(c *cobra.Command, args []string, do task) error {
 func (m *many) single(parent context.Context, s *fleet.Secret, failed string, do task) (operator.Finding, any) {
 	ctx, cancel := context.WithTimeout(parent, m.view.timeout)
 	defer cancel()
-	r := &report{outcome: newOutcome(s.ARN), ctx: parent, screen: &screen{out: io.Discard, err: io.Discard, json: true}}
+	r := reportTo(parent, io.Discard, io.Discard, true, s.ARN)
 	begin := time.Now()
 	err := do(ctx, s, failed, r)
 	if _, ok := errors.AsType[verdict](err); err != nil && !ok {
@@ -172,8 +171,7 @@ func (m *many) single(parent context.Context, s *fleet.Secret, failed string, do
 	if err != nil {
 		f = operator.Finding{State: operator.Unknown, Message: "the outcome is not known"}
 		for _, x := range slices.Backward(r.Findings) {
-			undecided := x.State == operator.Unknown && x.Cause != "" && f.State != operator.Failed
-			if x.State == operator.Failed || undecided {
+			if x.State == operator.Failed || f.State != operator.Failed && x.State == operator.Unknown && x.Cause != "" {
 				f = x
 			}
 		}
@@ -189,20 +187,17 @@ func (m *many) count(f operator.Finding, out *report) {
 		out.add(f)
 	}
 	out.unfold()
-	out.finding(f, out.colored(f.State)+fmt.Sprintf("%-*s  ", nameWidth, f.Check), stateWidth+nameWidth+2)
+	out.row(f)
 }
-
-const nameWidth = 30
 
 // conclude prints the summary, and returns an error with the exit code. left are the ARNs of the secrets without a
 // result after an interruption, and resume is the command that handles them, or "".
 func (m *many) conclude(out *report, objects []any, left []string, resume string) error {
-	fine := m.counts[operator.OK]
-	n, verb := fine+m.counts[operator.Failed]+m.counts[operator.Unknown]+len(left), m.verb
-	if verb == "checked" {
-		verb = "would be rotated"
+	n := len(left)
+	for _, k := range m.counts {
+		n += k
 	}
-	text := fmt.Sprintf("%s: %d %s", plural(n, "secret"), fine, verb)
+	text := fmt.Sprintf("%s: %d %s", plural(n, "secret"), m.counts[operator.OK], m.verb)
 	for _, p := range []struct {
 		n    int
 		text string
@@ -212,15 +207,12 @@ func (m *many) conclude(out *report, objects []any, left []string, resume string
 		}
 	}
 	if n == 0 {
-		text = "No secret that a function rotates was selected"
+		text = "No secret that a function rotates was selected."
 	}
 	code := out.code()
 	if resume != "" {
 		code, out.OK = exitInterrupted, false
 		text += "; to continue: " + resume
-	}
-	if code == exitFine {
-		text += "."
 	}
 	return out.finish(struct {
 		outcome
@@ -235,7 +227,7 @@ func (m *many) conclude(out *report, objects []any, left []string, resume string
 // rotated. It needs no flag for that if --rotated-before is set, or if the function only tested.
 func (m *many) again(args []string, begin time.Time, first string) string {
 	switch {
-	case m.verb == "checked":
+	case m.view.command.Name() == "check":
 		args = append(slices.Clone(args), "--from", first)
 	case m.verb == "rotated" && m.RotatedBefore.IsZero():
 		args = append(slices.Clone(args), "--rotated-before", begin.UTC().Format(time.RFC3339))
@@ -278,10 +270,7 @@ func (m *many) selected(ctx context.Context, args []string, out *report) ([]flee
 		l := fleet.List(ctx, fleet.Options{
 			Accounts: map[string]*secretsmanager.Client{"": m.view.secrets}, Filter: m.Filter, Now: time.Now(),
 		})
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		if err := l.Errors[""]; err != nil {
+		if err := cmp.Or(ctx.Err(), l.Errors[""]); err != nil {
 			return nil, awsError(ctx, "cannot list the secrets", "", err)
 		}
 		return slices.DeleteFunc(l.Secrets, func(s fleet.Secret) bool { return !s.Rotates() }), nil
@@ -289,17 +278,14 @@ func (m *many) selected(ctx context.Context, args []string, out *report) ([]flee
 	var secrets []fleet.Secret
 	for _, id := range args {
 		s, err := m.view.describe(ctx, id)
-		if ctx.Err() != nil {
+		switch again := func(x fleet.Secret) bool { return x.ARN == s.ARN }; {
+		case ctx.Err() != nil:
 			return nil, ctx.Err()
-		}
-		if err != nil {
+		case err != nil:
 			f := operator.Failure(err)
 			f.Check = id
 			m.count(f, out)
-			continue
-		}
-		again := slices.ContainsFunc(secrets, func(x fleet.Secret) bool { return x.ARN == s.ARN })
-		if m.Selects(&s) && !again {
+		case m.Selects(&s) && !slices.ContainsFunc(secrets, again):
 			secrets = append(secrets, s)
 		}
 	}

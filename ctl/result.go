@@ -35,10 +35,6 @@ type outcome struct {
 	Findings []operator.Finding `json:"findings"`
 }
 
-func newOutcome(secret string) outcome {
-	return outcome{OK: true, Secret: secret, Findings: []operator.Finding{}}
-}
-
 // code returns the exit code of the findings.
 func (o outcome) code() int {
 	code := exitFine
@@ -62,16 +58,32 @@ type verdict struct {
 // report prints the findings of a command: as text, each row when it is found; as JSON, one object at the end.
 type report struct {
 	outcome
-	*screen
-	ctx    context.Context    // canceled by Ctrl-C
-	folded []operator.Finding // equal rows, to be printed as one
-	object any                // what finish printed as JSON
+	ctx      context.Context // canceled by Ctrl-C
+	out, err io.Writer
+	json     bool // out gets nothing but JSON
+	color    bool
+	width    int                // of the terminal, or 0, which means no wrapping
+	label    int                // the width of the first column
+	folded   []operator.Finding // equal rows, to be printed as one
+	object   any                // what finish printed as JSON
+
+	mu       sync.Mutex
+	progress bool // err shows a progress line
 }
 
 // newReport returns the report of a command on a secret.
 func newReport(c *cobra.Command, secret string) *report {
-	return &report{outcome: newOutcome(secret), ctx: c.Context(),
-		screen: newScreen(c.OutOrStdout(), c.ErrOrStderr(), format(c) == "json")}
+	return reportTo(c.Context(), c.OutOrStdout(), c.ErrOrStderr(), format(c) == "json", secret)
+}
+
+func reportTo(ctx context.Context, out, err io.Writer, asJSON bool, secret string) *report {
+	r := &report{outcome: outcome{OK: true, Secret: secret, Findings: []operator.Finding{}}, ctx: ctx,
+		out: out, err: err, json: asJSON, label: 13}
+	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		r.color = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+		r.width, _, _ = term.GetSize(int(f.Fd())) // 0 if it is unknown
+	}
+	return r
 }
 
 // find adds a finding and prints it. After an interruption it does nothing, because the interruption may be the cause.
@@ -138,111 +150,80 @@ func (r *report) finish(object any, text string, code int) error {
 	return nil
 }
 
-// screen prints text, or nothing if the output is JSON.
-type screen struct {
-	out, err io.Writer
-	json     bool
-	color    bool
-	width    int // 0 means no wrapping
-
-	mu       sync.Mutex
-	progress bool // err shows a progress line
-}
-
-func newScreen(out, err io.Writer, asJSON bool) *screen {
-	s := &screen{out: out, err: err, json: asJSON}
-	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		s.color = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-		s.width, _, _ = term.GetSize(int(f.Fd())) // 0 if it is unknown
-	}
-	return s
-}
-
-const (
-	checkWidth, stateWidth = 13, 9
-	clearLine              = "\r\x1b[K"
-)
+const clearLine = "\r\x1b[K"
 
 var colors = map[operator.State]string{
 	operator.OK: "\x1b[32m", operator.Failed: "\x1b[31m", operator.Unknown: "\x1b[33m", operator.Skipped: "\x1b[2m",
 }
 
-func (s *screen) row(f operator.Finding) {
-	s.finding(f, fmt.Sprintf("%-*s", checkWidth, f.Check)+s.colored(f.State), checkWidth+stateWidth)
-}
-
-// finding prints a finding's cause, message and advice after a prefix. indent is the prefix's width.
-func (s *screen) finding(f operator.Finding, prefix string, indent int) {
-	text := f.Message
+// row prints a finding, with its state in color on a terminal.
+func (r *report) row(f operator.Finding) {
+	const stateWidth = 9
+	text, state := f.Message, fmt.Sprintf("%-*s", stateWidth, f.State)
 	if f.Cause != "" {
 		text = string(f.Cause) + ": " + text
 	}
-	s.print(prefix, indent, text)
+	if r.color {
+		state = colors[f.State] + state + "\x1b[0m"
+	}
+	indent := r.label + stateWidth
+	r.print(fmt.Sprintf("%-*s", r.label, f.Check)+state, indent, text)
 	if f.Advice != "" {
-		s.print(strings.Repeat(" ", indent), indent, "advice: "+f.Advice)
+		r.print(strings.Repeat(" ", indent), indent, "advice: "+f.Advice)
 	}
 }
 
-// colored returns a state, padded, and in color on a terminal.
-func (s *screen) colored(state operator.State) string {
-	text := fmt.Sprintf("%-*s", stateWidth, state)
-	if s.color {
-		text = colors[state] + text + "\x1b[0m"
-	}
-	return text
+func (r *report) note(label, text string) {
+	r.print(fmt.Sprintf("%-*s", r.label, label), r.label, text)
 }
 
-func (s *screen) note(label, text string) {
-	s.print(fmt.Sprintf("%-*s", checkWidth, label), checkWidth, text)
-}
-
-func (s *screen) line(text string) { s.print("", 0, text) }
+func (r *report) line(text string) { r.print("", 0, text) }
 
 // print writes text after a prefix, and indents the lines that wrap.
-func (s *screen) print(prefix string, indent int, text string) {
-	if s.json {
+func (r *report) print(prefix string, indent int, text string) {
+	if r.json {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.clear()
-	if s.width > indent+20 {
-		text = wordwrap.WrapString(text, uint(s.width-indent))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.clear()
+	if r.width > indent+20 {
+		text = wordwrap.WrapString(text, uint(r.width-indent))
 	}
 	text = strings.ReplaceAll(text, "\n", "\n"+strings.Repeat(" ", indent))
-	fmt.Fprintln(s.out, strings.TrimRight(prefix+text, " "))
+	fmt.Fprintln(r.out, strings.TrimRight(prefix+text, " "))
 }
 
-func (s *screen) clear() {
-	if s.progress {
-		fmt.Fprint(s.err, clearLine)
-		s.progress = false
+func (r *report) clear() {
+	if r.progress {
+		fmt.Fprint(r.err, clearLine)
+		r.progress = false
 	}
 }
 
 // wait shows on a terminal what the command is doing, and for how long, until stop is called.
-func (s *screen) wait(what string) (stop func()) {
-	if f, ok := s.err.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) {
+func (r *report) wait(what string) (stop func()) {
+	if f, ok := r.err.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) {
 		return func() {}
 	}
 	begin, stopped := time.Now(), false
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	var timer *time.Timer
 	timer = time.AfterFunc(time.Second, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		if !stopped {
-			fmt.Fprintf(s.err, "%s%s ... %s", clearLine, what, time.Since(begin).Round(time.Second))
-			s.progress = true
+			fmt.Fprintf(r.err, "%s%s ... %s", clearLine, what, time.Since(begin).Round(time.Second))
+			r.progress = true
 			timer.Reset(time.Second)
 		}
 	})
 	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		stopped = true
-		s.clear()
+		r.clear()
 	}
 }
 

@@ -168,7 +168,7 @@ aws secretsmanager rotate-secret --secret-id app --rotation-lambda-arn %[4]s
 		return json.NewEncoder(c.OutOrStdout()).Encode(struct {
 			outcome
 			URL string `json:"url"`
-		}{newOutcome(""), url})
+		}{newReport(c, "").outcome, url})
 	}
 	fmt.Fprintf(c.OutOrStdout(), "simulator ready at %s\n", url)
 	return nil
