@@ -18,12 +18,9 @@ func newCheck(v *view) *cobra.Command {
 logs in, and rehearses the change if the target supports that. It also tries AWSPENDING,
 and reports whether a rotation under way will finish.
 
-The rows are the same for every secret. The row clients shows whether AWSCURRENT opens
-the target. The exit code is 0 if all is well, 1 if a rotation would fail or clients are
-refused, and 3 if this machine cannot tell.
-
-Several secrets, or those that the filters select, are checked concurrently, superuser
-secrets first. Each has one line, and there is one exit code.`,
+The exit code is 0 if all is well, 1 if a rotation would fail or AWSCURRENT, the
+credential of clients, is refused, and 3 if this machine cannot tell. Several secrets are
+checked concurrently, superuser secrets first, with one line each.`,
 		Example: `  rotatorctl check shop/db
   rotatorctl check shop/db --json | jq '.findings[] | select(.state != "ok")'
   rotatorctl check --name shop/ --parallel 20`,

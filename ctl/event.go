@@ -29,13 +29,10 @@ func newEvent(v *view) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "event STEP SECRET",
 		Short: "Print the event of one step, for `sam local invoke --event`",
-		Long: `Event prints what Secrets Manager would send for a step of the rotation under way:
-createSecret, setSecret, testSecret or finishSecret.
-
-The RotationToken is made up, because only Secrets Manager has the real one. That works
-within the secret's account. If the function is in another account or assumes a role
-(ROTATION_ROLE_ARN), Secrets Manager refuses a value with a made-up token: use
-"rotatorctl rotate" instead.`,
+		Long: `Event prints what Secrets Manager would send for a step of the rotation under way. Its
+RotationToken is made up: if the function is in another account or assumes a role
+(ROTATION_ROLE_ARN), Secrets Manager refuses a value with it. Use "rotatorctl rotate"
+there.`,
 		Example: "  rotatorctl event setSecret shop/db > event.json && sam local invoke --event event.json",
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 2 && !slices.Contains(steps, args[0]) {

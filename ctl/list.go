@@ -42,9 +42,8 @@ func newList(v *view) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "List secrets and the state of their rotation",
-		Long: `List shows the secrets of the account and region: engine, strategy, rotation function
-and its runtime, last and next rotation. Secrets that are stuck, failing or late come
-first. It reads no value: the engine comes from the tag rotator:engine or AWS's template.
+		Long: `List shows the secrets of the account and region, the stuck, failing and late ones first.
+It reads no value: the engine comes from the tag rotator:engine or AWS's template.
 
 With --migrate it shows which secrets AWS's rotation templates rotate, which of them can
 switch to this function as they are, what the others need, and the commands to switch and

@@ -40,11 +40,9 @@ func newCommand(version string, engines ...engine.Constructor) *cobra.Command {
 		Use:     "rotatorctl",
 		Version: fmt.Sprintf("rotatorctl %s, commit %s, %s", version, commit, runtime.Version()),
 		Short:   "Check, rotate and recover secrets, and run the local Secrets Manager simulator",
-		Long: `Rotatorctl reads secrets as the rotation function does, but with your credentials. It
-takes the region, credentials and endpoints from the same places as any AWS tool
-(AWS_REGION, AWS_PROFILE and so on), and obeys the function's variables, such as CA_BUNDLE.
-
-SECRET is the name or the ARN of a secret. No command prints a secret's value.
+		Long: `Rotatorctl reads secrets as the rotation function does, with the region and credentials
+of any AWS tool (AWS_REGION, AWS_PROFILE and so on) and the function's variables, such as
+CA_BUNDLE. SECRET is a name or an ARN. No command prints a secret's value.
 
 Exit codes: 0 fine; 1 a finding: a rotation would fail, has failed or is stuck; 2 wrong
 usage; 3 not known, because an answer or a permission is missing; 130 interrupted.`,

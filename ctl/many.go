@@ -13,7 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/spf13/cobra"
 
 	"example.com/rotator/ctl/fleet"
@@ -267,9 +266,7 @@ func (m *many) order(ctx context.Context, args []string, out *report) ([]fleet.S
 // named secret that does not exist becomes a finding.
 func (m *many) selected(ctx context.Context, args []string, out *report) ([]fleet.Secret, error) {
 	if len(args) == 0 {
-		l := fleet.List(ctx, fleet.Options{
-			Accounts: map[string]*secretsmanager.Client{"": m.view.secrets}, Filter: m.Filter, Now: time.Now(),
-		})
+		l := m.view.list(ctx, m.Filter)
 		if err := cmp.Or(ctx.Err(), l.Errors[""]); err != nil {
 			return nil, awsError(ctx, "cannot list the secrets", "", err)
 		}

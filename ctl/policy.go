@@ -2,7 +2,6 @@ package ctl
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -53,15 +52,12 @@ func newPolicy(v *view) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "policy SECRET",
 		Short: "Print the least IAM policy and the least rights at the target for a rotation",
-		Long: `Policy reads the secret and its superuser secret with your credentials, asks the target
-about the user if that matters, and prints what the rotation needs: a policy for the
-function's role (with ROTATION_ROLE_ARN also for the role that the function assumes), and
-the statements for the user who changes the password. Nothing is changed.
+		Long: `Policy prints what the rotation of a secret needs: a policy for the function's role, with
+ROTATION_ROLE_ARN also for the role that the function assumes, and the statements for the
+user who changes the password. Set the function's variables here also.
 
-Set the function's variables here also, since they decide what it does. If the target
-does not answer about the user, the statements are missing and the exit code is 3. You
-can leave out a statement whose Sid begins with Optional: a rotation succeeds without
-it, and loses only what the Sid names.`,
+If the target does not answer about the user, the statements are missing and the exit code
+is 3. A statement whose Sid begins with Optional can be left out.`,
 		Example: "  rotatorctl policy shop/db\n  rotatorctl policy shop/db --json | jq '.policies[0].policy'",
 		Args:    cobra.ExactArgs(1),
 		PreRun: func(*cobra.Command, []string) {
@@ -81,9 +77,7 @@ it, and loses only what the Sid names.`,
 			}
 			p := newPolicyOf(n, settings("ROTATION_ROLE_ARN"))
 			if !out.json {
-				if err := p.print(out.out); err != nil {
-					return err
-				}
+				p.print(out.out)
 			}
 			verdict := ""
 			if n.Unread != nil {
@@ -135,13 +129,11 @@ func newPolicyOf(n engine.Needs, role string) policy {
 	return out
 }
 
-func (p policy) print(w io.Writer) error {
+func (p policy) print(w io.Writer) {
 	for _, one := range p.Policies {
-		text, err := json.MarshalIndent(one.Policy, "", "  ")
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(w, "# IAM policy of %s\n%s\n\n", one.Principal, text)
+		fmt.Fprintf(w, "# IAM policy of %s\n", one.Principal)
+		_ = printJSON(w, one.Policy) // of strings only
+		fmt.Fprintln(w)
 	}
 	what := "At the target"
 	if p.Login != "" {
@@ -154,5 +146,4 @@ func (p policy) print(w io.Writer) error {
 	if p.Note != "" {
 		fmt.Fprintf(w, "# %s\n", p.Note)
 	}
-	return nil
 }

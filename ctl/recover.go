@@ -15,16 +15,14 @@ func newRecover(v *view) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "recover SECRET",
 		Short: "Find the version of the secret that opens the target, and make it current",
-		Long: `Recover logs in with the current, pending, previous and older versions of the secret,
-then as the superuser, until the target accepts one. It prints what it would do, and does
-it only with --yes:
+		Long: `Recover tries the versions of the secret, the current one first, then the superuser, until
+the target accepts one. It prints what it would do, and does it only with --yes:
 
   current works        an abandoned AWSPENDING loses its label if it is refused, and
                        becomes AWSCURRENT if it also works
   another one works    AWSCURRENT moves to it
-  the superuser works  with --by-superuser, the user in AWSCURRENT gets the credential of
-                       AWSCURRENT again; check the user first, since anyone who may write
-                       the secret can name another one
+  the superuser works  with --by-superuser, the user in AWSCURRENT gets its credential
+                       again; check the user first: a writer of the secret can name any
 
 It is safe to repeat, and a label moves only to a version that the target accepted.`,
 		Example: "  rotatorctl recover shop/db\n  rotatorctl recover shop/db --yes",

@@ -232,11 +232,11 @@ func (f *follower) passed(n int) {
 // look reads the labels. It returns nil once the rotation has succeeded, or once the result of the test is known. A
 // test ends when its version loses AWSPENDING.
 func (f *follower) look(ctx context.Context) error {
-	d, err := f.view.secrets.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &f.secret.ARN})
+	s, err := f.view.describe(ctx, f.secret.ARN)
 	if err != nil {
-		return awsError(ctx, "cannot describe the secret", f.secret.Name, err)
+		return err
 	}
-	labels := d.VersionIdsToStages[f.version]
+	labels := s.Labels[f.version]
 	pending := slices.Contains(labels, "AWSPENDING")
 	wasStaged := f.staged
 	f.staged = f.staged || pending // a read may miss the latest write
@@ -252,7 +252,7 @@ func (f *follower) look(ctx context.Context) error {
 	case slices.Contains(labels, "AWSCURRENT"):
 		f.passed(len(f.steps))
 		return nil
-	case wasStaged && !pending, f.staged && !aws.ToBool(d.RotationEnabled):
+	case wasStaged && !pending, f.staged && !s.Enabled:
 		return engine.Errorf(engine.VersionNotStaged, "see `rotatorctl status "+f.secret.Name+"`, and rotate again",
 			"the rotation was canceled, or a new value or `recover` took AWSPENDING from version %s", f.version)
 	}

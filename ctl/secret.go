@@ -16,7 +16,6 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
 	"github.com/spf13/cobra"
@@ -91,18 +90,16 @@ func (v *view) names(prefix string) (names []string) {
 	if err := v.connect(ctx); err != nil {
 		return nil
 	}
-	in := &secretsmanager.ListSecretsInput{MaxResults: aws.Int32(100)}
-	if prefix != "" {
-		in.Filters = []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{prefix}}}
-	}
-	out, err := v.secrets.ListSecrets(ctx, in)
-	if err != nil {
-		return nil
-	}
-	for _, s := range out.SecretList {
-		names = append(names, aws.ToString(s.Name))
+	for _, s := range v.list(ctx, fleet.Filter{Names: []string{prefix}}).Secrets {
+		names = append(names, s.Name)
 	}
 	return names
+}
+
+// list lists the secrets of the account. Call connect first.
+func (v *view) list(ctx context.Context, f fleet.Filter) fleet.Listing {
+	accounts := map[string]*secretsmanager.Client{"": v.secrets}
+	return fleet.List(ctx, fleet.Options{Accounts: accounts, Filter: f, Now: time.Now()})
 }
 
 // connect creates the client for Secrets Manager. Credentials, region and endpoint are configured as for any AWS tool.

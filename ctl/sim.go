@@ -43,11 +43,9 @@ twelve digits of an account. Secrets are lost when it stops.
 
 A function is exec:PATH, a Lambda binary; python:FILE.FUNCTION or node:FILE.FUNCTION, a
 handler; or url:URL, a server of Lambda's Invoke API such as "sam local start-lambda".
-Functions run on this machine, except url: ones.
 
---fault injects failures that also occur on AWS: --fault all affects one call or step in
-a hundred, --fault all=0.1 one in ten. Faults: duplicate, lost-answer, throttle,
-stale-read, slow, crash, deadline.`,
+--fault all makes each fault hit one call or step in a hundred, --fault all=0.1 one in ten:
+duplicate, lost-answer, throttle, stale-read, slow, crash, deadline.`,
 		Example: "  rotatorctl sim " +
 			"--function arn:aws:lambda:us-east-1:123456789012:function:rotator=exec:build/bootstrap",
 		Args: cobra.ExactArgs(0),
