@@ -40,11 +40,8 @@ hold a working credential of each user. It is safe to repeat.`,
 				verdict = "nothing was changed (repeat with --yes)"
 			}
 			out.find(pair)
-			return out.end(struct {
-				outcome
-				Changes []string `json:"changes"`
-				Done    bool     `json:"done"`
-			}{out.outcome, append([]string{}, changes...), yes && len(changes) > 0}, verdict)
+			done := yes && len(changes) > 0
+			return out.end(map[string]any{"changes": append([]string{}, changes...), "done": done}, verdict)
 		}),
 	}
 	v.flags(c)

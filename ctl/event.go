@@ -47,10 +47,7 @@ there.`,
 			}
 			e := event{v.command.Flags().Arg(0), s.ARN, s.Pending, uuid.NewString()}
 			if out.json {
-				return out.end(struct {
-					outcome
-					event
-				}{out.outcome, e}, "")
+				return out.end(e, "")
 			}
 			return printJSON(out.out, e)
 		}),

@@ -265,7 +265,7 @@ func (w *fleetWorld) schedule(ts *testscript.TestScript, name, function string) 
 	_ = w.sim.WaitRotation(context.Background(), name)
 }
 
-// register registers the functions: good and set rotate, down fails in setSecret, held stops in setSecret
+// register registers the functions: good rotates, down fails in setSecret, held stops in setSecret
 // until released, and those from AWS's templates do nothing.
 func (w *fleetWorld) register() {
 	add := func(name string, c sim.Configuration, do func(context.Context, step) error) {
@@ -288,9 +288,6 @@ func (w *fleetWorld) register() {
 	binary := sim.Configuration{Runtime: "provided.al2023", Handler: "bootstrap"}
 	good := func(ctx context.Context, e step) error { return template(ctx, w.client, e) }
 	add("good", binary, good)
-	set := binary
-	set.Environment = map[string]string{"ROTATOR_SETTINGS": `{"PASSWORD_LENGTH":"40"}`}
-	add("set", set, good)
 	add("down", binary, func(ctx context.Context, e step) error {
 		if e.Step == "setSecret" {
 			return errors.New("the target is down")

@@ -34,7 +34,6 @@ type listing struct {
 	accounts         []string
 	role, externalID string
 	migrate          bool
-	to               string
 }
 
 func newList(v *view) *cobra.Command {
@@ -46,15 +45,15 @@ func newList(v *view) *cobra.Command {
 It reads no value: the engine comes from the tag rotator:engine or AWS's template.
 
 With --migrate it shows which secrets AWS's rotation templates rotate, which of them can
-switch to this function as they are, what the others need, and the commands to switch and
-to go back. With --to it leaves out needs that the new function already meets.
+switch to this function as they are, what the others need, and the commands to switch to
+the function $NEW and to go back.
 
 With --account it lists other accounts, using a role with the same name in each. The exit
 code is 1 if a secret is stuck, failing or late, and 3 if an account could not be listed.`,
 		Example: `  rotatorctl list --state stuck,failing,late
   rotatorctl list --name shop/ --output csv > shop.csv
   rotatorctl list --account 111122223333 --account 444455556666 --role 'arn:aws:iam::{account}:role/audit'
-  rotatorctl list --migrate --to ` + exampleFunction,
+  rotatorctl list --migrate`,
 		Args: cobra.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error { return l.run(c) },
 	}
@@ -65,7 +64,6 @@ code is 1 if a secret is stuck, failing or late, and 3 if an account could not b
 	f.StringVar(&l.role, "role", "", "ARN of the role in each --account; may contain {account} and {partition}")
 	f.StringVar(&l.externalID, "external-id", "", "external ID for the role")
 	f.BoolVar(&l.migrate, "migrate", false, "show which secrets AWS's templates rotate, and how to switch them")
-	f.StringVar(&l.to, "to", "", "ARN of the function to switch to, with --migrate")
 	f.DurationVar(&l.view.timeout, "timeout", 10*time.Minute, "time limit")
 	return c
 }
@@ -91,7 +89,7 @@ func (l *listing) run(c *cobra.Command) error {
 		}
 		return newLambda(l.view.cfg)
 	}
-	o := fleet.Options{Accounts: make(map[string]*secretsmanager.Client), Functions: functions, To: l.to,
+	o := fleet.Options{Accounts: make(map[string]*secretsmanager.Client), Functions: functions,
 		Filter: l.Filter, Now: time.Now()}
 	for id, cfg := range accounts {
 		o.Accounts[id] = secretsmanager.NewFromConfig(cfg)
@@ -120,7 +118,7 @@ func (l *listing) run(c *cobra.Command) error {
 		out.find(f)
 	}
 	if l.migrate {
-		return printMigration(out, found.Migrate(l.to, len(l.accounts) > 0))
+		return printMigration(out, found.Migrate(len(l.accounts) > 0))
 	}
 	return l.print(c, out, found)
 }
@@ -130,10 +128,6 @@ func (l *listing) check(c *cobra.Command) error {
 	switch {
 	case len(l.accounts) > 0 && l.role == "":
 		return errors.New("--account needs --role")
-	case l.to != "" && !l.migrate:
-		return errors.New("--to needs --migrate")
-	case l.to != "" && fleet.FunctionName(l.to) == "":
-		return fmt.Errorf("--to %q is not the ARN of a Lambda function", l.to)
 	case l.migrate && format(c) == "csv":
 		return errors.New("--migrate prints text or json, not csv")
 	}
@@ -209,10 +203,7 @@ func (l *listing) print(c *cobra.Command, out *report, found fleet.Listing) erro
 	if err != nil {
 		return err
 	}
-	return out.end(struct {
-		outcome
-		Secrets []fleet.Secret `json:"secrets"`
-	}{out.outcome, append([]fleet.Secret{}, found.Secrets...)}, text)
+	return out.end(map[string]any{"secrets": append([]fleet.Secret{}, found.Secrets...)}, text)
 }
 
 func plural(n int, noun string) string {
@@ -281,8 +272,5 @@ func printMigration(out *report, m fleet.Migration) error {
 		}
 	}
 	text = strings.Replace(text, ",", ":", 1) + fmt.Sprintf("; %d others", m.Others)
-	return out.end(struct {
-		outcome
-		fleet.Migration
-	}{out.outcome, m}, text)
+	return out.end(m, text)
 }

@@ -106,13 +106,8 @@ func newVersion(version string) *cobra.Command {
 		Example: "  rotatorctl version --json | jq -r .commit",
 		Args:    cobra.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			r := newReport(c, "")
-			return r.end(struct {
-				outcome
-				Version string `json:"version"`
-				Commit  string `json:"commit"`
-				Go      string `json:"go"`
-			}{r.outcome, version, commit, runtime.Version()}, c.Root().Version)
+			return newReport(c, "").end(map[string]any{"version": version, "commit": commit, "go": runtime.Version()},
+				c.Root().Version)
 		},
 	}
 }

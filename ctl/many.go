@@ -120,7 +120,7 @@ func (m *many) run(c *cobra.Command, args []string, do task) error {
 			"--from %s is not one of the secrets", m.from)
 	}
 	defer out.wait(fmt.Sprintf("%d secrets", len(secrets)))()
-	objects := []any{}
+	results := []result{}
 	var mu sync.Mutex
 	ended := make([]bool, len(secrets))
 	fleet.Each(ctx, after, int(max(m.parallel, 1)), func(i int, ready bool) bool {
@@ -132,14 +132,14 @@ func (m *many) run(c *cobra.Command, args []string, do task) error {
 		if !ready {
 			failed = secrets[after[i]].Name
 		}
-		f, object := m.single(ctx, &secrets[i], failed, do)
+		f, result := m.single(ctx, &secrets[i], failed, do)
 		mu.Lock()
 		defer mu.Unlock()
 		if ctx.Err() != nil && f.State == operator.Unknown {
 			return false // interrupted
 		}
 		ended[i] = true
-		objects = append(objects, object)
+		results = append(results, result)
 		m.count(f, out)
 		return f.State == operator.OK
 	})
@@ -152,11 +152,11 @@ func (m *many) run(c *cobra.Command, args []string, do task) error {
 	if len(left) > 0 {
 		resume = m.again(os.Args[1:], begin, secrets[slices.Index(ended, false)].Name)
 	}
-	return m.conclude(out, objects, left, resume)
+	return m.conclude(out, results, left, resume)
 }
 
 // single runs the task for one of several secrets, and returns its result and its JSON.
-func (m *many) single(parent context.Context, s *fleet.Secret, failed string, do task) (operator.Finding, any) {
+func (m *many) single(parent context.Context, s *fleet.Secret, failed string, do task) (operator.Finding, result) {
 	ctx, cancel := context.WithTimeout(parent, m.view.timeout)
 	defer cancel()
 	r := reportTo(parent, io.Discard, io.Discard, true, s.ARN)
@@ -176,7 +176,7 @@ func (m *many) single(parent context.Context, s *fleet.Secret, failed string, do
 		}
 	}
 	f.Check = s.Name
-	return f, r.object
+	return f, r.result
 }
 
 // count counts and prints the result of one of several secrets.
@@ -191,7 +191,7 @@ func (m *many) count(f operator.Finding, out *report) {
 
 // conclude prints the summary, and returns an error with the exit code. left are the ARNs of the secrets without a
 // result after an interruption, and resume is the command that handles them, or "".
-func (m *many) conclude(out *report, objects []any, left []string, resume string) error {
+func (m *many) conclude(out *report, results []result, left []string, resume string) error {
 	n := len(left)
 	for _, k := range m.counts {
 		n += k
@@ -213,12 +213,7 @@ func (m *many) conclude(out *report, objects []any, left []string, resume string
 		code, out.OK = exitInterrupted, false
 		text += "; to continue: " + resume
 	}
-	return out.finish(struct {
-		outcome
-		Secrets []any    `json:"secrets"` // the command's JSON for each secret
-		Left    []string `json:"left"`
-		Resume  string   `json:"resume"`
-	}{out.outcome, objects, left, resume}, text, code)
+	return out.finish(map[string]any{"secrets": results, "left": left, "resume": resume}, text, code)
 }
 
 // again returns the command that handles the remaining secrets: the same arguments plus a flag, which overrides an

@@ -18,7 +18,6 @@ import (
 
 // policy lists the permissions that rotating a secret requires.
 type policy struct {
-	outcome
 	Engine   string          `json:"engine"`
 	Strategy engine.Strategy `json:"strategy"`
 	// Policies has one policy for each principal.
@@ -86,7 +85,6 @@ is 3. A statement whose Sid begins with Optional can be left out.`,
 				f.Check, f.State = "grants", operator.Unknown
 				out.add(f) // the text output shows it as a note
 			}
-			p.outcome = out.outcome
 			return out.end(p, verdict)
 		}),
 	}

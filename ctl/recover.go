@@ -80,8 +80,5 @@ func recovered(out *report, d operator.Diagnosis) error {
 		verdict = "nothing was changed (repeat with --yes)"
 	}
 	out.find(recovery)
-	return out.end(struct {
-		outcome
-		operator.Diagnosis
-	}{out.outcome, d}, verdict)
+	return out.end(d, verdict)
 }

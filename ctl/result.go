@@ -49,6 +49,21 @@ func (o outcome) code() int {
 	return code
 }
 
+// result is what a command prints as JSON: the members of its outcome, and those of extra, which is an object or nil.
+type result struct {
+	outcome
+	extra any
+}
+
+func (r result) MarshalJSON() ([]byte, error) {
+	all, err := json.Marshal(r.outcome)
+	if err != nil || r.extra == nil {
+		return all, err
+	}
+	extra, err := json.Marshal(r.extra)
+	return append(append(all[:len(all)-1], ','), extra[1:]...), err
+}
+
 // verdict is the error of a command that has printed its result.
 type verdict struct {
 	error
@@ -65,7 +80,7 @@ type report struct {
 	width    int                // of the terminal, or 0, which means no wrapping
 	label    int                // the width of the first column
 	folded   []operator.Finding // equal rows, to be printed as one
-	object   any                // what finish printed as JSON
+	result   result             // what finish printed as JSON
 
 	mu       sync.Mutex
 	progress bool // err shows a progress line
@@ -122,22 +137,19 @@ func (r *report) unfold() {
 	r.row(f)
 }
 
-// end prints the object (if nil, the outcome) as JSON, or the verdict as text. The error holds the exit code.
-func (r *report) end(object any, text string) error {
+// end prints the outcome with extra members as JSON, or the verdict as text. The error holds the exit code.
+func (r *report) end(extra any, text string) error {
 	if r.ctx.Err() != nil {
 		return r.ctx.Err()
 	}
-	if object == nil {
-		object = r.outcome
-	}
-	return r.finish(object, text, r.code())
+	return r.finish(extra, text, r.code())
 }
 
 // finish is end with a given exit code.
-func (r *report) finish(object any, text string, code int) error {
+func (r *report) finish(extra any, text string, code int) error {
 	r.unfold()
-	if r.object = object; r.json {
-		if err := printJSON(r.out, object); err != nil {
+	if r.result = (result{r.outcome, extra}); r.json {
+		if err := printJSON(r.out, r.result); err != nil {
 			return err
 		}
 	}

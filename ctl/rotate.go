@@ -125,14 +125,6 @@ const (
 	logsPerSecond = 4
 )
 
-type rotated struct {
-	outcome
-	Version string `json:"version"`
-	// Outcome is rotated, tested, failed or unfinished.
-	Outcome string  `json:"outcome"`
-	Seconds float64 `json:"seconds"`
-}
-
 // follower follows one rotation.
 type follower struct {
 	*rotating
@@ -306,6 +298,7 @@ func (f *follower) fail(failure *engine.Error) error {
 	return f.end(outcome, verdict)
 }
 
+// end reports the outcome: rotated, tested, failed or unfinished.
 func (f *follower) end(outcome, verdict string) error {
-	return f.out.end(rotated{f.out.outcome, f.version, outcome, time.Since(f.begin).Seconds()}, verdict)
+	return f.out.end(map[string]any{"version": f.version, "outcome": outcome, "seconds": f.took().Seconds()}, verdict)
 }

@@ -163,10 +163,7 @@ aws secretsmanager rotate-secret --secret-id app --rotation-lambda-arn %[4]s
 
 `, url, o.options.Faults, o.options.Region, function)
 	if format(c) == "json" {
-		return json.NewEncoder(c.OutOrStdout()).Encode(struct {
-			outcome
-			URL string `json:"url"`
-		}{newReport(c, "").outcome, url})
+		return json.NewEncoder(c.OutOrStdout()).Encode(result{newReport(c, "").outcome, map[string]any{"url": url}})
 	}
 	fmt.Fprintf(c.OutOrStdout(), "simulator ready at %s\n", url)
 	return nil

@@ -50,10 +50,9 @@ or is scheduled for deletion.`,
 				verdict = "A rotation of " + s.Name + " is under way."
 			}
 			return out.end(struct {
-				outcome
 				fleet.Secret
 				Versions []labeled `json:"versions"`
-			}{out.outcome, *s, versions}, verdict)
+			}{*s, versions}, verdict)
 		}),
 	}
 	v.flags(c)

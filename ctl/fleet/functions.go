@@ -18,7 +18,7 @@ import (
 // Function is the configuration of a rotation function.
 type Function struct {
 	ARN, Runtime, Handler, Description string // the ARN without a version or alias
-	// Settings holds the variables that AWS's rotation templates read, and ROTATOR_SETTINGS. No other variable is kept.
+	// Settings holds the variables that AWS's rotation templates read. No other variable is kept.
 	Settings        map[string]string
 	Subnets, Groups []string // of the VPC
 	// Err is why the configuration could not be read.
@@ -98,7 +98,7 @@ func (f *Function) understand(c *types.FunctionConfiguration) {
 	}
 	f.Settings = make(map[string]string)
 	if c.Environment != nil {
-		for _, name := range kept {
+		for _, name := range append(settings, endpoint) {
 			if v, ok := c.Environment.Variables[name]; ok {
 				f.Settings[name] = v
 			}

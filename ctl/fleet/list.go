@@ -78,7 +78,6 @@ type Options struct {
 	Accounts map[string]*secretsmanager.Client
 	// Functions returns the client for an account's functions. If nil, functions are not read.
 	Functions func(account string) *lambda.Client
-	To        string // the ARN of another function to read, or ""
 	Filter    Filter
 	Now       time.Time
 }
@@ -130,7 +129,7 @@ func List(ctx context.Context, o Options) Listing {
 		}
 	})
 	if o.Functions != nil {
-		arns := []string{o.To}
+		var arns []string
 		for i := range l.Secrets {
 			arns = append(arns, l.Secrets[i].Function)
 		}

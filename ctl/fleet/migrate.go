@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"example.com/rotator/internal/function"
 	"example.com/rotator/rotation/engine"
 )
 
@@ -51,16 +50,16 @@ type Migration struct {
 	Others    int            `json:"others"` // how many secrets no AWS template rotates
 }
 
-// Migrate returns the secrets that AWS's templates rotate, and how to switch each of them to the function to, or to one
-// that is not known yet if to is "". If byARN is set, the commands use ARNs, as secrets in other accounts require.
-func (l Listing) Migrate(to string, byARN bool) Migration {
+// Migrate returns the secrets that AWS's templates rotate, and how to switch each of them to the function $NEW. If byARN
+// is set, the commands use ARNs, as secrets in other accounts require.
+func (l Listing) Migrate(byARN bool) Migration {
 	m := Migration{Moves: []Move{}}
 	needs := make(map[string]int)
 	for i := range l.Secrets {
 		s := &l.Secrets[i]
 		f := l.Function(s.Function)
 		t := f.template()
-		if !s.Rotates() || s.Function == to || t.Name == "" && f.Err == nil {
+		if !s.Rotates() || t.Name == "" && f.Err == nil {
 			m.Others++
 			continue
 		}
@@ -68,10 +67,10 @@ func (l Listing) Migrate(to string, byARN bool) Migration {
 		if byARN || strings.HasPrefix(name, "-") {
 			name = s.ARN
 		}
-		move := newMove(s, f, t, name, cmp.Or(to, `"$NEW"`))
+		move := newMove(s, f, t, name)
 		m.Moves = append(m.Moves, move)
 		if move.Verdict == Ready || move.Verdict == Needs {
-			for _, n := range functionNeeds(s, f, l.Function(to), t) {
+			for _, n := range functionNeeds(s, f, t) {
 				needs[n]++
 			}
 		}
@@ -86,8 +85,8 @@ func (l Listing) Migrate(to string, byARN bool) Migration {
 	return m
 }
 
-// newMove returns how to switch a secret. name and to name it and the new function in commands.
-func newMove(s *Secret, f *Function, t template, name, to string) Move {
+// newMove returns how to switch a secret. name names it in commands.
+func newMove(s *Secret, f *Function, t template, name string) Move {
 	m := Move{
 		Secret: s.Name, ARN: s.ARN, Template: cmp.Or(t.Name, unknownTemplate), Engine: s.Engine, Strategy: s.Strategy,
 	}
@@ -114,7 +113,7 @@ func newMove(s *Secret, f *Function, t template, name, to string) Move {
 	if t.Secret != "" && !(t.Engine == "generic" && s.tags["rotator:engine"] != "") {
 		m.need(strings.ReplaceAll(t.Secret, "SECRET", name))
 	}
-	m.Switch = []string{"rotatorctl rotate " + name + " --function " + to + " --test", "rotatorctl rotate " + name}
+	m.Switch = []string{"rotatorctl rotate " + name + ` --function "$NEW" --test`, "rotatorctl rotate " + name}
 	m.Back = []string{"aws secretsmanager rotate-secret --secret-id " + name + " --rotation-lambda-arn " + s.Function +
 		" --no-rotate-immediately"}
 	return m
@@ -127,8 +126,8 @@ func (m *Move) need(what string) {
 	m.Needs = append(m.Needs, what)
 }
 
-// functionNeeds returns what the new function needs for a secret. It leaves out what to, if it is known, already has.
-func functionNeeds(s *Secret, old, to *Function, t template) []string {
+// functionNeeds returns what the new function needs for a secret.
+func functionNeeds(s *Secret, old *Function, t template) []string {
 	var needs []string
 	if t.Function != "" {
 		needs = append(needs, t.Function)
@@ -136,22 +135,12 @@ func functionNeeds(s *Secret, old, to *Function, t template) []string {
 	if s.Key != "" {
 		needs = append(needs, "permission to use the key "+s.Key+" (KmsKeyArns)")
 	}
-	known := to != nil && to.Err == nil
-	if !known {
-		to = &Function{}
-	}
-	getenv := func(name string) string { return to.Settings[name] }
-	settings, err := function.Settings(getenv)
-	if err != nil {
-		settings = getenv
-	}
-	for _, n := range passwordSettings {
-		if was := old.Settings[n]; was != "" && was != settings(n) {
-			needs = append(needs, "the setting "+n+" of the old function: "+was)
+	for _, n := range settings {
+		if value := old.Settings[n]; value != "" {
+			needs = append(needs, "the setting "+n+" of the old function: "+value)
 		}
 	}
-	shared := func(subnet string) bool { return slices.Contains(to.Subnets, subnet) }
-	if known && len(old.Subnets) > 0 && !slices.ContainsFunc(old.Subnets, shared) {
+	if len(old.Subnets) > 0 {
 		needs = append(needs, "a route to the network of the old function: subnets "+strings.Join(old.Subnets, ",")+
 			", security groups "+strings.Join(old.Groups, ","))
 	}

@@ -61,16 +61,14 @@ var templates = []template{
 // unknownTemplate is the name of a template that cannot be identified.
 const unknownTemplate = "unknown"
 
-// kept lists the variables that AWS's templates read, in display order, and ROTATOR_SETTINGS, which can hold all
-// settings of the new function.
-var kept = []string{
+// endpoint is a variable that every template reads.
+const endpoint = "SECRETS_MANAGER_ENDPOINT"
+
+// settings lists the other variables that AWS's templates read.
+var settings = []string{
 	"EXCLUDE_CHARACTERS", "PASSWORD_LENGTH", "EXCLUDE_NUMBERS", "EXCLUDE_PUNCTUATION", "EXCLUDE_UPPERCASE",
 	"EXCLUDE_LOWERCASE", "REQUIRE_EACH_INCLUDED_TYPE", "USERNAME_CHARACTER_LIMIT",
-	"SECRETS_MANAGER_ENDPOINT", "ROTATOR_SETTINGS",
 }
-
-// passwordSettings are the variables in kept that affect new passwords.
-var passwordSettings = kept[:8]
 
 // template returns the template that a function was created from. Its name is "" if the function is not from a
 // template, and unknownTemplate if the template cannot be identified. Templates are Python with a fixed handler. The
@@ -89,7 +87,7 @@ func (f *Function) template() template {
 			return t
 		}
 	}
-	if _, ok := f.Settings["SECRETS_MANAGER_ENDPOINT"]; ok {
+	if _, ok := f.Settings[endpoint]; ok {
 		return template{Name: unknownTemplate}
 	}
 	return template{}

@@ -180,7 +180,7 @@ var kinds = []engine.Kind{
 func (w *world) list(f Filter) Listing {
 	w.Helper()
 	l := List(w.Context(), Options{
-		Accounts: w.own(), Functions: w.functions, To: arnHead + "new", Filter: f, Now: w.clock.Now(),
+		Accounts: w.own(), Functions: w.functions, Filter: f, Now: w.clock.Now(),
 	})
 	for _, err := range l.Errors {
 		w.Fatal(err)
