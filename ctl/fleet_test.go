@@ -235,7 +235,7 @@ var varying = replacements{
 	{regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`), "ID"},
 	{regexp.MustCompile(`20\d\d-\d\d-\d\d \d\d:\d\d UTC`), "TIME"},
 	{regexp.MustCompile(`(:secret:[a-z0-9/-]+)-[A-Za-z0-9]{6}\b`), "$1-SUFFIX"},
-	{regexp.MustCompile(`4 weeks from now`), "1 month from now"}, // of thirty days
+	{regexp.MustCompile(`20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ`), "MOMENT"},
 	{regexp.MustCompile(`\b[0-9.]+m?s\b`), "SOON"},
 }
 

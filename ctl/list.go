@@ -19,7 +19,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
-	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"example.com/rotator/ctl/fleet"
@@ -175,28 +174,21 @@ func (l *listing) print(c *cobra.Command, out *report, found fleet.Listing) erro
 				"look at `rotatorctl status "+fleet.Quote(s.Name)+"`"))
 		}
 	}
-	text := plural(len(found.Secrets), "secret")
-	for _, state := range fleet.States {
-		if n := counts[state]; n > 0 {
-			text += fmt.Sprintf(", %d %s", n, state)
-		}
-	}
-	text = strings.Replace(text, ",", ":", 1)
+	text := tally(plural(len(found.Secrets), "secret"), counts, fleet.States)
 	if len(found.Errors) > 0 {
 		text = "the list is incomplete: " + text
 	}
 	var err error
 	switch format(c) {
 	case "csv":
-		err = csv.NewWriter(c.OutOrStdout()).WriteAll(rows(found.Secrets, false))
+		err = csv.NewWriter(c.OutOrStdout()).WriteAll(rows(found.Secrets))
 	case "text":
 		t := tabwriter.NewWriter(out.out, 0, 4, 2, ' ', 0)
-		for i, row := range rows(found.Secrets, true) {
-			line := strings.Join(row, "\t")
-			if i == 0 {
-				line = strings.ToUpper(line)
+		for _, row := range rows(found.Secrets) {
+			for i := range row {
+				row[i] = cmp.Or(row[i], "-")
 			}
-			fmt.Fprintln(t, line)
+			fmt.Fprintln(t, strings.Join(row, "\t"))
 		}
 		err = t.Flush()
 	}
@@ -213,31 +205,32 @@ func plural(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// rows returns a header and a row for each secret. For people, times are relative and functions have names, not ARNs.
-func rows(secrets []fleet.Secret, people bool) [][]string {
+// tally appends the counts that are not zero to a text.
+func tally[K ~string](text string, counts map[K]int, order []K) string {
+	separator := ": "
+	for _, key := range order {
+		if n := counts[key]; n > 0 {
+			text += fmt.Sprintf("%s%d %s", separator, n, key)
+			separator = ", "
+		}
+	}
+	return text
+}
+
+// rows returns a header and a row for each secret.
+func rows(secrets []fleet.Secret) [][]string {
 	all := [][]string{{
-		"state", "account", "secret", "engine", "strategy", "function", "runtime", "last_rotated", "next_rotation", "reason",
+		"STATE", "ACCOUNT", "SECRET", "ENGINE", "STRATEGY", "FUNCTION", "RUNTIME", "LAST_ROTATED", "NEXT_ROTATION", "REASON",
 	}}
 	stamp := func(t *time.Time) string {
-		switch {
-		case t == nil:
+		if t == nil {
 			return ""
-		case people:
-			return humanize.Time(*t)
 		}
 		return t.UTC().Format(time.RFC3339)
 	}
 	for _, s := range secrets {
-		function := s.Function
-		if people {
-			function = fleet.FunctionName(function)
-		}
-		row := []string{s.State, s.Account, s.Name, s.Engine, string(s.Strategy), function, s.Runtime,
-			stamp(s.Last), stamp(s.Next), s.Reason}
-		for i := 0; people && i < len(row); i++ {
-			row[i] = cmp.Or(row[i], "-")
-		}
-		all = append(all, row)
+		all = append(all, []string{s.State, s.Account, s.Name, s.Engine, string(s.Strategy),
+			fleet.FunctionName(s.Function), s.Runtime, stamp(s.Last), stamp(s.Next), s.Reason})
 	}
 	return all
 }
@@ -249,14 +242,13 @@ func printMigration(out *report, m fleet.Migration) error {
 		counts[x.Verdict]++
 		facts := slices.DeleteFunc([]string{x.Template, x.Engine, string(x.Strategy)}, func(f string) bool { return f == "" })
 		out.note(string(x.Verdict), x.Secret+" ("+strings.Join(facts, ", ")+")")
-		for _, need := range x.Needs {
-			out.note("", "needs: "+need)
-		}
-		for _, command := range x.Switch {
-			out.note("", "switch: "+command)
-		}
-		for _, command := range x.Back {
-			out.note("", "back: "+command)
+		for _, part := range []struct {
+			label string
+			lines []string
+		}{{"needs: ", x.Needs}, {"switch: ", x.Switch}, {"back: ", x.Back}} {
+			for _, line := range part.lines {
+				out.note("", part.label+line)
+			}
 		}
 	}
 	if len(m.Functions) > 0 {
@@ -265,12 +257,6 @@ func printMigration(out *report, m fleet.Migration) error {
 	for _, n := range m.Functions {
 		out.print("  ", 2, n.Need+" ("+plural(n.Secrets, "secret")+")")
 	}
-	text := plural(len(m.Moves), "secret") + " of AWS's templates"
-	for i, words := range []string{"can switch", "need something first", "keep their template", "not known"} {
-		if n := counts[fleet.Verdicts[i]]; n > 0 {
-			text += fmt.Sprintf(", %d %s", n, words)
-		}
-	}
-	text = strings.Replace(text, ",", ":", 1) + fmt.Sprintf("; %d others", m.Others)
-	return out.end(m, text)
+	text := tally(plural(len(m.Moves), "secret")+" of AWS's templates", counts, fleet.Verdicts)
+	return out.end(m, fmt.Sprintf("%s; %d others", text, m.Others))
 }

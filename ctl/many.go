@@ -69,11 +69,11 @@ type many struct {
 	from     string // the secret to begin with
 
 	one    bool // the command line selects one secret by its name
-	counts map[operator.State]int
+	counts map[string]int
 }
 
 func newMany(v *view, verb string) *many {
-	return &many{view: v, rotator: sync.OnceValues(v.newRotator), verb: verb, counts: make(map[operator.State]int)}
+	return &many{view: v, rotator: sync.OnceValues(v.newRotator), verb: verb, counts: make(map[string]int)}
 }
 
 func (m *many) flags(c *cobra.Command) {
@@ -181,7 +181,7 @@ func (m *many) single(parent context.Context, s *fleet.Secret, failed string, do
 
 // count counts and prints the result of one of several secrets.
 func (m *many) count(f operator.Finding, out *report) {
-	m.counts[f.State]++
+	m.counts[map[operator.State]string{operator.OK: m.verb, operator.Failed: "failed", operator.Unknown: "not known"}[f.State]]++
 	if f.State != operator.OK {
 		out.add(f)
 	}
@@ -192,19 +192,12 @@ func (m *many) count(f operator.Finding, out *report) {
 // conclude prints the summary, and returns an error with the exit code. left are the ARNs of the secrets without a
 // result after an interruption, and resume is the command that handles them, or "".
 func (m *many) conclude(out *report, results []result, left []string, resume string) error {
-	n := len(left)
+	n := 0
+	m.counts["not finished"] = len(left)
 	for _, k := range m.counts {
 		n += k
 	}
-	text := fmt.Sprintf("%s: %d %s", plural(n, "secret"), m.counts[operator.OK], m.verb)
-	for _, p := range []struct {
-		n    int
-		text string
-	}{{m.counts[operator.Failed], "failed"}, {m.counts[operator.Unknown], "not known"}, {len(left), "not finished"}} {
-		if p.n > 0 {
-			text += fmt.Sprintf(", %d %s", p.n, p.text)
-		}
-	}
+	text := tally(plural(n, "secret"), m.counts, []string{m.verb, "failed", "not known", "not finished"})
 	if n == 0 {
 		text = "No secret that a function rotates was selected."
 	}

@@ -173,11 +173,11 @@ func (f *follower) follow(ctx context.Context) error {
 		failure, known := errors.AsType[*engine.Error](err)
 		switch {
 		case err == nil:
-			return f.succeed()
+			return f.conclude(nil)
 		case ctx.Err() != nil:
-			return f.fail(f.unknown())
+			return f.conclude(f.unknown())
 		case known:
-			return f.fail(failure)
+			return f.conclude(failure)
 		}
 		select {
 		case <-time.After(pace):
@@ -269,36 +269,31 @@ func (f *follower) unknown() *engine.Error {
 
 func (f *follower) took() time.Duration { return time.Since(f.begin).Round(time.Millisecond) }
 
-func (f *follower) succeed() error {
+// conclude reports the outcome: rotated, tested or, after a failure, failed or unfinished.
+func (f *follower) conclude(failure *engine.Error) error {
+	outcome, verdict := "rotated", fmt.Sprintf("Rotated %s in %s: version %s is AWSCURRENT.", f.secret.Name, f.took(), f.version)
 	if f.test {
-		return f.end("tested", "The test of "+f.secret.Name+" succeeded. No label was moved.")
+		outcome, verdict = "tested", "The test of "+f.secret.Name+" succeeded. No label was moved."
 	}
-	return f.end("rotated", fmt.Sprintf("Rotated %s in %s: version %s is AWSCURRENT.", f.secret.Name, f.took(), f.version))
-}
-
-// fail reports a failure and the steps that it leaves open.
-func (f *follower) fail(failure *engine.Error) error {
-	finding := operator.Failure(failure)
-	finding.Check = "rotation"
-	if failure.Step != "" { // the function reported it
-		finding.State, finding.Check = operator.Failed, failure.Step
+	if failure != nil {
+		finding := operator.Failure(failure)
+		finding.Check = "rotation"
+		if failure.Step != "" { // the function reported it
+			finding.State, finding.Check = operator.Failed, failure.Step
+		}
+		if at := slices.Index(f.steps, finding.Check); at >= 0 {
+			f.passed(at)
+			f.steps = f.steps[1:]
+		}
+		rest := "not reached"
+		outcome, verdict = "failed", "the "+f.kind()+" of "+f.secret.Name+" failed"
+		if finding.State == operator.Unknown {
+			rest, outcome, verdict = "not known", "unfinished", "the outcome is not known"
+		}
+		f.out.find(finding)
+		for _, s := range f.steps {
+			f.out.find(operator.Finding{Check: s, State: operator.Unknown, Message: rest})
+		}
 	}
-	if at := slices.Index(f.steps, finding.Check); at >= 0 {
-		f.passed(at)
-		f.steps = f.steps[1:]
-	}
-	outcome, rest, verdict := "failed", "not reached", "the "+f.kind()+" of "+f.secret.Name+" failed"
-	if finding.State == operator.Unknown {
-		outcome, rest, verdict = "unfinished", "not known", "the outcome is not known"
-	}
-	f.out.find(finding)
-	for _, s := range f.steps {
-		f.out.find(operator.Finding{Check: s, State: operator.Unknown, Message: rest})
-	}
-	return f.end(outcome, verdict)
-}
-
-// end reports the outcome: rotated, tested, failed or unfinished.
-func (f *follower) end(outcome, verdict string) error {
 	return f.out.end(map[string]any{"version": f.version, "outcome": outcome, "seconds": f.took().Seconds()}, verdict)
 }

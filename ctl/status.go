@@ -109,12 +109,9 @@ func findings(s *fleet.Secret, id string) []operator.Finding {
 		end = labels.Advice
 	}
 	switch s.State {
-	case fleet.Stuck:
-		rotation = failed("rotation", stuck, s.Reason, end)
-	case fleet.Failing:
-		rotation = failed("rotation", stuck, s.Reason, find+"; "+end)
-	case fleet.Late:
-		rotation = failed("rotation", stuck, s.Reason, find)
+	case fleet.Stuck, fleet.Failing, fleet.Late:
+		advice := map[string]string{fleet.Stuck: end, fleet.Failing: find + "; " + end, fleet.Late: find}
+		rotation = failed("rotation", stuck, s.Reason, advice[s.State])
 	case fleet.Deleting:
 		rotation = failed("rotation", engine.InvalidSecret, rotation.Message,
 			"restore it with `aws secretsmanager restore-secret --secret-id "+name+"` if it is still needed")

@@ -70,31 +70,8 @@ func superuser(value *string, fields []string) string {
 }
 
 // Order sorts secrets by name, with superuser secrets before the secrets that name them. For each secret it returns the
-// index, which is lower, of its superuser secret, or -1. Cycles are cut.
+// index, which is lower, of its superuser secret, or -1.
 func Order(secrets []Secret, superusers map[string]string) (after []int) {
-	slices.SortFunc(secrets, Secret.compare)
-	up := above(secrets, superusers)
-	depth := func(s Secret) (n int) {
-		for arn := up[s.ARN]; arn != ""; arn = up[arn] {
-			n++
-		}
-		return n
-	}
-	slices.SortStableFunc(secrets, func(a, b Secret) int { return cmp.Compare(depth(a), depth(b)) })
-	place := make(map[string]int, len(secrets))
-	for i, s := range secrets {
-		place[s.ARN] = i
-		superuser, named := place[up[s.ARN]]
-		if !named {
-			superuser = -1
-		}
-		after = append(after, superuser)
-	}
-	return after
-}
-
-// above returns the ARN of each secret's superuser secret, by the secret's ARN.
-func above(secrets []Secret, superusers map[string]string) map[string]string {
 	arns := make(map[string]string, 2*len(secrets))
 	for _, s := range secrets {
 		arns[s.ARN], arns[s.Account+"/"+s.Name] = s.ARN, s.ARN
@@ -102,16 +79,27 @@ func above(secrets []Secret, superusers map[string]string) map[string]string {
 	up := make(map[string]string)
 	for _, s := range secrets {
 		name := superusers[s.ARN]
-		superuser := cmp.Or(arns[name], arns[s.Account+"/"+name])
-		last := superuser
-		for last != s.ARN && up[last] != "" {
-			last = up[last]
-		}
-		if superuser != "" && last != s.ARN { // else it would be a cycle
+		if superuser := cmp.Or(arns[name], arns[s.Account+"/"+name]); superuser != s.ARN {
 			up[s.ARN] = superuser
 		}
 	}
-	return up
+	depth := func(s Secret) (n int) {
+		for arn := up[s.ARN]; arn != "" && n < 9; arn = up[arn] { // nine is enough, unless they form a cycle
+			n++
+		}
+		return n
+	}
+	slices.SortFunc(secrets, func(a, b Secret) int { return cmp.Or(cmp.Compare(depth(a), depth(b)), a.compare(b)) })
+	place := make(map[string]int, len(secrets))
+	for i, s := range secrets {
+		superuser, before := place[up[s.ARN]]
+		if !before {
+			superuser = -1
+		}
+		after = append(after, superuser)
+		place[s.ARN] = i
+	}
+	return after
 }
 
 // Each calls do for the jobs 0 to len(after)-1, in order and at most parallel at a time. Job i waits for job after[i],
