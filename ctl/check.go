@@ -43,7 +43,7 @@ func (m *many) check(ctx context.Context, s *fleet.Secret, _ string, out *report
 	clients, rotates := true, true
 	for f := range operator.Check(ctx, r, s.ARN) {
 		// With one secret, every certificate is from its target, even if no field of the secret names the server.
-		if seen := m.view.peer.finding(); m.one && f.Check == "tls" &&
+		if seen := m.view.certificate(); m.one && f.Check == "tls" &&
 			(f.State == operator.OK || f.State == operator.Skipped && seen.State == operator.OK) {
 			f = seen
 		}

@@ -14,14 +14,6 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// event is what Secrets Manager sends to a rotation function.
-type event struct {
-	Step               string
-	SecretId           string
-	ClientRequestToken string
-	RotationToken      string
-}
-
 // steps are the steps of a rotation, in order.
 var steps = []string{"createSecret", "setSecret", "testSecret", "finishSecret"}
 
@@ -45,7 +37,8 @@ there.`,
 				return engine.Errorf(engine.VersionNotStaged, "begin one with `rotatorctl rotate "+fleet.Quote(v.command.Flags().Arg(1))+"`",
 					"no rotation of %s is under way", s.Name)
 			}
-			e := event{v.command.Flags().Arg(0), s.ARN, s.Pending, uuid.NewString()}
+			e := map[string]string{"Step": v.command.Flags().Arg(0), "SecretId": s.ARN, "ClientRequestToken": s.Pending,
+				"RotationToken": uuid.NewString()}
 			if out.json {
 				return out.end(e, "")
 			}

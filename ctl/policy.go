@@ -16,18 +16,6 @@ import (
 	"example.com/rotator/rotation/operator"
 )
 
-// policy lists the permissions that rotating a secret requires.
-type policy struct {
-	Engine   string          `json:"engine"`
-	Strategy engine.Strategy `json:"strategy"`
-	// Policies has one policy for each principal.
-	Policies []principalPolicy `json:"policies"`
-	// Login is the user at the target that needs Grants.
-	Login  string   `json:"login,omitempty"`
-	Grants []string `json:"grants"`
-	Note   string   `json:"note,omitempty"`
-}
-
 type principalPolicy struct {
 	// Principal is the function's role, or the ARN of a role that it assumes or of an IAM user.
 	Principal string   `json:"principal"`
@@ -74,9 +62,9 @@ is 3. A statement whose Sid begins with Optional can be left out.`,
 			if err != nil {
 				return err
 			}
-			p := newPolicyOf(n, settings("ROTATION_ROLE_ARN"))
+			policies := policiesOf(n, settings("ROTATION_ROLE_ARN"))
 			if !out.json {
-				p.print(out.out)
+				printPolicies(out.out, policies, n)
 			}
 			verdict := ""
 			if n.Unread != nil {
@@ -85,26 +73,24 @@ is 3. A statement whose Sid begins with Optional can be left out.`,
 				f.Check, f.State = "grants", operator.Unknown
 				out.add(f) // the text output shows it as a note
 			}
-			return out.end(p, verdict)
+			return out.end(map[string]any{"engine": n.Engine, "strategy": n.Strategy, "policies": policies,
+				"login": n.Login, "grants": append([]string{}, n.Grants...), "note": n.Note}, verdict)
 		}),
 	}
 	v.flags(c)
 	return c
 }
 
-// newPolicyOf groups the needs by principal. role is ROTATION_ROLE_ARN.
-func newPolicyOf(n engine.Needs, role string) policy {
-	out := policy{
-		Engine: n.Engine, Strategy: n.Strategy, Login: n.Login, Grants: append([]string{}, n.Grants...), Note: n.Note,
-	}
+// policiesOf groups the needs by principal. role is ROTATION_ROLE_ARN.
+func policiesOf(n engine.Needs, role string) (policies []principalPolicy) {
 	add := func(principal string, s statement) {
 		s.Effect = "Allow"
-		i := slices.IndexFunc(out.Policies, func(p principalPolicy) bool { return p.Principal == principal })
+		i := slices.IndexFunc(policies, func(p principalPolicy) bool { return p.Principal == principal })
 		if i < 0 {
-			i = len(out.Policies)
-			out.Policies = append(out.Policies, principalPolicy{principal, document{Version: "2012-10-17"}})
+			i = len(policies)
+			policies = append(policies, principalPolicy{principal, document{Version: "2012-10-17"}})
 		}
-		d := &out.Policies[i].Policy
+		d := &policies[i].Policy
 		if !slices.ContainsFunc(d.Statement, func(have statement) bool { return have.Sid == s.Sid }) {
 			d.Statement = append(d.Statement, s)
 		}
@@ -124,24 +110,24 @@ func newPolicyOf(n engine.Needs, role string) policy {
 		}
 		add(principal, statement{Sid: p.Sid, Action: p.Actions, Resource: p.Resources, Condition: p.Conditions})
 	}
-	return out
+	return policies
 }
 
-func (p policy) print(w io.Writer) {
-	for _, one := range p.Policies {
+func printPolicies(w io.Writer, policies []principalPolicy, n engine.Needs) {
+	for _, one := range policies {
 		fmt.Fprintf(w, "# IAM policy of %s\n", one.Principal)
 		_ = printJSON(w, one.Policy) // of strings only
 		fmt.Fprintln(w)
 	}
 	what := "At the target"
-	if p.Login != "" {
-		what = "What the login " + p.Login + " needs at the target"
+	if n.Login != "" {
+		what = "What the login " + n.Login + " needs at the target"
 	}
-	fmt.Fprintf(w, "# %s (%s, %s)\n", what, p.Engine, p.Strategy)
-	for _, g := range p.Grants {
+	fmt.Fprintf(w, "# %s (%s, %s)\n", what, n.Engine, n.Strategy)
+	for _, g := range n.Grants {
 		fmt.Fprintln(w, g)
 	}
-	if p.Note != "" {
-		fmt.Fprintf(w, "# %s\n", p.Note)
+	if n.Note != "" {
+		fmt.Fprintf(w, "# %s\n", n.Note)
 	}
 }

@@ -119,13 +119,19 @@ func (w *world) put(t *testing.T, d document) {
 	}
 }
 
-func (w *world) needs(t *testing.T, arn string) policy {
+// needed is what a rotation needs.
+type needed struct {
+	engine.Needs
+	Policies []principalPolicy
+}
+
+func (w *world) needs(t *testing.T, arn string) needed {
 	t.Helper()
 	n, err := operator.Needs(t.Context(), w.rotator(clientAt(w.url)), arn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newPolicyOf(n, "")
+	return needed{n, policiesOf(n, "")}
 }
 
 func postgresWorld(t *testing.T, o testserver.PostgresOptions) (*world, *testserver.PostgresServer) {

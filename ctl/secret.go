@@ -3,13 +3,12 @@ package ctl
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -36,36 +35,20 @@ type view struct {
 	verbose bool
 	// settings override environment variables.
 	settings map[string]string
-	peer     peer
+	peer     atomic.Pointer[tls.ConnectionState] // the first connection to a target
 
 	cfg     aws.Config             // set by connect
 	secrets *secretsmanager.Client // set by connect
 }
 
-// peer describes the certificates of the servers of a target.
-type peer struct {
-	mu     sync.Mutex
-	leaf   *x509.Certificate // the one that expires first
-	server string
-}
-
-// meet records the certificate of a connection.
-func (p *peer) meet(s tls.ConnectionState) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if leaf := s.PeerCertificates[0]; p.leaf == nil || leaf.NotAfter.Before(p.leaf.NotAfter) {
-		p.leaf, p.server = leaf, fmt.Sprintf("%s, certificate for %s", tls.VersionName(s.Version), s.ServerName)
-	}
-}
-
-// finding describes the certificate that expires first.
-func (p *peer) finding() operator.Finding {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.leaf == nil { // plain text, or an AWS API
+// certificate describes the certificate of the first connection to a target.
+func (v *view) certificate() operator.Finding {
+	s := v.peer.Load()
+	if s == nil { // plain text, or an AWS API
 		return operator.Finding{Check: "tls", State: operator.Skipped, Message: "no certificate was seen"}
 	}
-	return operator.Finding{Check: "tls", State: operator.OK, Message: p.server + ", expires " + when(&p.leaf.NotAfter)}
+	return fine("tls", fmt.Sprintf("%s, certificate for %s, expires %s",
+		tls.VersionName(s.Version), s.ServerName, when(&s.PeerCertificates[0].NotAfter)))
 }
 
 // flags adds the common flags to a command, and completes its SECRET.
@@ -243,5 +226,6 @@ func (v *view) newRotator() (*rotation.Rotator, error) {
 		}
 		return settings(name)
 	}
-	return function.NewRotator(getenv, log, v.cfg, v.peer.meet, v.engines...)
+	meet := func(s tls.ConnectionState) { v.peer.CompareAndSwap(nil, &s) }
+	return function.NewRotator(getenv, log, v.cfg, meet, v.engines...)
 }
