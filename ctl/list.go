@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -22,7 +22,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.com/rotator/ctl/fleet"
-	"example.com/rotator/internal/function"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
 )
@@ -30,7 +29,6 @@ import (
 type listing struct {
 	fleet.Filter
 	view             *view
-	accounts         []string
 	role, externalID string
 	migrate          bool
 }
@@ -47,20 +45,18 @@ With --migrate it shows which secrets AWS's rotation templates rotate, which of 
 switch to this function as they are, what the others need, and the commands to switch to
 the function $NEW and to go back.
 
-With --account it lists other accounts, using a role with the same name in each. The exit
-code is 1 if a secret is stuck, failing or late, and 3 if an account could not be listed.`,
+With --role it lists the account of the role. The exit code is 1 if a secret is stuck,
+failing or late.`,
 		Example: `  rotatorctl list --state stuck,failing,late
   rotatorctl list --name shop/ --output csv > shop.csv
-  rotatorctl list --account 111122223333 --account 444455556666 --role 'arn:aws:iam::{account}:role/audit'
+  rotatorctl list --role arn:aws:iam::111122223333:role/audit
   rotatorctl list --migrate`,
 		Args: cobra.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error { return l.run(c) },
 	}
 	filterFlags(c, &l.Filter)
 	f := c.Flags()
-	f.StringSliceVar(&l.accounts, "account", nil,
-		"account to list; may be repeated; default: the account of the credentials")
-	f.StringVar(&l.role, "role", "", "ARN of the role in each --account; may contain {account} and {partition}")
+	f.StringVar(&l.role, "role", "", "ARN of a role, whose account is listed; default: the account of the credentials")
 	f.StringVar(&l.externalID, "external-id", "", "external ID for the role")
 	f.BoolVar(&l.migrate, "migrate", false, "show which secrets AWS's templates rotate, and how to switch them")
 	f.DurationVar(&l.view.timeout, "timeout", 10*time.Minute, "time limit")
@@ -68,8 +64,8 @@ code is 1 if a secret is stuck, failing or late, and 3 if an account could not b
 }
 
 func (l *listing) run(c *cobra.Command) error {
-	if err := l.check(c); err != nil {
-		return err
+	if l.migrate && format(c) == "csv" {
+		return errors.New("--migrate prints text or json, not csv")
 	}
 	ctx, cancel := context.WithTimeout(c.Context(), l.view.timeout)
 	defer cancel()
@@ -81,31 +77,18 @@ func (l *listing) run(c *cobra.Command) error {
 		out.out = io.Discard // standard output holds only the rows
 	}
 	stop := out.wait("listing secrets")
-	accounts := l.configurations()
-	functions := func(account string) *lambda.Client {
-		if cfg, ok := accounts[account]; ok {
-			return newLambda(cfg)
-		}
-		return newLambda(l.view.cfg)
-	}
-	o := fleet.Options{Accounts: make(map[string]*secretsmanager.Client), Functions: functions,
-		Filter: l.Filter, Now: time.Now()}
-	for id, cfg := range accounts {
-		o.Accounts[id] = secretsmanager.NewFromConfig(cfg)
-	}
-	found := fleet.List(ctx, o)
+	cfg := l.assume()
+	a, _ := arn.Parse(l.role)
+	found, err := fleet.List(ctx, fleet.Options{Secrets: secretsmanager.NewFromConfig(cfg), Filter: l.Filter, Now: time.Now(),
+		Functions: func(account string) *lambda.Client {
+			if account == a.AccountID {
+				return newLambda(cfg)
+			}
+			return newLambda(l.view.cfg)
+		}})
 	stop()
-	if ctx.Err() != nil {
-		return awsError(ctx, "cannot list the secrets", "", ctx.Err())
-	}
-	for _, id := range slices.Sorted(maps.Keys(found.Errors)) {
-		what := "cannot list the secrets"
-		if id != "" {
-			what += " of account " + id
-		}
-		f := operator.Failure(awsError(ctx, what, "", found.Errors[id]))
-		f.Check = "list"
-		out.find(f)
+	if err != nil {
+		return awsError(ctx, "cannot list the secrets", "", err)
 	}
 	if n, err := found.Unread(); n > 0 {
 		f := operator.Finding{Check: "functions", State: operator.Skipped,
@@ -117,41 +100,23 @@ func (l *listing) run(c *cobra.Command) error {
 		out.find(f)
 	}
 	if l.migrate {
-		return printMigration(out, found.Migrate(len(l.accounts) > 0))
+		return printMigration(out, found.Migrate(l.role != ""))
 	}
 	return l.print(c, out, found)
 }
 
-// check validates the flags.
-func (l *listing) check(c *cobra.Command) error {
-	switch {
-	case len(l.accounts) > 0 && l.role == "":
-		return errors.New("--account needs --role")
-	case l.migrate && format(c) == "csv":
-		return errors.New("--migrate prints text or json, not csv")
+// assume returns the SDK's configuration with the credentials of --role, if that is set.
+func (l *listing) assume() aws.Config {
+	cfg := l.view.cfg.Copy()
+	if l.role != "" {
+		cfg.Credentials = aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), l.role,
+			func(o *stscreds.AssumeRoleOptions) {
+				if o.RoleSessionName = "rotatorctl"; l.externalID != "" {
+					o.ExternalID = &l.externalID
+				}
+			}))
 	}
-	return nil
-}
-
-// configurations returns the SDK configuration of each --account. Without --account, it returns that of the credentials
-// under the key "".
-func (l *listing) configurations() map[string]aws.Config {
-	if len(l.accounts) == 0 {
-		return map[string]aws.Config{"": l.view.cfg}
-	}
-	all := make(map[string]aws.Config)
-	for _, id := range l.accounts {
-		cfg := l.view.cfg.Copy()
-		role := strings.NewReplacer("{account}", id, "{partition}", function.Partition(cfg.Region)).Replace(l.role)
-		assume := func(o *stscreds.AssumeRoleOptions) {
-			if o.RoleSessionName = "rotatorctl"; l.externalID != "" {
-				o.ExternalID = &l.externalID
-			}
-		}
-		cfg.Credentials = aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), role, assume))
-		all[id] = cfg
-	}
-	return all
+	return cfg
 }
 
 // newLambda returns a Lambda client. If the endpoint of Secrets Manager is not AWS's, for example the simulator's, the
@@ -175,9 +140,6 @@ func (l *listing) print(c *cobra.Command, out *report, found fleet.Listing) erro
 		}
 	}
 	text := tally(plural(len(found.Secrets), "secret"), counts, fleet.States)
-	if len(found.Errors) > 0 {
-		text = "the list is incomplete: " + text
-	}
 	var err error
 	switch format(c) {
 	case "csv":

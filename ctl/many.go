@@ -1,7 +1,6 @@
 package ctl
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -254,8 +253,8 @@ func (m *many) order(ctx context.Context, args []string, out *report) ([]fleet.S
 // named secret that does not exist becomes a finding.
 func (m *many) selected(ctx context.Context, args []string, out *report) ([]fleet.Secret, error) {
 	if len(args) == 0 {
-		l := m.view.list(ctx, m.Filter)
-		if err := cmp.Or(ctx.Err(), l.Errors[""]); err != nil {
+		l, err := m.view.list(ctx, m.Filter)
+		if err != nil {
 			return nil, awsError(ctx, "cannot list the secrets", "", err)
 		}
 		return slices.DeleteFunc(l.Secrets, func(s fleet.Secret) bool { return !s.Rotates() }), nil

@@ -73,16 +73,16 @@ func (v *view) names(prefix string) (names []string) {
 	if err := v.connect(ctx); err != nil {
 		return nil
 	}
-	for _, s := range v.list(ctx, fleet.Filter{Names: []string{prefix}}).Secrets {
+	found, _ := v.list(ctx, fleet.Filter{Names: []string{prefix}})
+	for _, s := range found.Secrets {
 		names = append(names, s.Name)
 	}
 	return names
 }
 
 // list lists the secrets of the account. Call connect first.
-func (v *view) list(ctx context.Context, f fleet.Filter) fleet.Listing {
-	accounts := map[string]*secretsmanager.Client{"": v.secrets}
-	return fleet.List(ctx, fleet.Options{Accounts: accounts, Filter: f, Now: time.Now()})
+func (v *view) list(ctx context.Context, f fleet.Filter) (fleet.Listing, error) {
+	return fleet.List(ctx, fleet.Options{Secrets: v.secrets, Filter: f, Now: time.Now()})
 }
 
 // connect creates the client for Secrets Manager. Credentials, region and endpoint are configured as for any AWS tool.

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -74,8 +73,7 @@ func (s *Secret) Rotates() bool {
 
 // Options are the options of List.
 type Options struct {
-	// Accounts holds a client for each account to list. The key "" means the account of the credentials.
-	Accounts map[string]*secretsmanager.Client
+	Secrets *secretsmanager.Client
 	// Functions returns the client for an account's functions. If nil, functions are not read.
 	Functions func(account string) *lambda.Client
 	Filter    Filter
@@ -85,7 +83,6 @@ type Options struct {
 // Listing is the result of List.
 type Listing struct {
 	Secrets   []Secret             // most urgent first, then by name
-	Errors    map[string]error     // by account, if it could not be listed
 	functions map[string]*Function // by unqualified ARN
 }
 
@@ -103,31 +100,20 @@ func (l Listing) Unread() (n int, first error) {
 	return n, first
 }
 
-// List lists the secrets of all accounts, without their values. It makes one call per hundred secrets, and one per fifty
-// functions of the account. An account that cannot be listed does not affect the others.
-func List(ctx context.Context, o Options) Listing {
-	l := Listing{Errors: make(map[string]error)}
-	var mu sync.Mutex
-	accounts := slices.Collect(maps.Keys(o.Accounts))
-	concurrently(ctx, len(accounts), 8, func(n int) {
-		in := &secretsmanager.ListSecretsInput{
-			MaxResults: aws.Int32(100), IncludePlannedDeletion: aws.Bool(true), Filters: o.Filter.atService(),
-		}
-		pages := secretsmanager.NewListSecretsPaginator(o.Accounts[accounts[n]], in)
-		for pages.HasMorePages() {
-			page, err := pages.NextPage(ctx)
-			mu.Lock()
-			if err != nil {
-				l.Errors[accounts[n]] = err
-				mu.Unlock()
-				return
-			}
+// List lists the secrets of an account, without their values. It makes one call per hundred secrets, and one per fifty
+// functions of the account. After an error it returns those that were listed.
+func List(ctx context.Context, o Options) (l Listing, err error) {
+	pages := secretsmanager.NewListSecretsPaginator(o.Secrets, &secretsmanager.ListSecretsInput{
+		MaxResults: aws.Int32(100), IncludePlannedDeletion: aws.Bool(true), Filters: o.Filter.atService(),
+	})
+	for err == nil && pages.HasMorePages() {
+		var page *secretsmanager.ListSecretsOutput
+		if page, err = pages.NextPage(ctx); err == nil {
 			for i := range page.SecretList {
 				l.Secrets = append(l.Secrets, describe(&page.SecretList[i], o.Now))
 			}
-			mu.Unlock()
 		}
-	})
+	}
 	if o.Functions != nil {
 		var arns []string
 		for i := range l.Secrets {
@@ -146,7 +132,7 @@ func List(ctx context.Context, o Options) Listing {
 	slices.SortFunc(l.Secrets, func(a, b Secret) int {
 		return cmp.Or(cmp.Compare(slices.Index(States, a.State), slices.Index(States, b.State)), a.compare(b))
 	})
-	return l
+	return l, err
 }
 
 // compare compares secrets by name.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -149,40 +150,43 @@ func TestUnreadableFunctions(t *testing.T) {
 		"the caller is refused":         {denied, "MissingAuthenticationTokenException"},
 		"the account has no such thing": {func(string) *lambda.Client { return w.functions(theirs) }, errUnlisted.Error()},
 	} {
-		l := List(t.Context(), Options{Accounts: w.own(), Now: w.clock.Now(), Functions: c.client})
+		l, failed := List(t.Context(), Options{Secrets: w.client, Now: w.clock.Now(), Functions: c.client})
 		n, err := l.Unread()
-		if len(l.Secrets) != 2 || l.Secrets[0].Runtime != "" || n != 2 || err == nil ||
+		if failed != nil || len(l.Secrets) != 2 || l.Secrets[0].Runtime != "" || n != 2 || err == nil ||
 			!strings.Contains(err.Error(), c.want) || l.Function(arnHead+"gone").Err == nil {
 			t.Errorf("%s: %+v, %d, %v", name, l.Secrets, n, err)
 		}
 	}
-	l := List(t.Context(), Options{Accounts: w.own(), Now: w.clock.Now()})
+	l, _ := List(t.Context(), Options{Secrets: w.client, Now: w.clock.Now()})
 	if n, err := l.Unread(); len(l.Secrets) != 2 || n > 0 || err != nil {
 		t.Errorf("%+v", l)
 	}
 }
 
-// TestUnlistableAccount: an account that cannot be listed does not hide the others.
-func TestUnlistableAccount(t *testing.T) {
+// TestListFails: what was listed before the error is returned with it.
+func TestListFails(t *testing.T) {
 	w := newWorld(t, sim.Options{})
-	w.secret("mine", "x")
-	in := &secretsmanager.CreateSecretInput{Name: aws.String("theirs"), SecretString: aws.String("x")}
-	if _, err := w.as(theirs).CreateSecret(t.Context(), in); err != nil {
-		t.Fatal(err)
+	for i := range 101 {
+		w.secret(fmt.Sprintf("s%03d", i), "x")
 	}
-	denied := secretsmanager.New(w.client.Options(), func(o *secretsmanager.Options) {
-		o.Credentials = aws.AnonymousCredentials{}
+	calls := 0
+	second := secretsmanager.New(w.client.Options(), func(o *secretsmanager.Options) {
+		o.HTTPClient = doer(func(r *http.Request) (*http.Response, error) {
+			if calls++; calls > 1 {
+				return nil, errors.New("the connection was cut")
+			}
+			return http.DefaultClient.Do(r)
+		})
 	})
-	l := List(t.Context(), Options{Now: w.clock.Now(), Accounts: map[string]*secretsmanager.Client{
-		mine: w.client, theirs: w.as(theirs), "333333333333": denied,
-	}})
-	if len(l.Secrets) != 2 || l.Secrets[0].Account != mine || l.Secrets[1].Account != theirs {
-		t.Errorf("%+v", l.Secrets)
-	}
-	if len(l.Errors) != 1 || l.Errors["333333333333"] == nil {
-		t.Errorf("%v", l.Errors)
+	l, err := List(t.Context(), Options{Secrets: second, Now: w.clock.Now()})
+	if len(l.Secrets) != 100 || err == nil {
+		t.Errorf("%d secrets, %v", len(l.Secrets), err)
 	}
 }
+
+type doer func(*http.Request) (*http.Response, error)
+
+func (d doer) Do(r *http.Request) (*http.Response, error) { return d(r) }
 
 // TestEngines: a tag wins over the template.
 func TestEngines(t *testing.T) {

@@ -66,11 +66,6 @@ func (w *world) as(account string) *secretsmanager.Client {
 	})
 }
 
-// own is the caller's account.
-func (w *world) own() map[string]*secretsmanager.Client {
-	return map[string]*secretsmanager.Client{"": w.client}
-}
-
 func (w *world) functions(account string) *lambda.Client {
 	return lambda.New(lambda.Options{
 		BaseEndpoint: &w.url, Region: "us-east-1", RetryMaxAttempts: 1,
@@ -179,10 +174,10 @@ var kinds = []engine.Kind{
 
 func (w *world) list(f Filter) Listing {
 	w.Helper()
-	l := List(w.Context(), Options{
-		Accounts: w.own(), Functions: w.functions, Filter: f, Now: w.clock.Now(),
+	l, err := List(w.Context(), Options{
+		Secrets: w.client, Functions: w.functions, Filter: f, Now: w.clock.Now(),
 	})
-	for _, err := range l.Errors {
+	if err != nil {
 		w.Fatal(err)
 	}
 	return l
