@@ -79,20 +79,20 @@ func (l *listing) run(c *cobra.Command) error {
 	stop := out.wait("listing secrets")
 	cfg := l.assume()
 	a, _ := arn.Parse(l.role)
-	found, err := fleet.List(ctx, fleet.Options{Secrets: secretsmanager.NewFromConfig(cfg), Filter: l.Filter, Now: time.Now(),
-		Functions: func(account string) *lambda.Client {
-			if account == a.AccountID {
-				return newLambda(cfg)
-			}
-			return newLambda(l.view.cfg)
-		}})
+	found, err := fleet.List(ctx, secretsmanager.NewFromConfig(cfg), l.Filter, time.Now())
+	unread, why := found.ReadFunctions(ctx, func(account string) *lambda.Client {
+		if account == a.AccountID {
+			return newLambda(cfg)
+		}
+		return newLambda(l.view.cfg)
+	})
 	stop()
 	if err != nil {
 		return awsError(ctx, "cannot list the secrets", "", err)
 	}
-	if n, err := found.Unread(); n > 0 {
+	if unread > 0 {
 		f := operator.Finding{Check: "functions", State: operator.Skipped,
-			Message: fmt.Sprintf("cannot read the configuration of %d: %v", n, err),
+			Message: fmt.Sprintf("cannot read the configuration of %d: %v", unread, why),
 			Advice:  "allow lambda:ListFunctions in each function's account"}
 		if l.migrate {
 			f.State, f.Cause = operator.Unknown, engine.TargetFailed

@@ -253,7 +253,7 @@ func (m *many) order(ctx context.Context, args []string, out *report) ([]fleet.S
 // named secret that does not exist becomes a finding.
 func (m *many) selected(ctx context.Context, args []string, out *report) ([]fleet.Secret, error) {
 	if len(args) == 0 {
-		l, err := m.view.list(ctx, m.Filter)
+		l, err := fleet.List(ctx, m.view.secrets, m.Filter, time.Now())
 		if err != nil {
 			return nil, awsError(ctx, "cannot list the secrets", "", err)
 		}

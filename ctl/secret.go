@@ -73,16 +73,11 @@ func (v *view) names(prefix string) (names []string) {
 	if err := v.connect(ctx); err != nil {
 		return nil
 	}
-	found, _ := v.list(ctx, fleet.Filter{Names: []string{prefix}})
+	found, _ := fleet.List(ctx, v.secrets, fleet.Filter{Names: []string{prefix}}, time.Now())
 	for _, s := range found.Secrets {
 		names = append(names, s.Name)
 	}
 	return names
-}
-
-// list lists the secrets of the account. Call connect first.
-func (v *view) list(ctx context.Context, f fleet.Filter) (fleet.Listing, error) {
-	return fleet.List(ctx, fleet.Options{Secrets: v.secrets, Filter: f, Now: time.Now()})
 }
 
 // connect creates the client for Secrets Manager. Credentials, region and endpoint are configured as for any AWS tool.

@@ -42,40 +42,54 @@ func unqualified(id string) string {
 	return head + ":function:" + FunctionName(id)
 }
 
-// read reads the configurations of functions, and returns them by unqualified ARN.
-func read(ctx context.Context, client func(account string) *lambda.Client, arns []string) map[string]*Function {
-	all := make(map[string]*Function)
-	accounts := make(map[string][]*Function)
-	for _, id := range arns {
-		a, _ := arn.Parse(id) // Secrets Manager accepts only ARNs
-		if id = unqualified(id); all[id] == nil && a.AccountID != "" {
-			all[id] = &Function{ARN: id}
-			accounts[a.AccountID] = append(accounts[a.AccountID], all[id])
+// ReadFunctions adds the functions to the secrets, from Lambda's list of the functions of each account: one call per
+// fifty functions. It returns how many could not be read, and why one of them could not.
+func (l *Listing) ReadFunctions(ctx context.Context, client func(account string) *lambda.Client) (n int, why error) {
+	l.functions = make(map[string]*Function)
+	accounts := make(map[string]map[string]*Function)
+	for _, s := range l.Secrets {
+		id := unqualified(s.Function)
+		a, err := arn.Parse(id)
+		if err != nil || l.functions[id] != nil {
+			continue
+		}
+		if accounts[a.AccountID] == nil {
+			accounts[a.AccountID] = make(map[string]*Function)
+		}
+		l.functions[id] = &Function{ARN: id}
+		accounts[a.AccountID][id] = l.functions[id]
+	}
+	for account, unread := range accounts {
+		err := readAccount(ctx, client(account), unread)
+		for _, f := range unread {
+			f.Err = cmp.Or(err, errUnlisted)
+			n, why = n+1, f.Err
 		}
 	}
-	for id, wanted := range accounts {
-		readAccount(ctx, client(id), wanted)
+	for i := range l.Secrets {
+		s := &l.Secrets[i]
+		if f := l.functions[unqualified(s.Function)]; f != nil {
+			t := f.template()
+			s.Runtime, s.Engine, s.Strategy = f.Runtime, cmp.Or(s.Engine, t.Engine), cmp.Or(s.Strategy, t.Strategy)
+		}
 	}
-	return all
+	return n, why
 }
 
 var errUnlisted = errors.New("not in the account's list of functions")
 
-// readAccount finds functions in the list of one account's functions. Lambda allows an account 15 such calls per
-// second; a page has 50 functions.
+// readAccount reads functions of one account, and removes them from unread. Lambda allows 15 such calls per second.
 // Source: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
-func readAccount(ctx context.Context, api *lambda.Client, wanted []*Function) {
-	unread := make(map[string]*Function, len(wanted))
-	for _, f := range wanted {
-		unread[f.ARN] = f
-	}
-	var err error
+func readAccount(ctx context.Context, api *lambda.Client, unread map[string]*Function) error {
 	pace := rate.NewLimiter(10, 1)
 	pages := lambda.NewListFunctionsPaginator(api, &lambda.ListFunctionsInput{})
-	for err == nil && pages.HasMorePages() && len(unread) > 0 {
-		var page *lambda.ListFunctionsOutput
-		if page, err = pages.NextPage(ctx); err != nil {
-			break
+	for pages.HasMorePages() && len(unread) > 0 {
+		if err := pace.Wait(ctx); err != nil {
+			return err
+		}
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return awserror.Brief(err)
 		}
 		for i := range page.Functions {
 			c := &page.Functions[i]
@@ -84,11 +98,8 @@ func readAccount(ctx context.Context, api *lambda.Client, wanted []*Function) {
 				delete(unread, f.ARN)
 			}
 		}
-		err = pace.Wait(ctx)
 	}
-	for _, f := range unread {
-		f.Err = cmp.Or(awserror.Brief(err), errUnlisted)
-	}
+	return nil
 }
 
 func (f *Function) understand(c *types.FunctionConfiguration) {

@@ -6,14 +6,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
-	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
@@ -71,64 +69,29 @@ func (s *Secret) Rotates() bool {
 	return s.Function != "" && s.State != Managed && s.State != Deleting
 }
 
-// Options are the options of List.
-type Options struct {
-	Secrets *secretsmanager.Client
-	// Functions returns the client for an account's functions. If nil, functions are not read.
-	Functions func(account string) *lambda.Client
-	Filter    Filter
-	Now       time.Time
-}
-
 // Listing is the result of List.
 type Listing struct {
 	Secrets   []Secret             // most urgent first, then by name
 	functions map[string]*Function // by unqualified ARN
 }
 
-// Function returns the function with an ARN, or nil if there was no attempt to read it.
-func (l Listing) Function(id string) *Function { return l.functions[unqualified(id)] }
-
-// Unread returns how many functions could not be read, and the first of the reasons.
-func (l Listing) Unread() (n int, first error) {
-	for _, id := range slices.Sorted(maps.Keys(l.functions)) {
-		if err := l.functions[id].Err; err != nil {
-			first = cmp.Or(first, err)
-			n++
-		}
-	}
-	return n, first
-}
-
-// List lists the secrets of an account, without their values. It makes one call per hundred secrets, and one per fifty
-// functions of the account. After an error it returns those that were listed.
-func List(ctx context.Context, o Options) (l Listing, err error) {
-	pages := secretsmanager.NewListSecretsPaginator(o.Secrets, &secretsmanager.ListSecretsInput{
-		MaxResults: aws.Int32(100), IncludePlannedDeletion: aws.Bool(true), Filters: o.Filter.atService(),
+// List lists the secrets of an account that the filter selects, without their values, with one call per hundred secrets.
+// After an error it returns those that were listed.
+func List(ctx context.Context, api *secretsmanager.Client, filter Filter, now time.Time) (l Listing, err error) {
+	pages := secretsmanager.NewListSecretsPaginator(api, &secretsmanager.ListSecretsInput{
+		MaxResults: aws.Int32(100), IncludePlannedDeletion: aws.Bool(true), Filters: filter.atService(),
 	})
 	for err == nil && pages.HasMorePages() {
 		var page *secretsmanager.ListSecretsOutput
-		if page, err = pages.NextPage(ctx); err == nil {
-			for i := range page.SecretList {
-				l.Secrets = append(l.Secrets, describe(&page.SecretList[i], o.Now))
+		if page, err = pages.NextPage(ctx); err != nil {
+			break
+		}
+		for i := range page.SecretList {
+			if s := describe(&page.SecretList[i], now); filter.Selects(&s) {
+				l.Secrets = append(l.Secrets, s)
 			}
 		}
 	}
-	if o.Functions != nil {
-		var arns []string
-		for i := range l.Secrets {
-			arns = append(arns, l.Secrets[i].Function)
-		}
-		l.functions = read(ctx, o.Functions, arns)
-	}
-	for i := range l.Secrets {
-		s := &l.Secrets[i]
-		if f := l.Function(s.Function); f != nil {
-			t := f.template()
-			s.Runtime, s.Engine, s.Strategy = f.Runtime, cmp.Or(s.Engine, t.Engine), cmp.Or(s.Strategy, t.Strategy)
-		}
-	}
-	l.Secrets = slices.DeleteFunc(l.Secrets, func(s Secret) bool { return !o.Filter.Selects(&s) })
 	slices.SortFunc(l.Secrets, func(a, b Secret) int {
 		return cmp.Or(cmp.Compare(slices.Index(States, a.State), slices.Index(States, b.State)), a.compare(b))
 	})

@@ -150,16 +150,12 @@ func TestUnreadableFunctions(t *testing.T) {
 		"the caller is refused":         {denied, "MissingAuthenticationTokenException"},
 		"the account has no such thing": {func(string) *lambda.Client { return w.functions(theirs) }, errUnlisted.Error()},
 	} {
-		l, failed := List(t.Context(), Options{Secrets: w.client, Now: w.clock.Now(), Functions: c.client})
-		n, err := l.Unread()
+		l, failed := List(t.Context(), w.client, Filter{}, w.clock.Now())
+		n, err := l.ReadFunctions(t.Context(), c.client)
 		if failed != nil || len(l.Secrets) != 2 || l.Secrets[0].Runtime != "" || n != 2 || err == nil ||
-			!strings.Contains(err.Error(), c.want) || l.Function(arnHead+"gone").Err == nil {
+			!strings.Contains(err.Error(), c.want) || l.functions[arnHead+"gone"].Err == nil {
 			t.Errorf("%s: %+v, %d, %v", name, l.Secrets, n, err)
 		}
-	}
-	l, _ := List(t.Context(), Options{Secrets: w.client, Now: w.clock.Now()})
-	if n, err := l.Unread(); len(l.Secrets) != 2 || n > 0 || err != nil {
-		t.Errorf("%+v", l)
 	}
 }
 
@@ -178,7 +174,7 @@ func TestListFails(t *testing.T) {
 			return http.DefaultClient.Do(r)
 		})
 	})
-	l, err := List(t.Context(), Options{Secrets: second, Now: w.clock.Now()})
+	l, err := List(t.Context(), second, Filter{}, w.clock.Now())
 	if len(l.Secrets) != 100 || err == nil {
 		t.Errorf("%d secrets, %v", len(l.Secrets), err)
 	}

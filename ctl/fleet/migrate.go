@@ -57,7 +57,7 @@ func (l Listing) Migrate(byARN bool) Migration {
 	needs := make(map[string]int)
 	for i := range l.Secrets {
 		s := &l.Secrets[i]
-		f := l.Function(s.Function)
+		f := l.functions[unqualified(s.Function)]
 		t := f.template()
 		if !s.Rotates() || t.Name == "" && f.Err == nil {
 			m.Others++

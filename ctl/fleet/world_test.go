@@ -174,9 +174,10 @@ var kinds = []engine.Kind{
 
 func (w *world) list(f Filter) Listing {
 	w.Helper()
-	l, err := List(w.Context(), Options{
-		Secrets: w.client, Functions: w.functions, Filter: f, Now: w.clock.Now(),
-	})
+	l, err := List(w.Context(), w.client, f, w.clock.Now())
+	if n, err := l.ReadFunctions(w.Context(), w.functions); n > 0 {
+		w.Fatal(err)
+	}
 	if err != nil {
 		w.Fatal(err)
 	}
