@@ -59,7 +59,7 @@ func (m *many) check(ctx context.Context, s *fleet.Secret, _ string, out *report
 		return out.end(nil, "a rotation of "+s.Name+" would fail")
 	case !clients:
 		return out.end(nil, "clients of "+s.Name+" are refused; a rotation would succeed and fix that")
-	case !out.OK:
+	case out.code() != exitFine:
 		return out.end(nil, "cannot tell from this machine whether a rotation of "+s.Name+" would succeed")
 	}
 	return out.end(nil, "A rotation of "+s.Name+" would succeed.")

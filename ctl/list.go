@@ -135,7 +135,7 @@ func (l *listing) print(c *cobra.Command, out *report, found fleet.Listing) erro
 	for _, s := range found.Secrets {
 		counts[s.State]++
 		if s.Bad() {
-			out.add(failed(s.Name, stuck, s.State+": "+s.Reason,
+			out.Findings = append(out.Findings, failed(s.Name, stuck, s.State+": "+s.Reason,
 				"look at `rotatorctl status "+fleet.Quote(s.Name)+"`"))
 		}
 	}

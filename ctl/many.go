@@ -182,7 +182,7 @@ func (m *many) single(parent context.Context, s *fleet.Secret, failed string, do
 func (m *many) count(f operator.Finding, out *report) {
 	m.counts[map[operator.State]string{operator.OK: m.verb, operator.Failed: "failed", operator.Unknown: "not known"}[f.State]]++
 	if f.State != operator.OK {
-		out.add(f)
+		out.Findings = append(out.Findings, f)
 	}
 	out.unfold()
 	out.row(f)
@@ -202,7 +202,7 @@ func (m *many) conclude(out *report, results []result, left []string, resume str
 	}
 	code := out.code()
 	if resume != "" {
-		code, out.OK = exitInterrupted, false
+		code = exitInterrupted
 		text += "; to continue: " + resume
 	}
 	return out.finish(map[string]any{"secrets": results, "left": left, "resume": resume}, text, code)

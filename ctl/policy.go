@@ -71,7 +71,7 @@ is 3. A statement whose Sid begins with Optional can be left out.`,
 				verdict = "the grants are missing: " + n.Unread.Error()
 				f := operator.Failure(n.Unread)
 				f.Check, f.State = "grants", operator.Unknown
-				out.add(f) // the text output shows it as a note
+				out.Findings = append(out.Findings, f) // the text output shows it as a note
 			}
 			return out.end(map[string]any{"engine": n.Engine, "strategy": n.Strategy, "policies": policies,
 				"login": n.Login, "grants": append([]string{}, n.Grants...), "note": n.Note}, verdict)

@@ -92,7 +92,7 @@ func newReport(c *cobra.Command, secret string) *report {
 }
 
 func reportTo(ctx context.Context, out, err io.Writer, asJSON bool, secret string) *report {
-	r := &report{outcome: outcome{OK: true, Secret: secret, Findings: []operator.Finding{}}, ctx: ctx,
+	r := &report{outcome: outcome{Secret: secret, Findings: []operator.Finding{}}, ctx: ctx,
 		out: out, err: err, json: asJSON, label: 13}
 	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		r.color = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
@@ -106,7 +106,7 @@ func (r *report) find(f operator.Finding) {
 	if r.ctx.Err() != nil {
 		return
 	}
-	r.add(f)
+	r.Findings = append(r.Findings, f)
 	if len(r.folded) > 0 && (f.State != r.folded[0].State || f.Message != r.folded[0].Message || f.Cause != "") {
 		r.unfold()
 	}
@@ -115,12 +115,6 @@ func (r *report) find(f operator.Finding) {
 		return
 	}
 	r.row(f)
-}
-
-// add adds a finding without printing it.
-func (r *report) add(f operator.Finding) {
-	r.Findings = append(r.Findings, f)
-	r.OK = r.OK && f.State != operator.Failed && f.State != operator.Unknown
 }
 
 // unfold prints the rows that were held back, as one.
@@ -148,6 +142,7 @@ func (r *report) end(extra any, text string) error {
 // finish is end with a given exit code.
 func (r *report) finish(extra any, text string, code int) error {
 	r.unfold()
+	r.OK = code == exitFine
 	if r.result = (result{r.outcome, extra}); r.json {
 		if err := printJSON(r.out, r.result); err != nil {
 			return err

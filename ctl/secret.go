@@ -82,17 +82,11 @@ func (v *view) names(prefix string) (names []string) {
 
 // connect creates the client for Secrets Manager. Credentials, region and endpoint are configured as for any AWS tool.
 func (v *view) connect(ctx context.Context) error {
-	options := []func(*config.LoadOptions) error{
+	flag := func(name string) string { return v.command.Flag(name).Value.String() }
+	cfg, err := config.LoadDefaultConfig(ctx,
+		config.WithRegion(flag("region")), config.WithSharedConfigProfile(flag("profile")),
 		// Every SDK warning is also part of an error, or does not matter to an operator.
-		config.WithLogger(logging.Nop{}),
-	}
-	if region, _ := v.command.Flags().GetString("region"); region != "" {
-		options = append(options, config.WithRegion(region))
-	}
-	if profile, _ := v.command.Flags().GetString("profile"); profile != "" {
-		options = append(options, config.WithSharedConfigProfile(profile))
-	}
-	cfg, err := config.LoadDefaultConfig(ctx, options...)
+		config.WithLogger(logging.Nop{}))
 	if err != nil {
 		return engine.Errorf(notConfigured, "correct --profile, AWS_PROFILE, the other AWS_* variables or ~/.aws/config",
 			"cannot read the AWS configuration: %w", err)

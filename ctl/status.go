@@ -44,7 +44,7 @@ or is scheduled for deletion.`,
 			}
 			verdict := "Secrets Manager reports nothing wrong with " + s.Name + "."
 			switch {
-			case !out.OK:
+			case out.code() != exitFine:
 				verdict = "something is wrong with " + s.Name
 			case s.State == fleet.Running:
 				verdict = "A rotation of " + s.Name + " is under way."

@@ -19,7 +19,7 @@ import (
 // works; a rotation can succeed even if it does not.
 func Check(ctx context.Context, r *rotation.Rotator, arn string) iter.Seq[Finding] {
 	return func(yield func(Finding) bool) {
-		begin, took := time.Now(), ""
+		begin := time.Now()
 		c := checker{details: map[string]string{"secret": arn}}
 		var err error
 		done, at, blind := 0, 0, false // blind: err does not show how far the check got
@@ -32,14 +32,13 @@ func Check(ctx context.Context, r *rotation.Rotator, arn string) iter.Seq[Findin
 			{"policy", "login", func() error { return c.target(ctx) }},
 			{"rotation", "rotation", func() error { return c.rotation(ctx) }},
 			{"deadline", "deadline", func() error {
-				if ctx.Err() == nil {
+				took := fmt.Sprintf("the check took %s", time.Since(begin).Round(time.Millisecond))
+				if c.details["deadline"] = took; ctx.Err() == nil {
 					return nil
 				}
 				return engine.Errorf(engine.OutOfTime, "raise the function's timeout", "%s", took)
 			}},
 		} {
-			took = fmt.Sprintf("the check took %s", time.Since(begin).Round(time.Millisecond))
-			c.details["deadline"] = took
 			last := position(stage.last)
 			if err == nil {
 				err = stage.run()
