@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -213,11 +214,8 @@ func printMigration(out *report, m fleet.Migration) error {
 			}
 		}
 	}
-	if len(m.Functions) > 0 {
-		out.line("The new function needs:")
-	}
-	for _, n := range m.Functions {
-		out.print("  ", 2, n.Need+" ("+plural(n.Secrets, "secret")+")")
+	for _, need := range slices.Sorted(maps.Keys(m.Needs)) {
+		out.note("new function", "needs: "+need+" ("+plural(m.Needs[need], "secret")+")")
 	}
 	text := tally(plural(len(m.Moves), "secret")+" of AWS's templates", counts, fleet.Verdicts)
 	return out.end(m, fmt.Sprintf("%s; %d others", text, m.Others))

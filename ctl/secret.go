@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -169,32 +170,28 @@ func awsError(ctx context.Context, what, secret string, err error) error {
 			"check the region, the network, the proxy, and AWS_ENDPOINT_URL_SECRETS_MANAGER if it is set",
 			"%s: %w", what, awserror.Brief(err))
 	}
-	cause, advice := engine.SecretsManagerFailed, "look up the error code, and try again"
-	switch message := api.ErrorMessage(); api.ErrorCode() {
-	case "ResourceNotFoundException":
+	cause, advice, code := engine.SecretsManagerFailed, "look up the error code, and try again", api.ErrorCode()
+	says := func(text string) bool { return strings.Contains(api.ErrorMessage(), text) }
+	switch {
+	case code == "ResourceNotFoundException":
 		advice = "check the name, the region and the account (`aws sts get-caller-identity` shows yours)"
-	case "AccessDeniedException", "AccessDenied":
-		if strings.Contains(message, "cannot invoke") {
-			cause = engine.InvalidConfiguration
-			advice = "check the function's ARN, and allow secretsmanager.amazonaws.com to invoke it: " +
-				"`aws lambda add-permission`"
-			break
-		}
+	case says("cannot invoke"):
+		cause = engine.InvalidConfiguration
+		advice = "check the function's ARN, and allow secretsmanager.amazonaws.com to invoke it: `aws lambda add-permission`"
+	case strings.HasPrefix(code, "AccessDenied"):
 		advice = "allow it for the identity that `aws sts get-caller-identity` shows, or use another --profile"
-	case "UnrecognizedClientException", "InvalidClientTokenId", "ExpiredTokenException", "InvalidSignatureException":
+	case slices.Contains([]string{"UnrecognizedClientException", "InvalidClientTokenId", "ExpiredTokenException",
+		"InvalidSignatureException"}, code):
 		advice = "renew the credentials, or use another --profile"
-	case "InvalidRequestException":
-		switch {
-		case strings.Contains(message, "No Lambda rotation function"):
-			cause, advice = engine.InvalidConfiguration, "name the function with --function ARN"
-		case strings.Contains(message, "previous rotation"):
-			advice = fmt.Sprintf("wait for the next attempt, watch it with `rotatorctl status %[1]s`, "+
-				"or see how to end it with `rotatorctl recover %[1]s`", secret)
-		case strings.Contains(message, "deletion"):
-			advice = "restore the secret with `aws secretsmanager restore-secret --secret-id " + secret + "`"
-		default:
-			advice = "see `rotatorctl status " + secret + "`"
-		}
+	case says("No Lambda rotation function"):
+		cause, advice = engine.InvalidConfiguration, "name the function with --function ARN"
+	case says("previous rotation"):
+		advice = fmt.Sprintf("wait for the next attempt, watch it with `rotatorctl status %[1]s`, "+
+			"or see how to end it with `rotatorctl recover %[1]s`", secret)
+	case says("deletion"):
+		advice = "restore the secret with `aws secretsmanager restore-secret --secret-id " + secret + "`"
+	case code == "InvalidRequestException":
+		advice = "see `rotatorctl status " + secret + "`"
 	}
 	return engine.Errorf(cause, advice, "%s: %w", what, awserror.Brief(err))
 }

@@ -37,24 +37,17 @@ type Move struct {
 	Back   []string `json:"back,omitempty"`
 }
 
-// FunctionNeed is what the new function needs for some of the secrets.
-type FunctionNeed struct {
-	Need    string `json:"need"`
-	Secrets int    `json:"secrets"` // how many secrets need it
-}
-
 // Migration describes how to switch the secrets of a listing.
 type Migration struct {
-	Moves     []Move         `json:"secrets"`
-	Functions []FunctionNeed `json:"function_needs,omitempty"`
-	Others    int            `json:"others"` // how many secrets no AWS template rotates
+	Moves  []Move         `json:"secrets"`
+	Needs  map[string]int `json:"function_needs"` // what the new function needs, and for how many secrets
+	Others int            `json:"others"`         // how many secrets no AWS template rotates
 }
 
 // Migrate returns the secrets that AWS's templates rotate, and how to switch each of them to the function $NEW. If byARN
 // is set, the commands use ARNs, as secrets in other accounts require.
 func (l Listing) Migrate(byARN bool) Migration {
-	m := Migration{Moves: []Move{}}
-	needs := make(map[string]int)
+	m := Migration{Moves: []Move{}, Needs: make(map[string]int)}
 	for i := range l.Secrets {
 		s := &l.Secrets[i]
 		f := l.functions[unqualified(s.Function)]
@@ -71,14 +64,10 @@ func (l Listing) Migrate(byARN bool) Migration {
 		m.Moves = append(m.Moves, move)
 		if move.Verdict == Ready || move.Verdict == Needs {
 			for _, n := range functionNeeds(s, f, t) {
-				needs[n]++
+				m.Needs[n]++
 			}
 		}
 	}
-	for n, secrets := range needs {
-		m.Functions = append(m.Functions, FunctionNeed{n, secrets})
-	}
-	slices.SortFunc(m.Functions, func(a, b FunctionNeed) int { return strings.Compare(a.Need, b.Need) })
 	slices.SortStableFunc(m.Moves, func(a, b Move) int {
 		return cmp.Compare(slices.Index(Verdicts, a.Verdict), slices.Index(Verdicts, b.Verdict))
 	})
