@@ -121,11 +121,11 @@ func (l *listing) assume() aws.Config {
 }
 
 // newLambda returns a Lambda client. If the endpoint of Secrets Manager is not AWS's, for example the simulator's, the
-// client uses it unless AWS_ENDPOINT_URL_LAMBDA is set: credentials for such an endpoint are not valid at AWS.
+// client uses it unless another is set for Lambda: credentials for such an endpoint are not valid at AWS.
 func newLambda(cfg aws.Config) *lambda.Client {
 	endpoint := os.Getenv("AWS_ENDPOINT_URL_SECRETS_MANAGER")
 	return lambda.NewFromConfig(cfg, func(o *lambda.Options) {
-		if endpoint != "" && !strings.Contains(endpoint, ".amazonaws.") && os.Getenv("AWS_ENDPOINT_URL_LAMBDA") == "" {
+		if o.BaseEndpoint == nil && endpoint != "" && !strings.Contains(endpoint, ".amazonaws.") {
 			o.BaseEndpoint = &endpoint
 		}
 	})
