@@ -207,10 +207,28 @@ func (f *follower) failure(ctx context.Context) error {
 		default:
 			cause := cmp.Or(h.Cause, string(engine.TargetFailed)) // other functions may not report one
 			message := strings.TrimPrefix(strings.TrimPrefix(h.Message, h.Step+": "), cause+": ")
-			return &engine.Error{Cause: engine.Cause(cause), Step: h.Step, Err: errors.New(message)}
+			message, advice := splitAdvice(message)
+			return &engine.Error{Cause: engine.Cause(cause), Step: h.Step, Err: errors.New(message), Advice: advice}
 		}
 	}
 	return nil
+}
+
+// splitAdvice splits the text of an engine.Error. The advice is in the last parentheses, which may contain others.
+func splitAdvice(text string) (message, advice string) {
+	open := 0
+	for at := len(text) - 1; at >= 0 && strings.HasSuffix(text, ")"); at-- {
+		switch text[at] {
+		case ')':
+			open++
+		case '(':
+			open--
+		}
+		if open == 0 {
+			return strings.TrimRight(text[:at], " "), text[at+1 : len(text)-1]
+		}
+	}
+	return text, ""
 }
 
 // passed reports that the next n steps succeeded.
@@ -230,7 +248,6 @@ func (f *follower) look(ctx context.Context) error {
 	}
 	labels := s.Labels[f.version]
 	pending := slices.Contains(labels, "AWSPENDING")
-	wasStaged := f.staged
 	f.staged = f.staged || pending // a read may miss the latest write
 	switch {
 	case f.test && pending:
@@ -244,7 +261,7 @@ func (f *follower) look(ctx context.Context) error {
 	case slices.Contains(labels, "AWSCURRENT"):
 		f.passed(len(f.steps))
 		return nil
-	case wasStaged && !pending, f.staged && !s.Enabled:
+	case f.staged && (!pending || !s.Enabled):
 		return engine.Errorf(engine.VersionNotStaged, "see `rotatorctl status "+f.secret.Name+"`, and rotate again",
 			"the rotation was canceled, or a new value or `recover` took AWSPENDING from version %s", f.version)
 	}
