@@ -37,7 +37,7 @@ func run(version string, engines ...engine.Constructor) int {
 // newCommand returns the whole command tree. Each subcommand is in the file with its name.
 func newCommand(version string, engines ...engine.Constructor) *cobra.Command {
 	root := &cobra.Command{
-		Use:     "rotatorctl",
+		Use:     "rotatorctl COMMAND",
 		Version: fmt.Sprintf("rotatorctl %s, commit %s, %s", version, commit, runtime.Version()),
 		Short:   "Check, rotate and recover secrets, and run the local Secrets Manager simulator",
 		Long: `Rotatorctl reads secrets as the rotation function does, with the region and credentials

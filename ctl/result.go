@@ -49,7 +49,7 @@ func (o outcome) code() int {
 	return code
 }
 
-// result is what a command prints as JSON: the members of its outcome, and those of extra, which is an object or nil.
+// result is what a command prints as JSON: the members of its outcome, and those of extra, unless it is nil.
 type result struct {
 	outcome
 	extra any
@@ -61,7 +61,10 @@ func (r result) MarshalJSON() ([]byte, error) {
 		return all, err
 	}
 	extra, err := json.Marshal(r.extra)
-	return append(append(all[:len(all)-1], ','), extra[1:]...), err
+	if err != nil {
+		return nil, err
+	}
+	return append(append(all[:len(all)-1], ','), extra[1:]...), nil
 }
 
 // verdict is the error of a command that has printed its result.
