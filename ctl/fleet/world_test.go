@@ -61,7 +61,7 @@ func newWorld(t *testing.T, o sim.Options) *world {
 
 func (w *world) as(account string) *secretsmanager.Client {
 	return secretsmanager.New(secretsmanager.Options{
-		BaseEndpoint: &w.url, Region: "us-east-1", RetryMaxAttempts: 1,
+		BaseEndpoint: &w.url, Region: "us-east-1", RetryMaxAttempts: 2, // under load, a connection can be reset
 		Credentials: credentials.NewStaticCredentialsProvider(account, "x", ""),
 	})
 }
