@@ -65,7 +65,9 @@ var (
 	word   = lazyregexp.New(`^[A-Za-z0-9_ ,.()\[\]]*$`)
 )
 
-func strange(statement string) bool { return !word().MatchString(quoted().ReplaceAllString(statement, "")) }
+func strange(statement string) bool {
+	return !word().MatchString(quoted().ReplaceAllString(statement, ""))
+}
 
 // read returns the rights that the queries show for user, as rights of the user to.
 func (t *target) read(ctx context.Context, queries []string, user, to string) (rights []pair.Right, err error) {
