@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-const abilitiesOfOracle = "rehearses, retires, has needs"
+const abilitiesOfOracle = "rehearses, has needs"
 
 // TestWithOracleItAsksTheDatabase: engines contains the real engine, not the one that refuses.
 func TestWithOracleItAsksTheDatabase(t *testing.T) {
