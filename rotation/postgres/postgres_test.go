@@ -392,8 +392,8 @@ func TestCertificatesAreVerified(t *testing.T) {
 		cert func(ca, other *testserver.CA) *testserver.Certificate
 		text string
 	}{
-		"another CA":   {func(_, other *testserver.CA) *testserver.Certificate { return issue(t, other, "localhost") }, "known CA"},
-		"another name": {func(ca, _ *testserver.CA) *testserver.Certificate { return issue(t, ca, "db.example") }, "another name"},
+		"another CA":   {func(_, other *testserver.CA) *testserver.Certificate { return issue(t, other, "localhost") }, "signed by unknown authority"},
+		"another name": {func(ca, _ *testserver.CA) *testserver.Certificate { return issue(t, ca, "db.example") }, "not localhost"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ca, other := newCA(t), newCA(t)
@@ -422,9 +422,9 @@ func TestCertificateOfAnAlias(t *testing.T) {
 		t.Fatal(err)
 	}
 	user, password = w.role("")
-	wantCause(t, w.rotate(w.secret(w.value(user, password, named[:2]...))), engine.TLSFailed, "another name")
+	wantCause(t, w.rotate(w.secret(w.value(user, password, named[:2]...))), engine.TLSFailed, "use the certificate's name")
 	admin := w.secret(w.value(w.pg.User, w.pg.Password, named[:2]...))
-	wantCause(t, w.rotate(w.secret(w.value(user, password, append(named, "masterarn", fmt.Sprintf("%q", admin))...))), engine.TLSFailed, "another name")
+	wantCause(t, w.rotate(w.secret(w.value(user, password, append(named, "masterarn", fmt.Sprintf("%q", admin))...))), engine.TLSFailed, "use the certificate's name")
 	admin = w.secret(w.value(w.pg.User, w.pg.Password, named...))
 	if err := w.rotate(w.secret(w.value(user, password, append(named, "masterarn", fmt.Sprintf("%q", admin))...))); err != nil {
 		t.Error(err)
@@ -476,8 +476,8 @@ func TestDatabaseNameSaysNothingOfTLS(t *testing.T) {
 	there := fmt.Sprintf("%q", name)
 	wantCause(t, w.rotate(w.secret(w.value(user, "not-it", "dbname", there))), engine.LoginRefused, "AWSCURRENT")
 	w.tls = engine.TLSPolicy{AllowPlaintext: true} // and the server's CA is unknown
-	wantCause(t, w.rotate(w.secret(w.value(user, password))), engine.TLSFailed, "known CA")
-	wantCause(t, w.rotate(w.secret(w.value(user, password, "dbname", there))), engine.TLSFailed, "known CA")
+	wantCause(t, w.rotate(w.secret(w.value(user, password))), engine.TLSFailed, "signed by unknown authority")
+	wantCause(t, w.rotate(w.secret(w.value(user, password, "dbname", there))), engine.TLSFailed, "signed by unknown authority")
 }
 
 // TestOddNamesAndPasswords: the server's own parser checks all quoting.

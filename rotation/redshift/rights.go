@@ -36,26 +36,28 @@ func scope(of string) string {
 
 // queries return the rights of the user $1. They read Redshift's system views.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/svv_views.html
-var queries = []string{
-	`SELECT alter_group || ' ADD USER ', alter_group || ' DROP USER ', ''
-	FROM (SELECT 'ALTER GROUP ' || quote_ident(groname) AS alter_group FROM pg_group, pg_user
-		WHERE usename = $1 AND usesysid = ANY (grolist) AND groname NOT LIKE '` + markPrefix + `%') g`,
-	query("'ROLE ' || quote_ident(role_name)", "CASE WHEN admin_option THEN ' WITH ADMIN OPTION' ELSE '' END",
-		"svv_user_grants WHERE user_name = $1"),
-	privileges("database", scope("DATABASE")+"quote_ident(database_name)", mayGrant),
-	privileges("schema", scope("SCHEMA")+"quote_ident(namespace_name)", mayGrant),
-	privileges("relation", "' ON ' || quote_ident(namespace_name) || '.' || quote_ident(relation_name)", mayGrant),
-	privileges("column", `' (' || quote_ident(column_name) || ') ON ' || quote_ident(namespace_name) || '.' ||
-	quote_ident(relation_name)`, "''"),
-	privileges("function", `' ON FUNCTION ' || quote_ident(namespace_name) || '.' || quote_ident(function_name) ||
-	'(' || argument_types || ')'`, mayGrant),
-	privileges("language", "' ON LANGUAGE ' || quote_ident(language_name)", mayGrant),
-	`SELECT maker || 'GRANT ' || what || ' TO ', maker || 'REVOKE ' || what || ' FROM ', ` + mayGrant + `
-	FROM (SELECT 'ALTER DEFAULT PRIVILEGES FOR USER ' || quote_ident(owner_name) ||
-		CASE WHEN schema_name <> '' THEN ' IN SCHEMA ' || quote_ident(schema_name) || ' ' ELSE ' ' END AS maker,
-	privilege_type || ' ON ' || CASE object_type WHEN 'RELATION' THEN 'TABLES' WHEN 'FUNCTION' THEN 'FUNCTIONS'
-		WHEN 'PROCEDURE' THEN 'PROCEDURES' ELSE '?' || object_type END AS what, admin_option
-	FROM svv_default_privileges WHERE grantee_type = 'user' AND grantee_name = $1) d`,
+func queries() []string {
+	return []string{
+		`SELECT alter_group || ' ADD USER ', alter_group || ' DROP USER ', ''
+		FROM (SELECT 'ALTER GROUP ' || quote_ident(groname) AS alter_group FROM pg_group, pg_user
+			WHERE usename = $1 AND usesysid = ANY (grolist) AND groname NOT LIKE '` + markPrefix + `%') g`,
+		query("'ROLE ' || quote_ident(role_name)", "CASE WHEN admin_option THEN ' WITH ADMIN OPTION' ELSE '' END",
+			"svv_user_grants WHERE user_name = $1"),
+		privileges("database", scope("DATABASE")+"quote_ident(database_name)", mayGrant),
+		privileges("schema", scope("SCHEMA")+"quote_ident(namespace_name)", mayGrant),
+		privileges("relation", "' ON ' || quote_ident(namespace_name) || '.' || quote_ident(relation_name)", mayGrant),
+		privileges("column", `' (' || quote_ident(column_name) || ') ON ' || quote_ident(namespace_name) || '.' ||
+		quote_ident(relation_name)`, "''"),
+		privileges("function", `' ON FUNCTION ' || quote_ident(namespace_name) || '.' || quote_ident(function_name) ||
+		'(' || argument_types || ')'`, mayGrant),
+		privileges("language", "' ON LANGUAGE ' || quote_ident(language_name)", mayGrant),
+		`SELECT maker || 'GRANT ' || what || ' TO ', maker || 'REVOKE ' || what || ' FROM ', ` + mayGrant + `
+		FROM (SELECT 'ALTER DEFAULT PRIVILEGES FOR USER ' || quote_ident(owner_name) ||
+			CASE WHEN schema_name <> '' THEN ' IN SCHEMA ' || quote_ident(schema_name) || ' ' ELSE ' ' END AS maker,
+		privilege_type || ' ON ' || CASE object_type WHEN 'RELATION' THEN 'TABLES' WHEN 'FUNCTION' THEN 'FUNCTIONS'
+			WHEN 'PROCEDURE' THEN 'PROCEDURES' ELSE '?' || object_type END AS what, admin_option
+		FROM svv_default_privileges WHERE grantee_type = 'user' AND grantee_name = $1) d`,
+	}
 }
 
 // quoted and word match the parts of a right's statement. A right is never executed if, outside quoted names, it has
@@ -119,10 +121,10 @@ func (t *target) level(ctx context.Context, current, other *user) error {
 		}
 		mine, _, err := t.owned(ctx, other.name, other.name)
 		if err == nil {
-			want, err = t.read(ctx, queries, current.name, other.name)
+			want, err = t.read(ctx, queries(), current.name, other.name)
 		}
 		if err == nil {
-			have, err = t.read(ctx, queries, other.name, other.name)
+			have, err = t.read(ctx, queries(), other.name, other.name)
 		}
 		// The views show an owner's rights on an object once another user has rights on it.
 		want, have = without(append(without(want, theirs), implied...), mine), without(have, mine)
