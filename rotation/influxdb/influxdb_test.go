@@ -84,11 +84,9 @@ func TestVerifyRefusesAServerWithoutAuthentication(t *testing.T) {
 }
 
 func TestFormatOfTheSecret(t *testing.T) {
-	long := strings.Repeat("x", 256)
 	for value, want := range map[string]string{
-		`{"engine":"influxdb","username":"a","password":"b"}`:                       "host is missing",
-		`{"engine":"influxdb","host":"h","username":"a:b","password":"b"}`:          "colon",
-		`{"engine":"influxdb","host":"h","username":"` + long + `","password":"b"}`: "255",
+		`{"engine":"influxdb","username":"a","password":"b"}`:              "host is missing",
+		`{"engine":"influxdb","host":"h","username":"a:b","password":"b"}`: "colon",
 	} {
 		r := &engine.Request{Current: engine.StringValue(value), Strategy: engine.SingleUser}
 		_, err := New(engine.TLSPolicy{}).Next(t.Context(), r)
