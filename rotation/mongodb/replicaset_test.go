@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,6 +62,16 @@ type front struct {
 
 	mu       sync.Mutex
 	commands []bson.D
+}
+
+// sent returns the names of the commands.
+func (p *front) sent() (names []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.commands {
+		names = append(names, c[0].Key)
+	}
+	return names
 }
 
 // newFront starts a front that passes each answer to a hello through hello, and answers a command itself if answer
@@ -189,6 +200,8 @@ func TestReplicaSetByOtherNames(t *testing.T) {
 			}
 		}
 		// A command from a frozen function ends on the server in time.
+		p.mu.Lock()
+		defer p.mu.Unlock()
 		for _, c := range p.commands {
 			if c[0].Key == "updateUser" && field(c, "maxTimeMS") == nil {
 				t.Errorf("%s has no maxTimeMS", c[0].Key)
@@ -223,17 +236,17 @@ func TestUserThatIsCreatedConcurrently(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			app := f.user("shop")
 			clone := app + "_clone"
-			created := false
+			var created atomic.Bool
 			p := newFront(t, f, func(d bson.D) bson.D { return d }, func(command bson.D) bson.D {
 				info, _ := field(command, "usersInfo").(bson.D)
 				switch {
 				case field(command, "createUser") != nil:
-					created = true
+					created.Store(true)
 					return bson.D{{Key: "ok", Value: 0.0}, {Key: "code", Value: userExists},
 						{Key: "errmsg", Value: "User already exists"}}
 				case field(command, "updateUser") != nil:
 					return bson.D{ok}
-				case field(info, "user") != clone || !created:
+				case field(info, "user") != clone || !created.Load():
 					return nil
 				}
 				u := bson.D{{Key: "user", Value: clone}, {Key: "db", Value: "shop"}, {Key: "roles", Value: bson.A{}}}
@@ -248,11 +261,7 @@ func TestUserThatIsCreatedConcurrently(t *testing.T) {
 			} else if err != nil {
 				t.Error(err)
 			}
-			var sent []string
-			for _, c := range p.commands {
-				sent = append(sent, c[0].Key)
-			}
-			if slices.Contains(sent, "updateUser") == stranger {
+			if sent := p.sent(); slices.Contains(sent, "updateUser") == stranger {
 				t.Errorf("sent %q", sent)
 			}
 		})

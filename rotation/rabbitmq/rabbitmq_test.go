@@ -336,10 +336,9 @@ func TestEveryFaultOfTheFormatIsReported(t *testing.T) {
 	for value, words := range map[string][]string{
 		`{"managementPort":"x","password":""}`: {
 			"host is missing", "username is missing", "password is missing", "port is not a number"},
-		`{"host":"h","username":"a:b","password":"p"}`:                              {"colon"},
-		`{"host":"h","username":"..","password":"p"}`:                               {`".."`},
-		`{"host":"h/x","username":"a","password":"p"}`:                              {"not one host"},
-		`{"host":"h","username":"` + strings.Repeat("u", 256) + `","password":"p"}`: {"255"},
+		`{"host":"h","username":"a:b","password":"p"}`: {"colon"},
+		`{"host":"h","username":"..","password":"p"}`:  {`".."`},
+		`{"host":"h/x","username":"a","password":"p"}`: {"not one host"},
 		`["a"]`: {"not a JSON object"},
 	} {
 		_, err := e.Next(enginetest.Within(t), &engine.Request{Current: engine.StringValue(value)})
