@@ -76,12 +76,14 @@ func words(v engine.Value) []string {
 		}
 		return out
 	}
-	dec := json.NewDecoder(bytes.NewReader(v.Reveal()))
-	dec.UseNumber()
-	var fields map[string]any
-	_ = dec.Decode(&fields) // it is an object
-	for name, x := range fields {
-		if !slices.Contains(public, name) {
+	for _, name := range v.Names() { // one by one: encoding/json limits the levels, and the object would be one more
+		if slices.Contains(public, name) {
+			continue
+		}
+		dec := json.NewDecoder(bytes.NewReader(v.JSON(name)))
+		dec.UseNumber()
+		var x any
+		if dec.Decode(&x) == nil {
 			walk(x)
 		}
 	}

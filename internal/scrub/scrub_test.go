@@ -61,6 +61,19 @@ func TestScrubKnowsTheSpellings(t *testing.T) {
 	}
 }
 
+// TestScrubOfADeepField: a field may have as many levels as encoding/json decodes, in addition to the object's.
+func TestScrubOfADeepField(t *testing.T) {
+	const levels = 10000
+	deep := strings.Repeat("[", levels) + `"hidden-below"` + strings.Repeat("]", levels)
+	v := engine.StringValue(`{"password":"Hunter-22","extra":` + deep + `}`)
+	if !v.IsObject() {
+		t.Fatal(v.Fault())
+	}
+	if got := clean("refused Hunter-22 and hidden-below", []engine.Value{v}); got != "refused [redacted] and [redacted]" {
+		t.Error(got)
+	}
+}
+
 // TestScrubLeavesNoPart: servers truncate what they quote.
 func TestScrubLeavesNoPart(t *testing.T) {
 	const p = "k7Qw-zP4x.Vn9R_t3Lb!Yd6Gs"
