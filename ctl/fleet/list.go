@@ -81,7 +81,7 @@ func List(ctx context.Context, api *secretsmanager.Client, filter Filter, now ti
 	pages := secretsmanager.NewListSecretsPaginator(api, &secretsmanager.ListSecretsInput{
 		MaxResults: aws.Int32(100), IncludePlannedDeletion: aws.Bool(true), Filters: filter.atService(),
 	})
-	for err == nil && pages.HasMorePages() {
+	for pages.HasMorePages() {
 		var page *secretsmanager.ListSecretsOutput
 		if page, err = pages.NextPage(ctx); err != nil {
 			break

@@ -126,7 +126,7 @@ func functionNeeds(s *Secret, old *Function, t template) []string {
 	}
 	for _, n := range settings {
 		if value := old.Settings[n]; value != "" {
-			needs = append(needs, "the setting "+n+" of the old function: "+value)
+			needs = append(needs, "the old function's setting, unless it is the default: "+n+"="+value)
 		}
 	}
 	if len(old.Subnets) > 0 {

@@ -32,6 +32,9 @@ func TestTemplateOfFunction(t *testing.T) {
 			"RDSSQLServerRotationMultiUser"},
 		{python("x", "secret rotation for RDS Postgres using single user rotation scheme"),
 			"RDSPostgreSQLRotationSingleUser"},
+		{python("x", "secret rotation for RDS Postgres using the single user rotation scheme"),
+			"RDSPostgreSQLRotationSingleUser"},
+		{python("x", "Renders mail using templates"), ""},
 		{python("x", "secret rotation for Amazon Redshift using the multi user rotation scheme"),
 			"RedshiftRotationMultiUser"},
 		{python("x", "secret rotation for MongoDB using the single user rotation scheme"), "MongoDBRotationSingleUser"},
@@ -171,7 +174,7 @@ func TestMigrate(t *testing.T) {
 	if want := map[string]int{
 		"a build with the engine: make build-RotatorFunction TAGS=with_oracle":                        1,
 		"a route to the network of the old function: subnets subnet-1,subnet-2, security groups sg-1": 2,
-		"the setting PASSWORD_LENGTH of the old function: 40":                                         2,
+		"the old function's setting, unless it is the default: PASSWORD_LENGTH=40":                    2,
 	}; !reflect.DeepEqual(m.Needs, want) {
 		t.Errorf("%+v, want %+v", m.Needs, want)
 	}

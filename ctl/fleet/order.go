@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -75,6 +76,9 @@ func Order(secrets []Secret, superusers map[string]string) (after []int) {
 	arns := make(map[string]string, 2*len(secrets))
 	for _, s := range secrets {
 		arns[s.ARN], arns[s.Account+"/"+s.Name] = s.ARN, s.ARN
+		if dash := strings.LastIndexByte(s.ARN, '-'); dash > 0 {
+			arns[s.ARN[:dash]] = s.ARN // the partial ARN
+		}
 	}
 	up := make(map[string]string)
 	for _, s := range secrets {

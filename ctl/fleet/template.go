@@ -79,11 +79,12 @@ func (f *Function) template() template {
 	if f == nil || !strings.HasPrefix(f.Runtime, "python") || f.Handler != "lambda_function.lambda_handler" {
 		return template{}
 	}
-	short := strings.NewReplacer("rds", "", "postgres using", "postgresqlusing", "using the ", "using", " ", "")
+	short := strings.NewReplacer("rds", "", "postgres ", "postgresql", "using the ", "using", " ", "")
 	description := short.Replace(strings.ToLower(f.Description)) // such as mysqlusingsingleuserrotationscheme
 	for _, t := range templates {
 		scheme := strings.Replace(short.Replace(strings.ToLower(t.Name)), "rotation", "using", 1)
-		if strings.Contains(FunctionName(f.ARN)+" "+f.Description, t.Name) || strings.Contains(description, scheme) {
+		if strings.Contains(FunctionName(f.ARN)+" "+f.Description, t.Name) ||
+			strings.Contains(scheme, "user") && strings.Contains(description, scheme) {
 			return t
 		}
 	}
