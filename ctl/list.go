@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -64,9 +65,14 @@ failing or late.`,
 	return c
 }
 
+var roleForm = regexp.MustCompile(`^arn:[a-z-]+:iam::\d{12}:role/.`)
+
 func (l *listing) run(c *cobra.Command) error {
-	if l.migrate && format(c) == "csv" {
+	switch {
+	case l.migrate && format(c) == "csv":
 		return errors.New("--migrate prints text or json, not csv")
+	case l.role != "" && !roleForm.MatchString(l.role):
+		return fmt.Errorf("--role %q is not the ARN of a role", l.role)
 	}
 	ctx, cancel := context.WithTimeout(c.Context(), l.view.timeout)
 	defer cancel()
@@ -79,8 +85,12 @@ func (l *listing) run(c *cobra.Command) error {
 	}
 	stop := out.wait("listing secrets")
 	cfg := l.assume()
-	a, _ := arn.Parse(l.role)
 	found, err := fleet.List(ctx, secretsmanager.NewFromConfig(cfg), l.Filter, time.Now())
+	if err != nil {
+		stop()
+		return awsError(ctx, "cannot list the secrets", "", err)
+	}
+	a, _ := arn.Parse(l.role)
 	unread, why := found.ReadFunctions(ctx, func(account string) *lambda.Client {
 		if account == a.AccountID {
 			return newLambda(cfg)
@@ -88,13 +98,11 @@ func (l *listing) run(c *cobra.Command) error {
 		return newLambda(l.view.cfg)
 	})
 	stop()
-	if err != nil {
-		return awsError(ctx, "cannot list the secrets", "", err)
-	}
 	if unread > 0 {
 		f := operator.Finding{Check: "functions", State: operator.Skipped,
 			Message: fmt.Sprintf("cannot read the configuration of %d: %v", unread, why),
-			Advice:  "allow lambda:ListFunctions in each function's account"}
+			Advice: "allow lambda:ListFunctions; if a function is in another account, use that account's credentials, " +
+				"and --role for the account of the secrets"}
 		if l.migrate {
 			f.State, f.Cause = operator.Unknown, engine.TargetFailed
 		}
