@@ -64,13 +64,16 @@ or is scheduled for deletion.`,
 func (v *view) versions(ctx context.Context, s *fleet.Secret) ([]labeled, error) {
 	versions := []labeled{}
 	created := make(map[string]*time.Time)
-	// A secret has at most twenty labels, so its labeled versions are on one page.
-	out, err := v.secrets.ListSecretVersionIds(ctx, &secretsmanager.ListSecretVersionIdsInput{SecretId: &s.ARN})
-	if err != nil {
-		return nil, awsError(ctx, "cannot list the versions", s.ARN, err)
-	}
-	for _, e := range out.Versions {
-		created[aws.ToString(e.VersionId)] = e.CreatedDate
+	pages := secretsmanager.NewListSecretVersionIdsPaginator(v.secrets,
+		&secretsmanager.ListSecretVersionIdsInput{SecretId: &s.ARN})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, awsError(ctx, "cannot list the versions", s.ARN, err)
+		}
+		for _, e := range page.Versions {
+			created[aws.ToString(e.VersionId)] = e.CreatedDate
+		}
 	}
 	for id, labels := range s.Labels {
 		slices.Sort(labels)
@@ -122,9 +125,13 @@ func findings(s *fleet.Secret, id string) []operator.Finding {
 }
 
 func printStatus(s *fleet.Secret, versions []labeled, out *report) {
+	next := ""
+	if s.Next != nil {
+		next = when(s.Next)
+	}
 	for _, fact := range [][2]string{
 		{"ARN", s.ARN}, {"managed by", s.Manager}, {"function", s.Function}, {"schedule", s.Schedule},
-		{"last rotated", when(s.Last)}, {"next", when(s.Next)},
+		{"last rotated", when(s.Last)}, {"next", next},
 	} {
 		if fact[1] != "" {
 			out.note(fact[0], fact[1])

@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -63,7 +64,11 @@ func TestFindings(t *testing.T) {
 // TestRotationIsJudgedByItsVersion: the secret may have changed since, for example because of a new tag.
 func TestRotationIsJudgedByItsVersion(t *testing.T) {
 	began := time.Now().Add(-time.Hour)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if body, _ := io.ReadAll(r.Body); !strings.Contains(string(body), `"NextToken"`) {
+			fmt.Fprint(w, `{"NextToken":"n"}`) // a page may be empty
+			return
+		}
 		fmt.Fprintf(w, `{"Versions":[{"VersionId":"p","VersionStages":["AWSPENDING"],"CreatedDate":%d}]}`, began.Unix())
 	}))
 	defer server.Close()
