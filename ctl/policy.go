@@ -41,7 +41,7 @@ func newPolicy(v *view) *cobra.Command {
 		Short: "Print the least IAM policy and the least rights at the target for a rotation",
 		Long: `Policy prints what the rotation of a secret needs: a policy for the function's role, with
 ROTATION_ROLE_ARN also for the role that the function assumes, and the statements for the
-user who changes the password. Set the function's variables here also.
+user who changes the password. Set the function's variables.
 
 If the target does not answer about the user, the statements are missing and the exit code
 is 3. A statement whose Sid begins with Optional can be left out.`,

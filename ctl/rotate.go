@@ -39,7 +39,7 @@ the outcome is not known within --timeout. The rotation continues without this c
 
 Several secrets are rotated concurrently, within Secrets Manager's quotas, and superuser
 secrets, which it finds in the values, come first. A rotation under way is followed. To
-rotate all that filters select, see "rotatorctl list" with these filters, and then use
+rotate all secrets that the filters select, review them with "rotatorctl list", then add
 --yes. When interrupted, rotate prints the command that rotates the rest.`,
 		Example: `  rotatorctl rotate shop/db
   rotatorctl rotate shop/db --test --function ` + exampleFunction + `
@@ -54,7 +54,7 @@ rotate all that filters select, see "rotatorctl list" with these filters, and th
 				return fmt.Errorf("--function %q is not the ARN of a Lambda function, such as %s", o.function, exampleFunction)
 			case len(args) == 0 && !yes:
 				return engine.Errorf(invalidArguments, "see what `rotatorctl list` shows with these filters, and use --yes",
-					"no SECRET is named, and filters alone need --yes")
+					"without a SECRET, filters need --yes")
 			case o.test:
 				m.verb = "tested"
 			}
