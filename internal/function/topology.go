@@ -86,7 +86,8 @@ func (t topology) Managed(ctx context.Context, superuserARN string, tags map[str
 		}
 		if err == nil && db.host == "" {
 			err = engine.Errorf(engine.InvalidSecret,
-				"wait until the database is available, or name another superuser secret, with a host",
+				"wait until the database is available, or name another superuser secret, with a host: with more than 100 "+
+					"namespaces of Redshift Serverless, not all are found",
 				"the database %s has no endpoint", tags[tag])
 		}
 		return db.host, db.port, err
