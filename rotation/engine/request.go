@@ -25,8 +25,9 @@ type Request struct {
 	// SuperuserChanges means that a superuser changes the credential: the user itself does not need that right.
 	SuperuserChanges bool
 	Adopt            bool // lets Set take over a pair of users that something else created; see Adopter
-	// Proofs are the credentials of the secret that the target has accepted, if a superuser acts; see pair.Proved. If
-	// several accounts at the target can share a name, they show the engine which ones belong to the secret.
+	// Proofs are the credentials that the target has accepted, if a superuser acts: the secret's or, in a recovery, the
+	// superuser's; see pair.Proved. If several accounts at the target can share a name, they show the engine which ones
+	// belong to the secret.
 	Proofs       []Value
 	Passwords    PasswordPolicy           // the policy in force
 	SecretFields []string                 // the fields that this rotation changes

@@ -344,12 +344,26 @@ func TestSuperuserCopiesNoTokenThatIsNotProved(t *testing.T) {
 	v := engine.StringValue(`{"token":"redacted","tokenId":"1"}`)
 	r := request(v, v)
 	r.Superuser, r.Previous = true, v
-	if a, err := model(r, all); !errors.Is(err, engine.PrivilegeMissing) {
+	if a, err := model(r, all); !errors.Is(err, engine.InvalidSecret) {
 		t.Errorf("%q would be copied: %v", a.Description, err)
 	}
 	r.Proofs = []engine.Value{v} // the server has accepted it
 	if _, err := model(r, all); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestRecoveryCopiesNoOperatorsToken: a writer of the secret stores an invalid token, to get a copy of the operator's.
+func TestRecoveryCopiesNoOperatorsToken(t *testing.T) {
+	f := newFixture(t)
+	secrets := world.New(t, f.tokens, f.users)
+	secrets.Env["RECOVER_BY_SUPERUSER"] = "true"
+	operator := secrets.Secret("operator", f.tokenValue(f.Token))
+	arn := secrets.Secret("app", f.tokenValue("invalid").With("adminSecretArn", operator))
+	before := len(f.authorizations())
+	enginetest.WantCause(t, secrets.Rotate(arn), engine.InvalidSecret, "store it in AWSCURRENT")
+	if n := len(f.authorizations()); n != before {
+		t.Errorf("%d tokens were created", n-before)
 	}
 }
 

@@ -27,7 +27,7 @@ func NewTokens(tls engine.TLSPolicy, settings awsapi.Settings) *Tokens {
 func (*Tokens) Kind() engine.Kind {
 	return engine.Kind{Names: names, Overlap: engine.BothWork, MarkField: tokenField,
 		SecretFields: []string{tokenField, idField}, SuperuserField: adminField,
-		PlaceFields: []string{"engine", instanceField, "org"}}
+		PlaceFields: []string{"engine", instanceField}}
 }
 
 // authorization is a token in the API's format.
@@ -91,12 +91,18 @@ func (e *Tokens) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 	return r.Current.With(tokenField, answer.Token).With(idField, answer.ID), err
 }
 
-// model returns the authorization to copy. A superuser copies only a token that the server has accepted: a writer of
-// the secret could name any other.
+// model returns the authorization to copy. A superuser copies only a token of the secret that the server has accepted:
+// a writer of the secret could name any other. In a recovery, r.Proofs has the superuser's own token instead.
 func model(r *engine.Request, all []authorization) (authorization, error) {
 	accepted := r.Login
 	if r.Superuser {
-		accepted = append(r.Proofs, engine.Value{})[0]
+		i := slices.IndexFunc(r.Proofs, func(p engine.Value) bool { return p.EqualBut(r.Current, tokenField, idField) })
+		if i < 0 {
+			return authorization{}, engine.Errorf(engine.InvalidSecret,
+				"create a token by hand and store it in AWSCURRENT",
+				"the server accepts no token of the secret, so nothing shows which token to copy")
+		}
+		accepted = r.Proofs[i]
 	}
 	a, ok := find(all, r, accepted)
 	if !ok || a.Status == "inactive" {
