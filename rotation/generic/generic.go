@@ -3,7 +3,6 @@
 package generic
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -69,17 +68,6 @@ func makerFor(r *engine.Request) (maker, error) {
 	return newPrivateKey(kind)
 }
 
-// encoded returns what is wrong with making a password of bytes in hex or in base64. Digits alone, and base64 without
-// padding, may be a password.
-func encoded(secret string) error {
-	for name, sign := range map[string]string{"hex": "abcdefABCDEF", "base64": "="} {
-		if raw, err := codings[name].read(secret); err == nil && len(raw) >= fewest && strings.ContainsAny(secret, sign) {
-			return fmt.Errorf("looks like %s, not a password", name)
-		}
-	}
-	return nil
-}
-
 // get returns a field's text, or the whole value for the field "".
 func get(v engine.Value, field string) string {
 	if field == "" {
@@ -133,7 +121,8 @@ func read(r *engine.Request, v engine.Value) (maker, []string, error) {
 }
 
 // Next returns the current value with a different new secret in each field. It refuses to change the format that a
-// value's readers expect. No option overrides this, because anyone who may tag the secret can set options.
+// value's readers expect, because anyone who may tag the secret can set options. Only the kind password overrides the
+// guess that a value is hex or base64.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	m, fields, err := read(r, r.Current)
 	if err != nil {
@@ -143,12 +132,13 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	for _, field := range fields {
 		old := get(r.Current, field)
 		err := m.check(old)
-		if r.Option(kindOption) == "" {
-			err = cmp.Or(err, encoded(old))
+		if seems, size := guess(old); err == nil && r.Option(kindOption) == "" && seems != "" {
+			err = fmt.Errorf("looks like %d bytes in %s, not a password", size, seems)
 		}
 		if err != nil && len(old) >= fewest { // a shorter text is a placeholder
 			return engine.Value{}, engine.Errorf(engine.InvalidSecret, "set "+kindOption+", "+encodingOption+" and "+
-				bytesOption+` to match the current value; to change the format, first store a placeholder such as "x"`,
+				bytesOption+" to match the current value, or remove a public key's field from "+fieldOption+
+				`; to change the format, first store a placeholder such as "x"`,
 				"the format would change: %s %w", describe(field), err)
 		}
 		secret, err := m.make(r)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"example.com/rotator/rotation/engine"
@@ -51,6 +52,17 @@ var codings = map[string]coding{
 	"": {func(raw []byte) string { return string(raw) }, func(s string) ([]byte, error) { return []byte(s), nil }},
 }
 
+// guess returns the encoding that a text seems to have, or "", and how many bytes it encodes. Digits alone, and base64
+// without padding, may be a password.
+func guess(text string) (encoding string, size int) {
+	for name, sign := range map[string]string{"hex": "abcdefABCDEF", "base64": "="} {
+		if raw, err := codings[name].read(text); err == nil && len(raw) >= fewest && strings.ContainsAny(text, sign) {
+			return name, len(raw)
+		}
+	}
+	return "", 0
+}
+
 // The minimum cannot be guessed; the maximum fits into a secret in every encoding.
 const fewest, most = 16, 4096
 
@@ -68,7 +80,7 @@ func newBytes(length, encoding string, binary bool) (maker, error) {
 	}
 	if _, ok := codings[b.encoding]; !ok {
 		return nil, engine.Errorf(engine.InvalidConfiguration, "set "+engine.OptionName(encodingOption)+
-			" to base64, base64url or hex", "the encoding of bytes is %q", encoding)
+			" to base64, base64url or hex, or remove it for a SecretBinary", "the encoding of bytes is %q", encoding)
 	}
 	return b, nil
 }
@@ -81,8 +93,14 @@ func (b random) make(*engine.Request) (string, error) {
 
 // check accepts fewer bytes if an option sets the number, because the option can raise it.
 func (b random) check(secret string) error {
+	block, _ := pem.Decode([]byte(secret))
 	raw, err := codings[b.encoding].read(secret)
+	seems, size := guess(secret)
 	switch n := len(raw); {
+	case block != nil:
+		return errors.New("is a key in PEM, not bytes")
+	case seems != "" && seems != b.encoding: // hex is also valid base64
+		return fmt.Errorf("looks like %d bytes in %s, not %s", size, seems, cmp.Or(b.encoding, "raw bytes"))
 	case err != nil:
 		return errors.New("is not " + b.encoding) // the decoder's error quotes the value
 	case n < fewest || n > b.length || n < b.length && !b.chosen:
