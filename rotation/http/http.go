@@ -93,7 +93,8 @@ func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 	defer cancel()
 	name := mark.New(r.Secret, r.Version)
 	next, issued, err := x.issue(within, r.Current, name)
-	if err == nil {
+	answered := err == nil
+	if answered {
 		err = x.await(within, "the list does not show the new token "+name, func(tokens []token) bool {
 			i := slices.IndexFunc(tokens, func(t token) bool { return t.name == name })
 			if i >= 0 {
@@ -103,15 +104,16 @@ func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 		})
 	}
 	if err != nil && issued {
-		return engine.Value{}, mark.Lost(name, err, x.takeBack(ctx, name))
+		return engine.Value{}, mark.Lost(name, err, x.takeBack(ctx, name, answered))
 	}
 	return next, err
 }
 
-// put sets a field to text, or to a number if it was one.
+// put sets a field to text, or to a number if it was one and text is one in JSON.
 func put(v engine.Value, field, text string) engine.Value {
 	old := v.JSON(field)
-	if _, err := strconv.ParseInt(text, 10, 64); err == nil && old != nil && old[0] != '"' {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err == nil && strconv.FormatInt(n, 10) == text && old != nil && old[0] != '"' && old[0] != 'n' { // null
 		return v.WithJSON(field, []byte(text))
 	}
 	return v.With(field, text)
@@ -142,13 +144,17 @@ func (x *exchange) issue(ctx context.Context, current engine.Value, name string)
 	return next, true, nil
 }
 
-// takeBack revokes the token that a failed Mint may have issued.
-func (x *exchange) takeBack(ctx context.Context, name string) error {
+// takeBack revokes the token that a failed Mint may have issued. exists means that it certainly did.
+func (x *exchange) takeBack(ctx context.Context, name string, exists bool) error {
 	tokens, err := x.list(ctx)
 	if err != nil {
 		return err
 	}
-	return x.end(ctx, choose(tokens, func(t token) bool { return t.name == name }))
+	ids := choose(tokens, func(t token) bool { return t.name == name })
+	if ids == nil && exists {
+		return errors.New("the list does not show it")
+	}
+	return x.end(ctx, ids)
 }
 
 // Set keeps this secret's current, acting and pending tokens, and revokes the rest. The pending one already works.
@@ -289,7 +295,7 @@ func (x *exchange) end(ctx context.Context, ids []string) error {
 }
 
 const adviceList = "compare the recipe with the API's documentation: list must show exactly the valid tokens, all in " +
-	"one answer; {{rotation.prefix}} in its URL may limit them to the secret's"
+	"one answer; {{rotation.prefix}} in its URL may limit them to the secret's; if no token has a name, name the first"
 
 // await polls the list for up to five seconds until ok accepts it, because a list may lag behind.
 func (x *exchange) await(ctx context.Context, otherwise string, ok func([]token) bool) error {
@@ -355,7 +361,7 @@ func (x *exchange) list(ctx context.Context) ([]token, error) {
 		tokens = append(tokens, t)
 	}
 	if tokens != nil && !slices.ContainsFunc(tokens, func(t token) bool { return t.name != "" }) {
-		return fail("no token has a name at %s; name the first token", l.Name)
+		return fail("no token has a name at %s", l.Name)
 	}
 	return tokens, nil
 }

@@ -257,6 +257,27 @@ func TestErrorNamesATokenThatCannotBeRevoked(t *testing.T) {
 	}
 }
 
+// TestErrorNamesATokenThatTheListDoesNotShow: the API has pages without a Link header.
+func TestErrorNamesATokenThatTheListDoesNotShow(t *testing.T) {
+	a := newAPI(t)
+	e := engineOf(t, a, "bearer", a.host())
+	token := a.first("acme")
+	a.answer(func(w nethttp.ResponseWriter, r *nethttp.Request) bool {
+		page := r.Method == "GET" && strings.HasSuffix(r.URL.Path, "/tokens")
+		if page {
+			fmt.Fprintf(w, `{"items":[{"id":%s,"name":%q}]}`, token.id, token.name)
+		}
+		return page
+	})
+	_, err := e.Mint(within(t, 3*time.Second), requestFor(secretOf("bearer", token)))
+	for _, want := range []string{"look for the token " + mark.Prefix(secretARN) + version,
+		"the list does not show it"} {
+		if engine.CauseOf(err) != engine.TargetFailed || !strings.Contains(fmt.Sprint(err), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
 func TestMintChecksBeforeItIssues(t *testing.T) {
 	for name, c := range map[string]struct {
 		path, body string
@@ -527,6 +548,34 @@ func TestDatabaseSecretIsNotUsedAsSuperuser(t *testing.T) {
 	}
 	if slices.Contains(passwords, "the-boss-has") {
 		t.Error("the API received the other secret's password")
+	}
+}
+
+// TestIDThatIsNoJSONNumberBecomesText: only an id in JSON's form takes the place of a number.
+func TestIDThatIsNoJSONNumberBecomesText(t *testing.T) {
+	for _, c := range []struct{ was, id, want string }{
+		{"1", "2", "2"}, {"1", "007", `"007"`}, {"1", "+5", `"+5"`}, {"1", "x", `"x"`}, {"null", "123", `"123"`},
+	} {
+		a := newAPI(t)
+		token := a.first("acme")
+		a.answer(func(w nethttp.ResponseWriter, r *nethttp.Request) bool {
+			if r.Method != "GET" || !strings.HasSuffix(r.URL.Path, "/tokens") {
+				return false
+			}
+			list := fmt.Sprintf(`{"items":[{"id":%s,"name":%q}`, token.id, token.name)
+			for _, issued := range a.tokens {
+				if issued != token {
+					list += fmt.Sprintf(`,{"id":%q,"name":%q}`, c.id, issued.name)
+				}
+			}
+			fmt.Fprint(w, list+"]}")
+			return true
+		})
+		v := secretOf("bearer", token).WithJSON("token_id", []byte(c.was))
+		next, err := engineOf(t, a, "bearer", a.host()).Mint(within(t, 5*time.Second), requestFor(v))
+		if is := string(next.JSON("token_id")); err != nil || is != c.want {
+			t.Errorf("%s became %s, want %s; %v", c.was, is, c.want, err)
+		}
 	}
 }
 
