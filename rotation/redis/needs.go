@@ -24,7 +24,8 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 		n.Note += "; a user with ACL SETUSER can grant itself all rights, so rotate applications' users by a " +
 			"superuser secret (masterarn)"
 	}
-	if service, _ := managed(r); !service {
+	service, _ := managed(r)
+	if !service {
 		rules = append(rules, "+info", "+cluster|nodes", "+config|get")
 	}
 	all, err := e.open(ctx, r, t.User, r.Login)
@@ -38,10 +39,12 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 		}
 	}
 	if errors.Is(err, engine.PrivilegeMissing) {
-		rules = append(rules, "+acl|save", "+config|rewrite")
-		n.Note = "+acl|save is for nodes with an ACL file, +config|rewrite for nodes without: print the rights again once " +
-			"the login has them, to see which are needed; " + n.Note
 		err = nil
+		if !service {
+			rules = append(rules, "+acl|save", "+config|rewrite")
+			n.Note = "+acl|save is for nodes with an ACL file, +config|rewrite for nodes without: print the rights " +
+				"again once the login has them, to see which are needed; " + n.Note
+		}
 	}
 	slices.Sort(rules)
 	n.Grants = []string{"ACL SETUSER " + cmp.Or(n.Login, "default") + " " + strings.Join(slices.Compact(rules), " ")}

@@ -53,6 +53,9 @@ func (n *node) info() (map[string]string, error) {
 			info[name] = value
 		}
 	}
+	if info["loading"] == "1" { // no replica is connected yet
+		return nil, n.fail("wait; Secrets Manager retries automatically", "the server is loading its data")
+	}
 	return info, nil
 }
 
@@ -227,10 +230,10 @@ func (n *node) set(r *engine.Request, user string, hashes []string) error {
 	}
 	// CONFIG REWRITE writes all current settings, including temporary ones.
 	name := strings.Join(n.save, " ")
-	_, err := n.Do("until the server can write its file, a restart undoes the rotation: "+name, n.save...)
+	_, err := n.Do(name+" failed, so a restart would undo the change", n.save...)
 	if err == nil {
-		r.Changed(n.Target.Address() + ": " + name + " stores what it covers as it is now, including changes that " +
-			"others have not saved")
+		r.Changed(n.Target.Address() + ": " + name + " saves everything in its file as it is now, including " +
+			"unsaved changes by others")
 	}
 	return err
 }

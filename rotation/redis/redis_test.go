@@ -162,8 +162,8 @@ func TestPasswordsOfOthersAreReported(t *testing.T) {
 // Unsaved changes that others made on the server are saved with the change, and the log says so. With an ACL file,
 // settings are not saved.
 func TestWhatIsSavedWithTheChangeIsReported(t *testing.T) {
-	for want, o := range map[string]testserver.RedisOptions{"ACL SAVE stores": {},
-		"CONFIG REWRITE stores": {NoACLFile: true}} {
+	for want, o := range map[string]testserver.RedisOptions{"ACL SAVE saves": {},
+		"CONFIG REWRITE saves": {NoACLFile: true}} {
 		f := newFixture(t, testserver.Redis, o)
 		user := f.user("+ping")
 		f.do("CONFIG", "SET", "maxmemory", "123mb")
@@ -200,6 +200,24 @@ func TestRightToDetectASentinelIsNeededOnlyWhereOneCanBe(t *testing.T) {
 				!want && !errors.Is(err, engine.PrivilegeMissing) {
 				t.Errorf("needed %v, passes %v: %v", needed, want, err)
 			}
+		}
+	}
+}
+
+// A service saves its users, so no right to save is needed.
+func TestNeedsAtAService(t *testing.T) {
+	const refusal = "-NOPERM this user has no permissions to run the command\r\n"
+	v := scripted(t, map[string]string{"CLUSTER": refusal, "ACL GETUSER": refusal})
+	for managed, want := range map[string]string{
+		"no":  "+acl|getuser +acl|save +acl|setuser +cluster|nodes +config|get +config|rewrite +info",
+		"yes": "+acl|getuser +acl|setuser",
+	} {
+		r := &engine.Request{Current: v, Pending: v, Login: v, Setting: func(string) string { return managed }}
+		var n engine.Needs
+		if err := New(engine.TLSPolicy{}, Nodes{}).Needs(enginetest.Within(t), r, &n); err != nil ||
+			n.Grants[0] != "ACL SETUSER default "+want ||
+			strings.Contains(n.Note, "config|rewrite") != (managed == "no") {
+			t.Errorf("%s: %q, %q, %v", managed, n.Grants, n.Note, err)
 		}
 	}
 }

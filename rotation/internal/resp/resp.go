@@ -75,7 +75,7 @@ func Try(ctx context.Context, policy engine.TLSPolicy, t engine.Target) error {
 		return err
 	}
 	defer c.Close()
-	if _, err = c.Do("the server does not serve the user", "PING"); Code(err) == "NOPERM" {
+	if _, err = c.Do("the server did not answer PING", "PING"); Code(err) == "NOPERM" {
 		return nil
 	}
 	return err
