@@ -18,6 +18,7 @@ import (
 
 	"example.com/rotator/internal/testing/awsfake"
 	"example.com/rotator/internal/testing/world"
+	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 	"example.com/rotator/rotation/iam"
@@ -298,15 +299,20 @@ func TestDeactivatedKeyStaysInactive(t *testing.T) {
 	w := newWorld(t, permissions...)
 	leaked := w.fake.AddKey("ci", 24*time.Hour)
 	w.fake.SetStatus(leaked.AccessKeyID, "Inactive")
-	r := w.request()
-	r.Pending = secretOf("ci", leaked)
-	if err := w.engine.Set(context5(t), r); err != nil {
+	secrets := world.New(t, w.engine)
+	arn := secrets.Secret("app", w.first)
+	id := secrets.Begin(arn)
+	secrets.Put(arn, secretOf("ci", leaked), id, "AWSPENDING")
+	if err := secrets.Steps(arn, id, rotation.CreateSecret, rotation.SetSecret); err != nil {
 		t.Error(err)
 	}
-	r.Login = r.Pending // as the ladder's next credential
-	enginetest.WantCause(t, w.engine.Verify(context5(t), r, r.Pending), engine.LoginRefused, "is active")
+	err := secrets.Step(context5(t), arn, id, rotation.TestSecret) // it could still be a new key
+	enginetest.WantCause(t, err, engine.Unsettled, "is active")
 	if s := w.fake.Keys("ci")[leaked.AccessKeyID]; s != "Inactive" {
 		t.Errorf("the leaked key is %s", s)
+	}
+	if !secrets.Get(arn, "AWSCURRENT").Equal(w.first) {
+		t.Error("it is AWSCURRENT")
 	}
 }
 
