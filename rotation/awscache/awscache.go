@@ -74,8 +74,8 @@ func (e *Engine) Kind() engine.Kind {
 	return k
 }
 
-// account is the user that a secret names. Password is "" before the first rotation, and Host if the engine must not log
-// in.
+// account is the user that a secret names. Password is "" before the first rotation, and Host is "" if the engine must
+// not log in.
 type account struct {
 	engine.Target
 	id, arn  string

@@ -300,7 +300,7 @@ func TestStrangeDomainControllers(t *testing.T) {
 	for text, answers := range map[string][][]byte{
 		"without a password":       {framed(ticket)},
 		"with the password's key":  {framed(ask), framed(ticket)},
-		"has no AES-256 key":       {framed(encode(refusal{Code: errPreauthRequired}, "application,explicit,tag:30"))},
+		"allow AES-256":            {framed(encode(refusal{Code: errPreauthRequired}, "application,explicit,tag:30"))},
 		"not a Kerberos message":   {framed([]byte("HTTP/1.1 400 Bad Request"))},
 		"the answer has":           {[]byte("HTTP/1.1 400 Bad Request")},
 		"connection to 127.0.0.1:": {{0, 0}},

@@ -185,7 +185,7 @@ func (k kerberos) key(hints []byte) (key, error) {
 			return passwordKey(k.password, string(entry.bytes(1)), n)
 		}
 	}
-	return nil, errors.New("the account has no AES-256 key: set its password again")
+	return nil, errors.New("the account has no AES-256 key: allow AES-256 for the account, and set its password again")
 }
 
 // message is a decoded sequence: its application tag, and its fields by tag.

@@ -57,9 +57,13 @@ func parse(v engine.Value, ad bool) (engine.Target, error) {
 	}
 	dn, err := ldap.ParseDN(t.User)
 	if isDN(t.User) && (err != nil || len(dn.RDNs) == 0) || !isDN(t.User) && !(ad && strings.Contains(t.User, "@")) {
+		fault := "not a distinguished name"
+		if ad {
+			fault = "neither a distinguished name nor a userPrincipalName"
+		}
 		return t, engine.Errorf(engine.InvalidSecret, "set username to the entry's distinguished name, with special "+
 			`characters escaped by RFC 4514 (\, for a comma), or to its userPrincipalName in Active Directory`,
-			"the user name %q is not a distinguished name", t.User)
+			"the user name %q is %s", t.User, fault)
 	}
 	return t, nil
 }

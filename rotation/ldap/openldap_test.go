@@ -492,7 +492,7 @@ func TestEveryFaultOfTheFormatIsReported(t *testing.T) {
 		`{"engine":"ldap","host":"h","username":"uid=a","password":"p","ssl":false}`:   {"no unencrypted connection"},
 		`{"engine":"ldap","host":"h","username":"uid=a","password":"p","ssl":"FALSE"}`: {"no unencrypted connection"},
 		`{"engine":"ad","host":"h","username":"CORP\\app","password":"p"}`:             {"userPrincipalName"},
-		`{"engine":"ad","host":"h","username":"uid=a,b@c","password":"p"}`:             {"not a distinguished name"},
+		`{"engine":"ad","host":"h","username":"uid=a,b@c","password":"p"}`:             {"neither a distinguished name"},
 	} {
 		_, err := e.Next(enginetest.Within(t), &engine.Request{Current: engine.StringValue(value)})
 		for _, w := range words {

@@ -57,9 +57,8 @@ func (c *Client) Close() {
 // Request is an API call.
 type Request struct {
 	Method string
-	Path   string     // escaped, after a slash
-	Query  url.Values // must contain no secrets, because servers log URLs
-	Type   string     // the Content-Type of Body
+	Path   string // escaped, after a slash
+	Type   string // the Content-Type of Body
 	Body   []byte
 }
 
@@ -120,11 +119,7 @@ func (c *Client) once(ctx context.Context, r Request) (*Answer, error) {
 	if c.attempts[0] == nil {
 		scheme = "http://"
 	}
-	address := scheme + c.Target.Address() + r.Path
-	if r.Query != nil {
-		address += "?" + r.Query.Encode()
-	}
-	req, err := http.NewRequestWithContext(ctx, r.Method, address, bytes.NewReader(r.Body))
+	req, err := http.NewRequestWithContext(ctx, r.Method, scheme+c.Target.Address()+r.Path, bytes.NewReader(r.Body))
 	if err != nil {
 		return nil, err
 	}
