@@ -78,6 +78,7 @@ var (
 	attributes = lazyregexp.New(`(?: REQUIRE (NONE|SSL|X509|(?:ISSUER|SUBJECT|CIPHER) \x00\d+\x00` +
 		`(?: (?:ISSUER|SUBJECT|CIPHER) \x00\d+\x00)*))?(?: WITH((?: MAX_\w+ [\d.]+)+))?` +
 		`((?: (?:ACCOUNT|PASSWORD|FAILED_LOGIN_ATTEMPTS) [^\x00]+)?)$`)
+	expired   = lazyregexp.New(` PASSWORD EXPIRE( ACCOUNT| PASSWORD|$)`)
 	misplaced = lazyregexp.New(` (?:REQUIRE|WITH MAX_|ACCOUNT|PASSWORD [A-Z])`)
 )
 
@@ -94,7 +95,8 @@ func (a *account) parse(statement string, defaults []string) error {
 	if strings.ContainsAny(masked, "`'") || misplaced().MatchString(strings.TrimSuffix(masked, m[0])) {
 		return unreadable(statement)
 	}
-	with, rest := m[2], m[3]
+	// An account whose password has expired shows that instead of the interval.
+	with, rest := m[2], expired().ReplaceAllString(m[3], " PASSWORD EXPIRE DEFAULT$1")
 	for _, clause := range defaults {
 		name, part := clause[:strings.LastIndexByte(clause, ' ')+1], &rest
 		if strings.HasPrefix(name, "MAX_") {

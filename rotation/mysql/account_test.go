@@ -34,9 +34,16 @@ func TestDescriptionsOfAccounts(t *testing.T) {
 			"ACCOUNT LOCK PASSWORD EXPIRE NEVER",
 			account{plugin: native, attributes: "REQUIRE ISSUER 'b' SUBJECT 'a' WITH MAX_STATEMENT_TIME 1.500000 " +
 				hourly + " MAX_USER_CONNECTIONS 0 ACCOUNT LOCK PASSWORD EXPIRE NEVER"}},
+		"an expired password": {&mysqld{}, "CREATE USER `a`@`%` IDENTIFIED WITH 'sha256_password' AS '00' REQUIRE NONE " +
+			"PASSWORD EXPIRE ACCOUNT UNLOCK" + passwords,
+			account{plugin: "sha256_password", attributes: "REQUIRE NONE WITH " + hourly + " MAX_USER_CONNECTIONS 0 " +
+				"PASSWORD EXPIRE DEFAULT ACCOUNT UNLOCK" + passwords + " FAILED_LOGIN_ATTEMPTS 0 PASSWORD_LOCK_TIME 0"}},
+		"an expired password of MariaDB": {&mariadb{}, "CREATE USER `a`@`%` IDENTIFIED BY PASSWORD '*00' PASSWORD EXPIRE",
+			account{plugin: native, attributes: "REQUIRE NONE WITH " + hourly + " MAX_USER_CONNECTIONS 0 " +
+				"MAX_STATEMENT_TIME 0 PASSWORD EXPIRE DEFAULT ACCOUNT UNLOCK"}},
 		"MariaDB without clauses": {&mariadb{}, "CREATE USER `a`@`%` IDENTIFIED BY PASSWORD '*00'",
 			account{plugin: native, attributes: "REQUIRE NONE WITH " + hourly + " MAX_USER_CONNECTIONS 0 " +
-				"MAX_STATEMENT_TIME 0 ACCOUNT UNLOCK PASSWORD EXPIRE DEFAULT"}},
+				"MAX_STATEMENT_TIME 0 PASSWORD EXPIRE DEFAULT ACCOUNT UNLOCK"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got account

@@ -76,8 +76,7 @@ func change(ctx context.Context, s *session, c pair.Change) error {
 	case c.Rehearsal:
 		return s.dialect.rehearse(ctx, password, s.Target.Password)
 	}
-	current, _ := r.Current.Text("password")
-	return s.dialect.change(ctx, password, s.Target.Password, current, r.KeepCurrent)
+	return s.dialect.change(ctx, r, password, s.Target.Password)
 }
 
 // Verify logs in and runs a query. It rehearses the change for a user that changes its own password.

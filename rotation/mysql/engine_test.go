@@ -133,8 +133,9 @@ func TestSecondPasswordOfMariaDBIsReported(t *testing.T) {
 	only(t, "mariadb", func(t *testing.T, f *fixture) {
 		user, first := f.user()
 		f.set(f.bySuperuser(user, first, "Second-Pw-2"))
-		r := f.single(user, "Second-Pw-2", "Third-Pw-3")
+		r, log := f.logged(f.single(user, "Second-Pw-2", "Third-Pw-3"))
 		f.set(r)
+		warned(t, *log, "second password", "IDENTIFIED BY")
 		r.Login = r.Pending
 		f.opens(user, true, first)
 		fails(t, f.engine.Retire(t.Context(), r), engine.PrivilegeMissing, "second password")

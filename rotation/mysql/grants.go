@@ -124,21 +124,21 @@ func (set rights) power() string {
 		case !writes().MatchString(r.name):
 		case everything && !set[right{name: r.name, object: "`mysql`.*", revoke: true}]:
 			return r.name + " on everything"
-		case system(r.object):
+		case covers(r.object, "mysql"):
 			return r.name + " on " + r.object
 		}
 	}
 	return ""
 }
 
-// system reports whether an object is the database mysql or part of it. Names in grants are patterns.
-func system(object string) bool {
+// covers reports whether an object is the database or part of it. Names in grants are patterns.
+func covers(object, database string) bool {
 	if !strings.HasPrefix(object, "`") {
 		return false
 	}
 	pattern := regexp.QuoteMeta(unquote(quotation().FindString(object)))
 	pattern = strings.NewReplacer(`\\_`, "_", `\\%`, "%", "_", ".", "%", ".*").Replace(pattern)
-	matched, err := regexp.MatchString("^(?i:"+pattern+")$", "mysql")
+	matched, err := regexp.MatchString("^(?i:"+pattern+")$", database)
 	return err == nil && matched
 }
 

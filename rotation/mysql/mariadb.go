@@ -72,16 +72,26 @@ func (a account) overlaps() bool {
 	return len(a.plugins) <= 2 && !slices.ContainsFunc(a.plugins, func(p string) bool { return p != native })
 }
 
-// own returns the method that checks the session user's password, and strict's results.
-func (m *mariadb) own(ctx context.Context) (plugin string, strict bool, err error) {
-	self, err := m.describeSelf(ctx)
+// another returns an error if the account has a second password, which a superuser once kept.
+func (a account) another() error {
+	if len(a.plugins) < 2 || !a.overlaps() {
+		return nil
+	}
+	return engine.Errorf(engine.PrivilegeMissing,
+		"as an administrator, set the same password again with ALTER USER … IDENTIFIED BY, which removes the other",
+		"the user has a second password and may not remove it")
+}
+
+// own returns the session user's account, which logs in with a password, and strict's results.
+func (m *mariadb) own(ctx context.Context) (self account, strict bool, err error) {
+	self, err = m.describeSelf(ctx)
 	if err == nil {
-		plugin, err = self.password()
+		_, err = self.password()
 	}
 	if err == nil {
 		strict, err = m.strict(ctx)
 	}
-	return plugin, strict, err
+	return self, strict, err
 }
 
 // rehearse sends an invalid hash, which the server checks last.
@@ -98,30 +108,30 @@ func (m *mariadb) rehearse(ctx context.Context, _, _ string) error {
 }
 
 // change cannot keep the old password: a user may not give itself a second method.
-func (m *mariadb) change(ctx context.Context, password, _, _ string, must bool) error {
-	if must {
+func (m *mariadb) change(ctx context.Context, r *engine.Request, password, _ string) error {
+	if r.KeepCurrent {
 		return engine.ErrOneAtATime
 	}
-	plugin, strict, err := m.own(ctx)
+	self, strict, err := m.own(ctx)
 	if err != nil {
 		return err
 	}
-	credential := text(hash(plugin, password))
+	if second := self.another(); second != nil {
+		r.Warn(second.Error())
+	}
+	credential := text(hash(self.plugin, password))
 	if strict {
 		credential = "PASSWORD(" + text(password) + ")"
 	}
 	return m.secretly(ctx, "the password could not be changed", "SET PASSWORD = "+credential)
 }
 
-// retire finds a second password only if a superuser once kept it.
 func (m *mariadb) retire(ctx context.Context, _ string) error {
 	self, err := m.describeSelf(ctx)
-	if err == nil && len(self.plugins) == 2 && self.overlaps() {
-		err = engine.Errorf(engine.PrivilegeMissing,
-			"as an administrator, set the same password again with ALTER USER … IDENTIFIED BY, which removes the other",
-			"the user has a second password and may not remove it")
+	if err != nil {
+		return err
 	}
-	return err
+	return self.another()
 }
 
 func (m *mariadb) rehearseOther(ctx context.Context, _ string) error {
@@ -139,7 +149,7 @@ func (m *mariadb) users() (roles, condition string) {
 
 // Source: https://mariadb.com/kb/en/show-create-user/
 func (m *mariadb) defaults() []string {
-	return append(slices.Clone(limits), "MAX_STATEMENT_TIME 0", "ACCOUNT UNLOCK", "PASSWORD EXPIRE DEFAULT")
+	return append(slices.Clone(limits), "MAX_STATEMENT_TIME 0", "PASSWORD EXPIRE DEFAULT", "ACCOUNT UNLOCK")
 }
 
 func (m *mariadb) credential(ctx context.Context, plugin, password string) (string, error) {

@@ -170,7 +170,7 @@ func TestRightThatTheMasterLacksIsNamed(t *testing.T) {
 			user, first := f.user()
 			f.sql("GRANT " + right + " ON " + database + ".* TO " + account(user, "%"))
 			r := f.alternating(user, first, user+"_clone", "Second-Pw-2")
-			r.Login = f.master(database)
+			r.Login, r.Current = f.master(database), r.Current.With("dbname", database)
 			fails(t, f.engine.DryRun(t.Context(), r), engine.PrivilegeMissing, right, database)
 			f.sql("REVOKE "+right+" ON "+database+".* FROM "+account(user, "%"),
 				"GRANT "+ofDatabase+" ON "+database+".* TO "+account(user, "%"))

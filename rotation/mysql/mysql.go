@@ -58,8 +58,9 @@ func (m *mysqld) rehearse(ctx context.Context, password, old string) error {
 }
 
 // change gives the primary password. The server then refuses a repetition, which would discard the valid password.
-func (m *mysqld) change(ctx context.Context, password, old, current string, must bool) error {
+func (m *mysqld) change(ctx context.Context, r *engine.Request, password, old string) error {
 	const what = "the password could not be changed"
+	current, _ := r.Current.Text("password")
 	retained := false
 	if current != old { // an abandoned rotation may have set old and retained current
 		var err error
@@ -67,7 +68,7 @@ func (m *mysqld) change(ctx context.Context, password, old, current string, must
 			return err
 		}
 	}
-	err := m.own(ctx, password, old, !retained, must)
+	err := m.own(ctx, password, old, !retained, r.KeepCurrent)
 	if c := code(err); c != mysqlNotFirst && c != mysqlHistory {
 		return m.Classify(ctx, what, err)
 	}

@@ -45,14 +45,18 @@ func (t *target) Find(ctx context.Context, name string) (*account, error) {
 	if t.current == nil {
 		t.current = a
 	}
-	if len(rows) > 1 || a.host != t.current.host {
+	const advice = "rename or drop accounts until each user of the secret has one, for the same host"
+	if len(rows) > 1 {
 		var hosts []string
 		for _, row := range rows {
 			hosts = append(hosts, row[0])
 		}
-		return nil, engine.Errorf(engine.TakeoverRefused,
-			"rename or drop accounts until each user of the secret has one, for the same host",
+		return nil, engine.Errorf(engine.TakeoverRefused, advice,
 			"the user %q has accounts for the hosts %q, which may belong to different people", name, hosts)
+	}
+	if a.host != t.current.host {
+		return nil, engine.Errorf(engine.TakeoverRefused, advice, "the account %s is not for %s's host %q", a.name(),
+			t.current.user, t.current.host)
 	}
 	if err := t.describe(ctx, a, a.name()); err != nil {
 		return nil, err

@@ -122,6 +122,18 @@ func TestWhatWasRevokedStaysRevoked(t *testing.T) {
 	})
 }
 
+// The next user's password is new, and the expired one's does not expire again once it is set.
+func TestExpiredPasswordIsNotCopied(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		user, r, _ := f.pair(f.admin())
+		f.sql("ALTER USER " + account(user, "%") + " PASSWORD EXPIRE")
+		f.set(r)
+		f.set(f.alternating(user+"_clone", "Second-Pw-2", user, "Third-Pw-3"))
+		f.opens(user, true, "Third-Pw-3")
+		f.sameAttributes(user, user+"_clone", "%")
+	})
+}
+
 // A DBA knows only the first user, and grants to it while the second is current.
 func TestGrantToTheFirstUserIsNeverLost(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {

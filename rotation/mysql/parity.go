@@ -5,14 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"example.com/rotator/rotation/engine"
 )
 
 // parity gives an account the rights of the current user's account. Anyone with a right's grant option can grant that
-// right to either user, and servers do not record who granted a right on a database or a role. So only rights that
-// administrators alone can grant must be copied, and in the first rotation all: nothing uses the other account yet.
-// Later, a right that cannot be copied or revoked causes a warning, and does not stop a rotation.
+// right to either user, and servers do not record who granted a right on a database or a role. So only the rights that
+// administrators alone can grant, and those on the secret's database, must be copied. Any other right that cannot be
+// copied or revoked causes a warning, and does not stop a rotation.
 //
 // The second user also loses what the first lacks. The first loses nothing: people may have granted it a right while
 // the second was current, or revoked one only from the second.
@@ -174,8 +175,9 @@ func (p *parity) try(ctx context.Context, r right) error {
 
 // required reports whether a rotation stops if the account does not get a right.
 func (p *parity) required(r right) bool {
-	first := p.have == nil || p.have.newborn
-	return first || r.revoke || r.object == "*.*" && !dynamic(r.name) || r.object == markObject(p.mark())
+	database, _ := p.change.Request.Current.Text("dbname")
+	return r.revoke || r.object == "*.*" && !dynamic(r.name) || r.object == markObject(p.mark()) ||
+		strings.HasSuffix(r.object, ".*") && covers(r.object, database)
 }
 
 // unusable reports whether a right is on an object that does not exist or cannot be opened, so nobody can use it.

@@ -27,9 +27,9 @@ type session struct {
 type dialect interface {
 	// rehearse checks that the session's user may set the password for itself and that old, unless it is "", allows it.
 	rehearse(ctx context.Context, password, old string) error
-	// change sets the password of the session's user, who logged in with old. It keeps current, or else old, valid if
-	// the server allows it. With must, it returns engine.ErrOneAtATime if it cannot keep old.
-	change(ctx context.Context, password, old, current string, must bool) error
+	// change sets the password of the session's user, who logged in with old. It keeps AWSCURRENT's, or else old, valid
+	// if the server allows it. With KeepCurrent, it returns engine.ErrOneAtATime if it cannot keep old.
+	change(ctx context.Context, r *engine.Request, password, old string) error
 	// retire makes the session's password the only valid one of its user; old was the previous one.
 	retire(ctx context.Context, old string) error
 
@@ -172,8 +172,8 @@ var messages = sqlsession.Server{Read: read, AtLogin: []sqlsession.Meaning{
 	sqlsession.Means(engine.InvalidSecret, "correct or remove the secret's field dbname", unknownDatabase),
 	sqlsession.Means(engine.PrivilegeMissing, "create an account of the user for the function's address", hostDenied),
 	// This cause makes the machine try other versions: an abandoned rotation's version has the primary password.
-	sqlsession.Means(engine.LoginRefused, "set the user's password to AWSCURRENT's, which is only its second one after "+
-		"an abandoned rotation, or ALTER USER … PASSWORD REQUIRE CURRENT OPTIONAL", mysqlMustSayFirst),
+	sqlsession.Means(engine.LoginRefused, "set the user's password to the one in AWSCURRENT, or run ALTER USER … "+
+		"PASSWORD REQUIRE CURRENT OPTIONAL", mysqlMustSayFirst),
 	sqlsession.Means(engine.TLSFailed, `remove "ssl": false from the secret: the server needs TLS`, mysqlTLSRequired),
 	sqlsession.Means(engine.PrivilegeMissing, "grant the login the rights that the engine's page lists",
 		databaseDenied, accessDenied, tableDenied, columnDenied, privilegeMissing, routineDenied, grantCreatesNoUser,
