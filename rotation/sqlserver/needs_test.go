@@ -38,7 +38,8 @@ func TestNeedsFollowFromTheLogin(t *testing.T) {
 		"USE [shop]; CREATE USER [admin] FOR LOGIN [admin];",
 		"USE [shop]; ALTER ROLE [db_owner] ADD MEMBER [admin];",
 	}
-	if !slices.Equal(n.Grants, wanted) || !strings.Contains(n.Note, "CONTROL SERVER") {
+	if !slices.Equal(n.Grants, wanted) || !strings.Contains(n.Note, "with CONTROL SERVER: ALTER TRACE; ") ||
+		!strings.Contains(n.Note, "EXECUTE on NEW_CLASS 7") {
 		t.Errorf("%s\n%s", strings.Join(n.Grants, "\n"), n.Note)
 	}
 	want(t, engine.PrivilegeMissing, e.DryRun(enginetest.Within(t), r))

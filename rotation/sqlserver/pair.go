@@ -1,10 +1,13 @@
 package sqlserver
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
 	"slices"
+	"strings"
+	"unicode"
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/pair"
@@ -14,16 +17,26 @@ type principal struct {
 	name     string
 	powerful bool   // it could become any other login
 	options  string // in the syntax of CREATE LOGIN and ALTER LOGIN
+	checked  bool   // by the password policy
+	disabled bool
 }
 
 func yes(s string) bool { return s == "1" || s == "true" }
 
-// Find returns a login, or nil. It refuses a contained user, who may change its own password.
-func (s *session) Find(ctx context.Context, name string) (*principal, error) {
+func (t *target) Find(ctx context.Context, name string) (*principal, error) {
+	return t.find(ctx, name, user(t.request.Current))
+}
+
+// find returns a login, or nil. It refuses a contained user, who may change its own password.
+func (s *session) find(ctx context.Context, name, current string) (*principal, error) {
 	if contained, err := s.contained(ctx, name); err != nil {
 		return nil, err
 	} else if contained {
-		return nil, engine.Errorf(engine.InvalidSecret, "remove masterarn from the secret of a contained user",
+		advice := "remove masterarn from the secret of a contained user"
+		if name != current {
+			advice = "drop or rename the user of the database"
+		}
+		return nil, engine.Errorf(engine.InvalidSecret, advice,
 			"%q is a user of the contained database %q, which a superuser does not rotate", name, s.Target.Database)
 	}
 	rows, err := s.Texts(ctx, "the login could not be read", `WITH held AS (
@@ -42,13 +55,30 @@ SELECT name,
 		OR EXISTS (SELECT 1 FROM sys.server_permissions p JOIN held h ON h.principal_id = p.grantee_principal_id
 			WHERE p.class = 100 AND p.state IN ('G', 'W')
 			AND p.permission_name IN (N'CONTROL SERVER', N'ALTER ANY LOGIN', N'IMPERSONATE ANY LOGIN'))
-		THEN 1 ELSE 0 END
+		THEN 1 ELSE 0 END, is_policy_checked, is_disabled
 	FROM sys.sql_logins l WHERE name = `+text(name))
 	if err != nil || len(rows) == 0 {
 		return nil, err
 	}
 	r := rows[0]
-	return &principal{name: r[0], options: r[1], powerful: yes(r[2])}, nil
+	return &principal{name: r[0], options: r[1], powerful: yes(r[2]), checked: yes(r[3]), disabled: yes(r[4])}, nil
+}
+
+// policy refuses a password that the server would reject: it checks the policy only when it sets a password.
+// Source: https://learn.microsoft.com/en-us/sql/relational-databases/security/password-policy
+func (p *principal) policy(password string) error {
+	classes := 0
+	for _, class := range []func(rune) bool{unicode.IsUpper, unicode.IsLower, unicode.IsDigit,
+		func(c rune) bool { return !unicode.IsLetter(c) && !unicode.IsDigit(c) }} {
+		if strings.ContainsFunc(password, class) {
+			classes++
+		}
+	}
+	if !p.checked || length(password) >= 8 && classes >= 3 {
+		return nil
+	}
+	return engine.Errorf(engine.PolicyRejected, "adjust PASSWORD_LENGTH and EXCLUDE_* to the policy",
+		"the login %q has CHECK_POLICY, which requires 8 characters, of three of the four types", p.name)
 }
 
 // target is the session for package pair. A pair is two logins.
@@ -81,7 +111,14 @@ func (t *target) Marked(ctx context.Context, current, other *principal) (bool, e
 
 func (t *target) Mark(current, other *principal) string { return grantMark(current.name, other.name) }
 
-func (t *target) Rehearse(ctx context.Context, current, _ *principal) error {
+func (t *target) Rehearse(ctx context.Context, current, other *principal) error {
+	if other != nil && other.disabled {
+		return engine.Errorf(engine.PrivilegeMissing, "run ALTER LOGIN "+identifier(other.name)+" ENABLE",
+			"the login %q is disabled", other.name)
+	}
+	if err := cmp.Or(current, other).policy(t.password); err != nil { // of a pair, the second gets the first's options
+		return err
+	}
 	rows, err := t.Texts(ctx, "the login's rights could not be read",
 		"SELECT COALESCE(HAS_PERMS_BY_NAME(NULL, NULL, 'ALTER ANY LOGIN'), 0)")
 	if err == nil && (len(rows) != 1 || !yes(rows[0][0])) {

@@ -157,7 +157,7 @@ func (e *Engine) grants(ctx context.Context, r *engine.Request, n *engine.Needs)
 		return err
 	}
 	defer s.Close()
-	if _, err := s.Find(ctx, s.Target.User); err != nil {
+	if _, err := s.find(ctx, s.Target.User, s.Target.User); err != nil {
 		return err
 	}
 	login := identifier(n.Login)
@@ -173,19 +173,23 @@ func (e *Engine) grants(ctx context.Context, r *engine.Request, n *engine.Needs)
 	if err != nil {
 		return err
 	}
+	var notes []string
 	for _, one := range rights {
 		switch {
 		case one.state == "F":
 			grant("master", "ALTER %s ADD MEMBER %s", one.role, login)
 		case one.role != "":
 			grant("master", "GRANT ALTER ON %s TO %s", strings.Replace(one.role, " [", "::[", 1), login)
-		case one.unknown(), one.what == "CONNECT SQL" && one.state == "G": // not copied, or every login has it
+		case one.what == "CONNECT SQL" && one.state == "G": // every login has it
+		case one.unknown():
+			notes = append(notes, "grant the second login by hand: "+strings.Replace(one.what, unknown, " on ", 1))
 		case one.state == "D":
-			n.Note = "deny the second login by hand what the first is denied: that requires CONTROL SERVER"
+			notes = append(notes, "deny the second login by hand, with CONTROL SERVER: "+one.what)
 		default:
 			grant("master", "GRANT %s TO %s WITH GRANT OPTION", one.what, login)
 		}
 	}
+	n.Note = strings.Join(notes, "; ")
 	shares, _, err := s.shares(ctx, s.Target.User, s.Target.User)
 	for _, d := range shares {
 		grant(string(d.at), "CREATE USER %s FOR LOGIN %s", login, login)

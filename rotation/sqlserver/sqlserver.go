@@ -67,8 +67,8 @@ func (e *Engine) Verify(ctx context.Context, _ *engine.Request, v engine.Value) 
 	})
 }
 
-// change makes a change. A rehearsal checks the superuser's right to make it and the databases. Nothing rehearses the
-// server's password policy.
+// change makes a change. A rehearsal checks the superuser's right to make it, the databases, and what is documented of
+// the password policy.
 func change(ctx context.Context, s *session, c pair.Change) error {
 	// In milliseconds: a frozen function cannot cancel anything, so the server must end the wait.
 	// Source: https://learn.microsoft.com/en-us/sql/t-sql/statements/set-lock-timeout-transact-sql
@@ -84,15 +84,23 @@ func change(ctx context.Context, s *session, c pair.Change) error {
 		}
 		return pair.Apply(ctx, &target{session: s, request: c.Request, password: password}, c)
 	}
-	if c.Rehearsal || s.Target.Password == password {
+	if s.Target.Password == password {
 		// An earlier attempt made the change. A policy with a password history would reject it now.
 		return nil
 	}
 	kind := "LOGIN"
-	if contained, err := s.contained(ctx, c.Pending); err != nil {
-		return err
-	} else if contained {
+	contained, err := s.contained(ctx, c.Pending)
+	if contained {
 		kind = "USER"
+	}
+	if c.Rehearsal && err == nil && !contained {
+		var p *principal
+		if p, err = s.find(ctx, c.Pending, c.Pending); p != nil {
+			err = p.policy(password)
+		}
+	}
+	if err != nil || c.Rehearsal {
+		return err
 	}
 	return s.setPassword(ctx, kind, c.Pending, password, " OLD_PASSWORD = "+text(s.Target.Password))
 }

@@ -36,7 +36,7 @@ func want(t testing.TB, cause engine.Cause, err error) {
 
 // loginRow is the server's description of an ordinary login.
 func loginRow(name string) []string {
-	return []string{name, "DEFAULT_DATABASE = [master], CHECK_EXPIRATION = OFF, CHECK_POLICY = ON", "0"}
+	return []string{name, "DEFAULT_DATABASE = [master], CHECK_EXPIRATION = OFF, CHECK_POLICY = ON", "0", "1", "0"}
 }
 
 // onlyLogins answers queries about logins, and returns no contained users.
@@ -230,6 +230,51 @@ func TestPolicyIsDistinguishedFromOtherFailures(t *testing.T) {
 	if s.logins["app"] != old {
 		t.Error("the password was changed")
 	}
+}
+
+func TestPasswordThatThePolicyWouldRejectIsNotStored(t *testing.T) {
+	s := newTDS(t, true)
+	s.logins["app"], s.logins["admin"] = old, "Admin-password1"
+	for name, r := range map[string]*engine.Request{
+		"itself":           {Strategy: engine.SingleUser, Login: s.value("app", old, "")},
+		"by the superuser": {Strategy: engine.SingleUser, Login: s.value("admin", "Admin-password1", ""), Superuser: true},
+		"a new login": {Strategy: engine.AlternatingUsers, Login: s.value("admin", "Admin-password1", ""),
+			Superuser: true},
+	} {
+		user := "app"
+		if r.Strategy == engine.AlternatingUsers {
+			user = "app_clone"
+		}
+		r.Current = s.value("app", old, "")
+		for password, cause := range map[string]engine.Cause{"Short1!": engine.PolicyRejected,
+			"only-lowercase": engine.PolicyRejected, "ONLYUPPER123": engine.PolicyRejected,
+			"lower-and-1": "", "Upper-and": "", "Letters1": ""} {
+			r.Pending = s.value(user, password, "")
+			row := loginRow("app")
+			s.answer = onlyLogins(row)
+			t.Log(name, password)
+			want(t, cause, newEngine(t).DryRun(enginetest.Within(t), r))
+			row[3] = "0" // CHECK_POLICY = OFF
+			want(t, "", newEngine(t).DryRun(enginetest.Within(t), r))
+		}
+	}
+}
+
+// A rotation to a disabled login would fail in testSecret. An administrator may have disabled it on purpose.
+func TestDisabledSecondLoginIsRefused(t *testing.T) {
+	s := newTDS(t, true)
+	m := newModel()
+	s.logins["admin"] = "Admin-password1"
+	s.answer = m.answer
+	m.logins["app_clone"] = loginRow("app_clone")
+	m.logins["app_clone"][4] = "1"
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""),
+		Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
+	r.Proofs = []engine.Value{r.Current, r.Pending}
+	enginetest.WantCause(t, newEngine(t).DryRun(enginetest.Within(t), r), engine.PrivilegeMissing,
+		"ALTER LOGIN [app_clone] ENABLE")
+	m.logins["app_clone"][4] = "0"
+	want(t, "", newEngine(t).DryRun(enginetest.Within(t), r))
 }
 
 // model is a scripted server with a pair of logins in one database.
@@ -637,7 +682,8 @@ func TestSuperuserDoesNotChangeAContainedUser(t *testing.T) {
 		r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, more),
 			Pending: s.value("app_clone", new1, more), Login: s.value("admin", "Admin-password1", more),
 			Superuser: true}
-		want(t, engine.InvalidSecret, newEngine(t).DryRun(enginetest.Within(t), r))
+		advice := map[string]string{"app": "remove masterarn", "app_clone": "drop or rename the user"}[hidden]
+		enginetest.WantCause(t, newEngine(t).DryRun(enginetest.Within(t), r), engine.InvalidSecret, advice)
 		want(t, engine.InvalidSecret, newEngine(t).Set(enginetest.Within(t), r))
 		r.Strategy, r.Current, r.Pending = engine.SingleUser, s.value(hidden, old, more), s.value(hidden, new1, more)
 		want(t, engine.InvalidSecret, newEngine(t).Set(enginetest.Within(t), r))
