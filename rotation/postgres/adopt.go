@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"example.com/rotator/rotation/engine"
@@ -20,8 +21,9 @@ func (e *Engine) Adopt(ctx context.Context, r *engine.Request, apply bool) (plan
 	return plan, err
 }
 
-// adopt is Adopt in a session. With unmarked, as in a rotation, it leaves marked pairs alone.
-func (e *Engine) adopt(ctx context.Context, s *pgsession.Session, c pair.Change, apply, unmarked bool) (plan []string,
+// adopt is Adopt in a session. In a rotation, which nobody watches, it leaves marked pairs alone, and marks no pair of
+// which it must leave something alone: the second user's sessions, which become the first, would lose that.
+func (e *Engine) adopt(ctx context.Context, s *pgsession.Session, c pair.Change, apply, rotation bool) (plan []string,
 	err error) {
 	c.Marked = false // the proof suffices here
 	var first, second *role
@@ -32,7 +34,7 @@ func (e *Engine) adopt(ctx context.Context, s *pgsession.Session, c pair.Change,
 		if err != nil || other == nil {
 			return err
 		}
-		if marked, _ := t.Marked(ctx, current, other); marked && unmarked {
+		if marked, _ := t.Marked(ctx, current, other); marked && rotation {
 			return nil
 		}
 		first, second = ranks(current, other)
@@ -44,6 +46,7 @@ func (e *Engine) adopt(ctx context.Context, s *pgsession.Session, c pair.Change,
 	if err != nil || second == nil {
 		return nil, err
 	}
+	var left []string
 	for _, database := range append(databases, s.Target.Database) {
 		there, last := s, database == s.Target.Database
 		if !last {
@@ -51,7 +54,8 @@ func (e *Engine) adopt(ctx context.Context, s *pgsession.Session, c pair.Change,
 			elsewhere.Database = database
 			if there, err = e.connect(ctx, elsewhere); err != nil {
 				// The database's owner can forbid logins, but must not be able to stop an adoption.
-				plan = append(plan, database+": left alone, as "+s.Target.User+" cannot log in there")
+				left = append(left, database+": left alone, as "+s.Target.User+" cannot log in there")
+				plan = append(plan, left[len(left)-1])
 				continue
 			}
 			defer there.Close()
@@ -59,11 +63,16 @@ func (e *Engine) adopt(ctx context.Context, s *pgsession.Session, c pair.Change,
 		var t *taking
 		if err := there.Transaction(ctx, c.Request, !apply, func(w *pgsession.Work) error {
 			t = &taking{target: &target{w}, first: first, second: second}
-			return t.take(ctx, last)
+			err := t.take(ctx, last)
+			if stays := slices.Concat(left, t.left); err == nil && last && rotation && stays != nil {
+				err = engine.Errorf(engine.TakeoverRefused, "adopt the pair with `rotatorctl adopt --yes`, which without "+
+					"--yes only prints the changes", "the pair cannot be adopted completely: %s", stays[0])
+			}
+			return err
 		}); err != nil {
 			return plan, err
 		}
-		plan = append(plan, t.plan...)
+		plan, left = append(plan, t.plan...), append(left, t.left...)
 	}
 	return plan, nil
 }
@@ -74,9 +83,15 @@ type taking struct {
 	*target
 	first, second *role
 	plan          []string
+	left          []string // the part of plan that does not change
 }
 
 func (t *taking) note(line string) { t.plan = append(t.plan, t.Target.Database+": "+line) }
+
+func (t *taking) leave(why string) {
+	t.note("left alone" + why)
+	t.left = append(t.left, t.plan[len(t.plan)-1])
+}
 
 func (t *taking) take(ctx context.Context, last bool) error {
 	if err := t.own(ctx); err != nil {
@@ -137,7 +152,7 @@ func (t *taking) doAll(ctx context.Context, query string) error {
 	}
 	for _, statement := range statements {
 		if what, unknown := strings.CutPrefix(statement, "?"); unknown {
-			t.note("left alone: " + t.second.name + " keeps " + what)
+			t.leave(": " + t.second.name + " keeps " + what)
 			continue
 		}
 		denied, err := t.optional(ctx, func() error { return t.do(ctx, statement) })
@@ -145,9 +160,10 @@ func (t *taking) doAll(ctx context.Context, query string) error {
 			return err
 		}
 		if denied != nil {
-			statement = "left alone, as " + t.Target.User + " may not: " + statement
+			t.leave(", as " + t.Target.User + " may not: " + statement)
+		} else {
+			t.note(statement)
 		}
-		t.note(statement)
 	}
 	return nil
 }

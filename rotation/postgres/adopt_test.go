@@ -111,6 +111,12 @@ func TestAdoptionIsPrintedFirst(t *testing.T) {
 		if owner := w.text(there, "SELECT tableowner FROM pg_tables WHERE tablename = 'kept'"); owner != clone {
 			t.Errorf("without --yes the owner is %s", owner)
 		}
+		// A rotation adopts only what it can adopt completely: sessions of the clone become the user, without the rest.
+		w.env["ADOPT_PAIRS"] = "true"
+		wantCause(t, w.rotate(w.pairSecret(admin, user)), engine.TakeoverRefused, "rotatorctl adopt")
+		if again := w.adopt(arn, false); !slices.Equal(again, plan) {
+			t.Errorf("a refused rotation changed the plan:\n%s", strings.Join(again, "\n"))
+		}
 		if done := w.adopt(arn, true); !slices.Equal(done, plan) {
 			t.Errorf("what was done is not the plan:\n%s", strings.Join(done, "\n"))
 		}

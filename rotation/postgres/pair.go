@@ -164,6 +164,9 @@ func (t *target) attributes(ctx context.Context, current, other *role, second bo
 		words = append(words, "INHERIT")
 	}
 	for i, want := range current.attributes {
+		if want == "NOLOGIN" { // the next user must log in
+			want = "LOGIN"
+		}
 		if want != other.attributes[i] {
 			words = append(words, want)
 		}

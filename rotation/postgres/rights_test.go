@@ -247,6 +247,22 @@ func TestWhatIsGivenIsInTheLog(t *testing.T) {
 	})
 }
 
+// TestNextUserCanLogIn: an administrator has taken LOGIN from the current user, which the next one must have.
+func TestNextUserCanLogIn(t *testing.T) {
+	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{}))
+	user, password := w.role("")
+	w.sql("ALTER ROLE %I NOLOGIN", user)
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Superuser: true, Login: engine.StringValue(w.value(w.pg.User, w.pg.Password)),
+		Current: engine.StringValue(w.value(user, password)), Pending: engine.StringValue(w.value(user+"_clone", "Second-Passw0rd-2"))}
+	e := postgres.New(w.tls)
+	if err := e.Set(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Verify(t.Context(), r, r.Pending); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestServerTooOldForSCRAM: such a server would store a verifier as the password.
 func TestServerTooOldForSCRAM(t *testing.T) {
 	for version, want := range map[string]engine.Cause{"9.6.24": engine.InvalidSecret, "8.0.2": engine.InvalidSecret, "10.23 (Debian)": engine.Unreachable} {

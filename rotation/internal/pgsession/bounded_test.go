@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"testing"
@@ -87,6 +88,37 @@ func TestServerTakesALimitedAmountOfMemory(t *testing.T) {
 		if err == nil || errors.Is(err, context.DeadlineExceeded) || used > 64<<20 {
 			t.Errorf("%s: %v, %d MiB", name, err, used>>20)
 		}
+	}
+}
+
+// TestFailedTransactionIsNotCommitted: COMMIT would succeed, and roll back.
+func TestFailedTransactionIsNotCommitted(t *testing.T) {
+	target := hostile(t, func(b *pgproto3.Backend, _ net.Conn) {
+		b.Send(&pgproto3.AuthenticationOk{})
+		b.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
+		for b.Flush() == nil {
+			m, err := b.Receive()
+			if err != nil {
+				return
+			}
+			status := byte('I')
+			if q, ok := m.(*pgproto3.Query); ok && strings.HasPrefix(q.String, "BEGIN") {
+				status = 'E'
+			}
+			b.Send(&pgproto3.CommandComplete{CommandTag: []byte("ROLLBACK")})
+			b.Send(&pgproto3.ReadyForQuery{TxStatus: status})
+		}
+	})
+	s, err := Dial(t.Context(), engine.TLSPolicy{}, target, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	reported := false
+	r := &engine.Request{Report: func(slog.Level, string) { reported = true }}
+	err = s.Transaction(t.Context(), r, false, func(w *Work) error { w.Request.Changed("it"); return nil })
+	if !errors.Is(err, engine.TargetFailed) || reported {
+		t.Errorf("%v, reported: %t", err, reported)
 	}
 }
 

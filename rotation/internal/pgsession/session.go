@@ -88,7 +88,8 @@ func Dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, begin s
 }
 
 // limit is how many bytes a server may send in one session, because a secret's writer may have chosen the server. The
-// driver keeps parts of it in memory. A session at most lists the rights of two users twice.
+// driver keeps it in memory, in up to ten times as many bytes: 16 MiB of parameters take 170 MiB. A session lists the
+// rights of two users up to three times, so each can have about 5,000 rights.
 const limit = 4 << 20
 
 // frugal reads what a server sends, after decryption, and fails if a login asks for too much processor time.
@@ -147,6 +148,9 @@ func (s *Session) Transaction(ctx context.Context, r *engine.Request, rehearsal 
 		err := s.Exec(ctx, "cannot begin a transaction", "BEGIN READ WRITE; "+s.begin)
 		if err == nil {
 			err = do(&Work{s, &buffered, password})
+		}
+		if err == nil && !rehearsal && s.Conn.TxStatus() == 'E' { // COMMIT would succeed, and roll back
+			err = engine.Errorf(engine.TargetFailed, "report this as a defect", "the transaction failed before its end")
 		}
 		if err == nil && !rehearsal {
 			err = s.Exec(ctx, "the change could not be committed", "COMMIT")
