@@ -28,7 +28,10 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (conn
 	if len(attempts) > 1 { // a connection may also break by accident, so TLS is tried twice
 		attempts = append(attempts[:1:1], attempts...)
 	}
-	for _, config := range attempts {
+	for i, config := range attempts {
+		if i > 0 && config == nil && !answersPlain(ctx, network, address) {
+			break
+		}
 		dial := new(net.Dialer).DialContext
 		if config != nil {
 			dial = (&tls.Dialer{Config: config}).DialContext
@@ -43,6 +46,17 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (conn
 	}
 	context.AfterFunc(d.session, func() { _ = conn.Close() })
 	return &bounded{Conn: conn, end: d.end}, nil
+}
+
+// answersPlain reports whether the server answers without TLS. The question is {hello: 1, $db: "admin"}, which names no
+// user.
+// Source: https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/ and https://bsonspec.org/spec.html
+func answersPlain(ctx context.Context, network, address string) bool {
+	const id, message = "\x01\x00\x00\x00", "\xdd\x07\x00\x00" // OP_MSG
+	answer := boundconn.Ask(ctx, network, address, []byte("\x34\x00\x00\x00"+id+"\x00\x00\x00\x00"+message+
+		"\x00\x00\x00\x00\x00"+"\x1f\x00\x00\x00\x10hello\x00\x01\x00\x00\x00\x02$db\x00\x06\x00\x00\x00admin\x00\x00"),
+		headerSize)
+	return answer != nil && string(answer[8:]) == id+message
 }
 
 const messageLimit = 2 << 20

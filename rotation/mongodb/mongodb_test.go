@@ -346,7 +346,7 @@ func TestServerWithoutTLS(t *testing.T) {
 }
 
 // A connection that breaks once during the TLS handshake is not an answer from the server. A server that needs TLS gets
-// no password in plain text even if all break.
+// no user name in plain text even if all break.
 func TestBrokenConnectionIsNotAnAnswer(t *testing.T) {
 	f := newFixture(t, testserver.FerretDBOptions{})
 	user := f.user("admin")
@@ -365,7 +365,8 @@ func TestBrokenConnectionIsNotAnAnswer(t *testing.T) {
 				return !all && broken.Add(1) > 1 || all && broken.Add(1) == 0
 			case c.Bytes[0] != 0x14:
 				plain.Add(1)
-				if bytes.Contains(c.Bytes, []byte("next-")) || !bytes.Contains(c.Bytes, []byte("hello")) {
+				const question = 52 // the length of a hello that names no user
+				if len(c.Bytes) > question || !bytes.Contains(c.Bytes, []byte("hello")) {
 					t.Errorf("%s: %q is sent in plain text", name, c.Bytes)
 				}
 			}
