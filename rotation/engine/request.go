@@ -26,8 +26,7 @@ type Request struct {
 	SuperuserChanges bool
 	Adopt            bool // lets Set take over a pair of users that something else created; see Adopter
 	// Proofs are the credentials that the target has accepted, if a superuser acts: the secret's or, in a recovery, the
-	// superuser's; see pair.Proved. If several accounts at the target can share a name, they show the engine which ones
-	// belong to the secret.
+	// superuser's; see pair.Proved.
 	Proofs       []Value
 	Passwords    PasswordPolicy           // the policy in force
 	SecretFields []string                 // the fields that this rotation changes
