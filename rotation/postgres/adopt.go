@@ -53,7 +53,7 @@ func (e *Engine) adopt(ctx context.Context, s *pgsession.Session, c pair.Change,
 			elsewhere := s.Target
 			elsewhere.Database = database
 			if there, err = e.connect(ctx, elsewhere); err != nil {
-				// The database's owner can forbid logins, but must not be able to stop an adoption.
+				// The database's owner can forbid logins, but must not be able to stop an operator's adoption.
 				left = append(left, database+": left alone, as "+s.Target.User+" cannot log in there")
 				plan = append(plan, left[len(left)-1])
 				continue
