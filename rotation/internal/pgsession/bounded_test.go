@@ -85,7 +85,7 @@ func TestServerTakesALimitedAmountOfMemory(t *testing.T) {
 			defer cancel()
 			_, err = Dial(ctx, engine.TLSPolicy{}, target, "")
 		})
-		if err == nil || errors.Is(err, context.DeadlineExceeded) || used > 64<<20 {
+		if err == nil || errors.Is(err, context.DeadlineExceeded) || used > 96<<20 {
 			t.Errorf("%s: %v, %d MiB", name, err, used>>20)
 		}
 	}
