@@ -252,9 +252,9 @@ func (s *Sim) plan(sec *secret, base time.Time) {
 }
 
 // arm sets the timer of a secret: for its erasure or, not before earliest, for its next rotation. If the planned window
-// was missed, the rotation is in the first one after earliest, and NextRotationDate stays in the past, as on AWS. The
-// time within a window depends on the ARN, to spread the secrets of one schedule; AWS documents only that it may be any
-// time.
+// was missed or its rotation failed, the next rotation is in the first window after earliest, and NextRotationDate stays
+// in the past, as on AWS. The time within a window depends on the ARN, to spread the secrets of one schedule; AWS
+// documents only that it may be any time.
 func (s *Sim) arm(sec *secret, earliest time.Time) {
 	if sec.disarm != nil {
 		sec.disarm()
@@ -262,7 +262,10 @@ func (s *Sim) arm(sec *secret, earliest time.Time) {
 	sec.due = sec.Deleted
 	if sec.due.IsZero() {
 		open, end := sec.Rotation.Open, sec.Rotation.Next
-		if _, unfinished := sec.unfinished(); unfinished || earliest.After(end) {
+		_, unfinished := sec.unfinished()
+		r := sec.Rotation.run
+		promoted := r != nil && r.err != nil && r.token == sec.Labels[current] // it failed afterwards
+		if unfinished || promoted || earliest.After(end) {
 			open, end = sec.window(earliest)
 		}
 		if end.IsZero() {

@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -218,6 +220,30 @@ func TestAFailedRotationIsReattemptedInTheNextWindowWithItsToken(t *testing.T) {
 	}
 	if got := b.next(); !strings.HasPrefix(got, "2026-02-0") || got < "2026-02-08" {
 		t.Errorf("next is %s", got)
+	}
+}
+
+func TestARotationThatFailsAfterItsPromotionWaitsForTheNextWindow(t *testing.T) {
+	b := newBench(t, Options{MaxAttempts: 1})
+	b.create("db")
+	n, template := 0, b.function(func(request) error { return nil })
+	b.RegisterFunction(lambda, InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
+		body, functionError, err := template(ctx, payload)
+		if strings.Contains(string(payload), "finishSecret") {
+			if n++; n < 20 { // do not fail forever: Advance waits until nothing is due
+				err = errors.New("down")
+			}
+		}
+		return body, functionError, err
+	}))
+	if err := b.rotate("db", 2, func(in *sm.RotateSecretInput) {
+		in.RotationRules = &types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(1)}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	b.settle(3*day + 13*time.Hour + 30*time.Minute) // to midnight
+	if s := b.Stats(); n != 4 || s.Started != 4 || s.Failed != 4 {
+		t.Errorf("%d rotations in three windows and one by hand: %+v", n, s)
 	}
 }
 
