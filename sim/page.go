@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 //go:embed page.html page.css page.js
@@ -28,8 +29,11 @@ var pageTemplate = template.Must(template.New("page.html").Funcs(template.FuncMa
 const pagePolicy = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; base-uri 'none'; " +
 	"frame-ancestors 'none'"
 
-// maxMessage is the maximum length of a message in the overview, to keep the page small.
-const maxMessage = 160
+// The overview is limited to keep it small: to messages of this many characters, and to this many messages.
+const (
+	maxMessage  = 160
+	maxFailures = 30
+)
 
 // pageData is what the page shows. It never contains values.
 type pageData struct {
@@ -120,8 +124,13 @@ func (s *Sim) pageData(r *http.Request) *pageData {
 		if key == row.Key {
 			d.Detail, d.Missing = sec.detail(state, row), false
 		}
-		if f := row.Failure; key == "" && f != nil && len(f.Message) > maxMessage {
-			f.Message = fmt.Sprintf("%.*s…", maxMessage, f.Message)
+		if f := row.Failure; key == "" && f != nil {
+			if utf8.RuneCountInString(f.Message) > maxMessage {
+				f.Message = fmt.Sprintf("%.*s…", maxMessage, f.Message)
+			}
+			if len(groups[0].Rows) >= maxFailures {
+				row.Failure = nil
+			}
 		}
 		i := slices.IndexFunc(groups, func(g *pageGroup) bool { return g.ID == state })
 		groups[i].Rows = append(groups[i].Rows, row)

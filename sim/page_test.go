@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -57,7 +56,7 @@ func TestThePageShowsLabelsAndTimelinesAndNoValue(t *testing.T) {
 	}
 	b.RegisterFunction(lambda, b.function(func(r request) error {
 		if r.Step == "testSecret" {
-			return fmt.Errorf("<b>hunter22</b> was refused")
+			return fmt.Errorf("<b>hunter22</b> was refused%s", strings.Repeat("é", 100))
 		}
 		return nil
 	}))
@@ -72,8 +71,8 @@ func TestThePageShowsLabelsAndTimelinesAndNoValue(t *testing.T) {
 	}
 	detail, _ := b.fetchPage(b.keyOf("db"))
 	for _, want := range []string{
-		"db", "1 failing", "<strong>Error:</strong>", "was refused", "testSecret, attempt 1", "<main>", `role="status"`,
-		"<th",
+		"db", "1 failing", "<strong>Error:</strong>", "was refused" + strings.Repeat("é", 100) + "<", "testSecret, attempt 1",
+		"<main>", `role="status"`, "<th",
 	} {
 		if !strings.Contains(overview, want) {
 			t.Errorf("%s is missing in the overview", want)
@@ -136,22 +135,6 @@ func TestThePageDistinguishesSecretsWithOneARNSuffix(t *testing.T) {
 	if overview, _ = b.fetchPage(""); !strings.Contains(overview,
 		"-us-east-1-210987654321>theirs</a> <span class=soft>us-east-1, account 210987654321</span>") {
 		t.Error("the account is missing")
-	}
-}
-
-func TestThePageCutsOffNoLabeledVersion(t *testing.T) {
-	b := newBench(t, Options{})
-	b.create("db")
-	for i := 2; i < 12; i++ {
-		b.put("db", i, "x", "mine")
-		b.settle(time.Second)
-	}
-	b.mu.Lock()
-	sec := b.Sim.at(place{mine, "us-east-1", "db"})
-	p := sec.detail(sec.row(begin))
-	b.mu.Unlock()
-	if !slices.ContainsFunc(p.Versions, func(v pageVersion) bool { return v.ID == id(1) }) {
-		t.Error("the version with AWSCURRENT is not on the page")
 	}
 }
 
@@ -311,7 +294,7 @@ func TestThePageWithoutSecretsSaysHowToBegin(t *testing.T) {
 func TestThePageOfAThousandSecretsIsSmallAndFast(t *testing.T) {
 	b := newBench(t, Options{History: 8})
 	b.RegisterFunction(lambda, b.function(func(r request) error {
-		if r.Step == "setSecret" && strings.Contains(r.SecretId, "7-") {
+		if r.Step == "setSecret" {
 			return errors.New(strings.Repeat("cannot log in ", 40))
 		}
 		return nil
@@ -319,12 +302,10 @@ func TestThePageOfAThousandSecretsIsSmallAndFast(t *testing.T) {
 	for i := range 1000 {
 		name := fmt.Sprintf("service-%03d", i)
 		b.create(name)
-		if i%10 != 7 || i < 400 { // at most forty fail
-			if err := b.rotate(name, 2, func(in *sm.RotateSecretInput) {
-				in.RotationRules = &types.RotationRulesType{ScheduleExpression: aws.String("rate(30 days)")}
-			}); err != nil {
-				t.Fatal(err)
-			}
+		if err := b.rotate(name, 2, func(in *sm.RotateSecretInput) {
+			in.RotationRules = &types.RotationRulesType{ScheduleExpression: aws.String("rate(30 days)")}
+		}); err != nil {
+			t.Fatal(err)
 		}
 	}
 	b.settle(time.Hour)
@@ -335,6 +316,9 @@ func TestThePageOfAThousandSecretsIsSmallAndFast(t *testing.T) {
 		start := time.Now()
 		text, _ = b.fetchPage("")
 		fastest = min(fastest, time.Since(start))
+	}
+	if !strings.Contains(text, "1000 failing") || !strings.Contains(text, "cannot log in") {
+		t.Error("the failures are not on the page")
 	}
 	if len(text) > 100_000 || fastest > 200*time.Millisecond || strings.Count(text, "<tr id=") != 1000 {
 		t.Errorf("%d bytes in %v with %d secrets", len(text), fastest, strings.Count(text, "<tr id="))
