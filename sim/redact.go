@@ -33,13 +33,18 @@ func (sec *secret) redacted(text string) string {
 }
 
 // words returns a value and, if it is JSON, all strings and numbers in it: verbatim, in base64, and quoted for JSON or
-// Go.
+// Go, once or twice.
 func words(value string) []string {
-	quoted, _ := json.Marshal(value) // encoding a string cannot fail
-	all := []string{value, base64.StdEncoding.EncodeToString([]byte(value))}
-	for _, q := range []string{string(quoted), strconv.Quote(value), strconv.QuoteToASCII(value)} {
-		all = append(all, q[1:len(q)-1])
+	all := []string{value}
+	for range 2 {
+		for _, w := range all {
+			quoted, _ := json.Marshal(w) // encoding a string cannot fail
+			for _, q := range []string{string(quoted), strconv.Quote(w), strconv.QuoteToASCII(w)} {
+				all = append(all, q[1:len(q)-1])
+			}
+		}
 	}
+	all = append(all, base64.StdEncoding.EncodeToString([]byte(value)))
 	var walk func(any)
 	walk = func(x any) {
 		switch x := x.(type) {

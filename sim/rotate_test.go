@@ -388,6 +388,8 @@ func TestNoFormOfAValueIsInTheErrorOfARotation(t *testing.T) {
 		{"escaped as JSON", `{"password":"hun\"xyz<22>&é"}`, nil, "no login with hun\"xyz<22>&é", "xyz"},
 		{"quoted once more", `{"password":"hun\"xyz<22>&"}`, nil, fmt.Sprintf("no login with %q", `hun"xyz<22>&`),
 			"xyz"},
+		{"JSON quoted for Go", `{"password":"hun\"xyz"}`, nil, fmt.Sprintf("no login with %q", `{"pw":"hun\"xyz"}`),
+			"xyz"},
 		{"one that begins another", `{"a":"pass","password":"passw0rd1234"}`, nil, "no login with passw0rd1234",
 			"w0rd1234"},
 		{"one that begins with the host's name", `{"host":"hunter","password":"hunter22xyz"}`, nil,
