@@ -28,7 +28,11 @@ func (s *Sim) deleteSecret(c *caller, in deleteInput) (answer, *fault) {
 	now := s.clock.Now()
 	if f != nil && f.Code == "ResourceNotFoundException" && in.ForceDeleteWithoutRecovery {
 		// AWS answers as if the secret existed.
-		return answer{"ARN": c.arnOf(in.SecretId + "-" + suffix()), "Name": in.SecretId, "DeletionDate": stamp(now)}, nil
+		arn, name := c.arnOf(in.SecretId+"-"+suffix()), in.SecretId
+		if parts := strings.SplitN(name, ":", 7); len(parts) == 7 {
+			arn, name = name, complete.ReplaceAllString(parts[6], "")
+		}
+		return answer{"ARN": arn, "Name": name, "DeletionDate": stamp(now)}, nil
 	}
 	if f == nil {
 		f = sec.onReplica()

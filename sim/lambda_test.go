@@ -52,9 +52,11 @@ func TestLambdaDescribesAFunction(t *testing.T) {
 			t.Errorf("%s: %+v", name, out)
 		}
 	}
-	for _, alias := range []string{arn + "er:live", "older:live"} {
-		out, err := client.GetFunctionConfiguration(ctx,
-			&awslambda.GetFunctionConfigurationInput{FunctionName: &alias})
+	for _, alias := range []awslambda.GetFunctionConfigurationInput{
+		{FunctionName: aws.String(arn + "er:live")}, {FunctionName: aws.String("older:live")},
+		{FunctionName: aws.String("older"), Qualifier: aws.String("live")},
+	} {
+		out, err := client.GetFunctionConfiguration(ctx, &alias)
 		if err != nil || aws.ToString(out.FunctionArn) != arn+"er:live" || aws.ToString(out.FunctionName) != "older" ||
 			out.Runtime != "" || out.Environment != nil || out.VpcConfig != nil {
 			t.Errorf("%+v, %v", out, err)

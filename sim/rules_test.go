@@ -84,6 +84,8 @@ func TestAForcedDeletionOfAMissingSecretSucceeds(t *testing.T) {
 	b.answers([][3]string{
 		{"DeleteSecret", `{"SecretId":"none","ForceDeleteWithoutRecovery":true}`,
 			`{"ARN":"ARN","DeletionDate":1770114600,"Name":"none"}`},
+		{"DeleteSecret", `{"SecretId":"arn:aws:secretsmanager:us-east-1:123456789012:secret:gone-AbCdEf","ForceDeleteWithoutRecovery":true}`,
+			`{"ARN":"ARN","DeletionDate":1770114600,"Name":"gone"}`},
 	})
 }
 
