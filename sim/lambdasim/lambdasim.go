@@ -87,7 +87,7 @@ func Python(handler string, o Options) (*Function, error) {
 }
 
 // Node returns a JavaScript function with an async handler in Lambda's notation, such as
-// index.handler. node, version 20 or later, runs it.
+// index.handler. node, version 18 or later, runs it.
 func Node(handler string, o Options) (*Function, error) {
 	return script(o, "nodejs22.x", handler, "node", "--input-type=module", "--eval", nodeRuntime, handler)
 }
@@ -140,6 +140,10 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) (body []byte, fun
 func (f *Function) wait(ctx context.Context, s *sandbox, inv *invocation) (_ result, received bool) {
 	select {
 	case r := <-inv.done:
+		if r.unusable {
+			s.end()
+			return r, true
+		}
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.idle = append(f.idle, s)
@@ -159,7 +163,7 @@ func (f *Function) wait(ctx context.Context, s *sandbox, inv *invocation) (_ res
 		message = fmt.Sprintf("Task timed out after %.2f seconds", time.Since(inv.begin).Seconds())
 	}
 	body, functionError, _ := sim.Failed(kind, fmt.Sprintf("RequestId: %s Error: %s", inv.id, message))
-	return result{body, functionError}, len(s.events) == 0
+	return result{body: body, functionError: functionError}, len(s.events) == 0
 }
 
 // Close ends every process of the function, including busy ones.

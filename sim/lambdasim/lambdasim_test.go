@@ -31,11 +31,14 @@ func TestMain(m *testing.M) {
 	if os.Getenv("AWS_LAMBDA_RUNTIME_API") == "" {
 		os.Exit(m.Run())
 	}
-	if os.Getenv("BROKEN") != "" {
+	if broken := os.Getenv("BROKEN"); broken != "" {
 		resp, err := http.Post("http://"+os.Getenv("AWS_LAMBDA_RUNTIME_API")+"/2018-06-01/runtime/init/error",
 			"application/json", strings.NewReader(`{"errorType":"Extension.Unwell"}`))
 		if err == nil {
 			resp.Body.Close()
+		}
+		if broken == "stays" {
+			time.Sleep(time.Minute)
 		}
 		os.Exit(1)
 	}
@@ -198,11 +201,13 @@ func TestConcurrentInvocationsHaveSeparateProcesses(t *testing.T) {
 }
 
 func TestARuntimeThatCannotStartAnswersItsInvocation(t *testing.T) {
-	f := function(t, Options{Env: []string{"BROKEN=1"}})
-	for range 2 {
-		if r, e := invoke(t, f, t.Context(), ""); e != "Unhandled" ||
-			r.ErrorType != "Extension.Unwell" {
-			t.Errorf("%+v %s", r, e)
+	for _, then := range []string{"exits", "stays"} {
+		f := function(t, Options{Timeout: 20 * time.Second, Env: []string{"BROKEN=" + then}})
+		for range 2 {
+			if r, e := invoke(t, f, t.Context(), ""); e != "Unhandled" ||
+				r.ErrorType != "Extension.Unwell" {
+				t.Errorf("%s: %+v %s", then, r, e)
+			}
 		}
 	}
 }
@@ -287,7 +292,7 @@ func TestRemoteFunctionSpeaksLambdasInvokeAPI(t *testing.T) {
 	}
 }
 
-func TestRemoteFunctionIsCalledByItsNameAndTimesOut(t *testing.T) {
+func TestRemoteFunctionIsCalledByItsNameUntilTheContextEnds(t *testing.T) {
 	hold := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.String() != "/2015-03-31/functions/mine/invocations" {

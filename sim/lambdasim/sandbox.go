@@ -29,6 +29,7 @@ type invocation struct {
 type result struct {
 	body          []byte
 	functionError string
+	unusable      bool // the runtime could not start
 }
 
 // sandbox is one process and its Runtime API.
@@ -136,10 +137,11 @@ func (s *sandbox) next(w http.ResponseWriter, r *http.Request) {
 // answer returns the handler of a response, or of an error. A response to any other event is refused.
 func (s *sandbox) answer(functionError string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		id := r.PathValue("id")
 		body, err := io.ReadAll(r.Body)
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if id := r.PathValue("id"); err != nil || s.now == nil || id != "" && id != s.now.id {
+		if err != nil || s.now == nil || id != "" && id != s.now.id {
 			w.WriteHeader(http.StatusBadRequest)
 			return
 		}
@@ -147,7 +149,7 @@ func (s *sandbox) answer(functionError string) http.HandlerFunc {
 		case <-s.events: // a runtime that could not start has not received it
 		default:
 		}
-		s.now.done <- result{body, functionError}
+		s.now.done <- result{body, functionError, id == ""}
 		s.now = nil
 		w.WriteHeader(http.StatusAccepted)
 	}
