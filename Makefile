@@ -19,10 +19,9 @@ TEST   := $(GO) test -p 2 -count=1 -vet=off -timeout 25m
 SINGLE := ^(Standing|Sweep|Cuts|Edits|Identity|Recovery|Recover|Preflight|Late|Strangers|Administrators|Rights|Writer|Tagger|HostileHost|LeftBehind)$$
 OTHERS := ^(Duplicates|Witness|Faults|Birth)$$
 
-# These parts depend least on the server's version and on who changes the password. Tests that differ from others only
-# in that skip them: single users by the superuser, where alternating users use one, master users like RDS's, and
-# Debian 13's servers. With -skip, Go uses the first alternative that matches the known part of a name, so short ones
-# come first.
+# These parts depend least on the server's version and on who changes the password. Three kinds of tests skip them:
+# single users by the superuser (if alternating users also use one), masters like RDS's, and Debian 13's servers. With
+# -skip, Go uses the first alternative that matches the known part of a name, so short ones come first.
 SHARED := ^(Cuts|Duplicates|Late|Faults|Edits|Recover|Preflight|HostileHost|Tagger|LeftBehind)$$
 
 .PHONY: ca-bundle build build-RotatorFunction image demo test test-race test-suites test-ready test-mysql test-next test-oracle test-cdk test-terraform test-sam test-docker test-jest screenshot bench check lint release deps deps-mysql deps-next deps-cdk deps-terraform deps-sam deps-docker deps-jest clean
@@ -82,8 +81,8 @@ test-ready: deps
 	@mkdir -p build && rm -f build/figures
 
 # test-mysql and test-next run the tests that need servers missing in this Debian: MySQL, and the
-# servers of Debian 13, on which rotations crash at every fourth point. They fail if those cannot be fetched. They do not use the race detector,
-# which `make test` uses on the same code.
+# servers of Debian 13, on which rotations crash at every fourth point. Both targets fail if their
+# servers cannot be fetched. Neither uses the race detector, which `make test` uses on the same code.
 test-mysql: export ROTATOR_FIGURES = $(CURDIR)/build/figures-mysql
 test-mysql: deps-mysql
 	@mkdir -p build && rm -f build/figures-mysql

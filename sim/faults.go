@@ -79,7 +79,8 @@ func ParseFaults(args []string) (*Faults, error) {
 				}
 			}
 		default:
-			return nil, fmt.Errorf("fault %q is not all, seed=N or one of %v", a, AllFaults)
+			return nil, fmt.Errorf("fault %q is unknown: use all, seed=N or one of %v; without --fault there are none",
+				a, AllFaults)
 		}
 	}
 	if len(rates) == 0 {
@@ -88,7 +89,7 @@ func ParseFaults(args []string) (*Faults, error) {
 	return NewFaults(seed, rates), nil
 }
 
-// String formats faults in the syntax that ParseFaults accepts.
+// String formats faults in the syntax that ParseFaults accepts, or returns "none".
 func (f *Faults) String() string {
 	if f == nil {
 		return "none"

@@ -42,7 +42,7 @@ func parsePolicy(text string, ofRole bool) (*iampolicy.Policy, error) {
 	}
 	for _, st := range p.Statement {
 		if (st.Principal == nil && st.NotPrincipal == nil) != ofRole {
-			return nil, fmt.Errorf("statement %q: only the policies of roles have no principals", st.Sid)
+			return nil, fmt.Errorf("statement %q: a role's policy names no principal, and every other policy must", st.Sid)
 		}
 	}
 	return p, nil

@@ -62,7 +62,7 @@ func birth(t testing.TB, h Harness) {
 }
 
 // together runs calls concurrently. Failed calls are repeated once all have returned. They may fail with the given
-// causes, or one call may fail with any.
+// causes. If causes is nil, one call may fail with any cause.
 func (w *world) together(token string, round []calls, causes []engine.Cause) error {
 	type result struct {
 		left calls

@@ -17,7 +17,7 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// The process can also die at these points, but that leaves the same state as a death before the next request or call.
+// A death at these points leaves the same state as one before the next request or call, so it is not tested separately.
 const (
 	answerArrives = "before an answer of the target arrives"
 	handshake     = "in a TLS handshake"
@@ -60,7 +60,7 @@ func (w *world) points(pass func(where string) bool) (stop func()) {
 }
 
 // isHandshake reports whether data begins with a TLS record of a handshake or of its change of ciphers. A request may
-// follow in the same data, but not on the connection before it.
+// follow in the same data; none preceded it on the connection.
 // Source: RFC 8446, section 5.1
 func isHandshake(data []byte) bool {
 	return len(data) > 2 && (data[0] == 0x14 || data[0] == 0x16) && data[1] == 3 && data[2] > 0 && data[2] <= 4
