@@ -144,7 +144,7 @@ func TestRequireCurrentAfterAnAbandonedRotation(t *testing.T) {
 			f.set(f.single(user, first, "Abandoned-Pw-2"))
 			r := f.single(user, first, "Third-Pw-3")
 			for _, err := range []error{f.engine.DryRun(t.Context(), r), f.engine.Set(t.Context(), r)} {
-				fails(t, err, engine.LoginRefused, "only its second one", "PASSWORD REQUIRE CURRENT OPTIONAL")
+				fails(t, err, engine.LoginRefused, "to the one in AWSCURRENT", "PASSWORD REQUIRE CURRENT OPTIONAL")
 			}
 			if err := f.engine.Verify(t.Context(), r, r.Current); err != nil {
 				t.Errorf("AWSCURRENT opens the server anyway: %v", err)
