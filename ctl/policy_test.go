@@ -311,6 +311,8 @@ func TestGrantsOfStrictMariaDB(t *testing.T) {
 func grantsOfMySQL(t *testing.T, name string, server *testserver.MySQLServer, alternating, role, single int) {
 	w := newWorld(t)
 	db := server.Connect(t, "")
+	shop := server.Database(t)
+	var database string // the secret's
 	w.engine = mysql.New(engine.TLSPolicy{ExtraCAs: server.CA.PEM})
 	w.exec = func(s string) {
 		t.Helper()
@@ -319,10 +321,9 @@ func grantsOfMySQL(t *testing.T, name string, server *testserver.MySQLServer, al
 		}
 	}
 	w.value = func(user, password, master string) string {
-		return fmt.Sprintf(`{"engine":%q,"host":%q,"port":%d,"username":%q,"password":%q,"masterarn":%q}`,
-			name, server.Host, server.Port, user, password, master)
+		return fmt.Sprintf(`{"engine":%q,"host":%q,"port":%d,"dbname":%q,"username":%q,"password":%q,"masterarn":%q}`,
+			name, server.Host, server.Port, database, user, password, master)
 	}
-	shop := server.Database(t)
 	customary := testserver.Unique("r_")
 	w.exec("CREATE ROLE " + customary)
 	for _, c := range []struct {
@@ -336,6 +337,9 @@ func grantsOfMySQL(t *testing.T, name string, server *testserver.MySQLServer, al
 		{"single", engine.SingleUser, false, single},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			if database = ""; c.strategy == engine.AlternatingUsers {
+				database = shop // without a right on it, the rotation stops
+			}
 			w.env = map[string]string{"STRATEGY": string(c.strategy), "RECOVER_BY_SUPERUSER": "true"}
 			proveGrants(t, w, c.least, func() (string, func()) {
 				user, master := testserver.Unique("u_"), testserver.Unique("m_")

@@ -293,8 +293,9 @@ func overtaken(t testing.TB, h Harness, stride int) {
 		case <-held:
 		}
 		// The held call may block the other one, by a lock at the target or because it may still
-		// store what it created. finishSecret changes nothing with less than 8 seconds left.
-		patience := time.Second
+		// store what it created. Of its time, two seconds are for labels; what is left must suffice to revoke what it
+		// issued. finishSecret changes nothing with less than 8 seconds left.
+		patience := 4 * time.Second
 		if w.oneAtATime() {
 			patience = 9 * time.Second
 		}

@@ -12,8 +12,8 @@ import (
 
 // parity gives an account the rights of the current user's account. Anyone with a right's grant option can grant that
 // right to either user, and servers do not record who granted a right on a database or a role. So only the rights that
-// administrators alone can grant, and those on the secret's database, must be copied. Any other right that cannot be
-// copied or revoked causes a warning, and does not stop a rotation.
+// administrators alone can grant, default roles, and those on the secret's database must be copied. Any other right
+// that cannot be copied or revoked causes a warning, and does not stop a rotation.
 //
 // The second user also loses what the first lacks. The first loses nothing: people may have granted it a right while
 // the second was current, or revoked one only from the second.
@@ -173,10 +173,11 @@ func (p *parity) try(ctx context.Context, r right) error {
 	return nil
 }
 
-// required reports whether a rotation stops if the account does not get a right.
+// required reports whether a rotation stops if the account does not get a right. Default roles are activated later.
 func (p *parity) required(r right) bool {
 	database, _ := p.change.Request.Current.Text("dbname")
 	return r.revoke || r.object == "*.*" && !dynamic(r.name) || r.object == markObject(p.mark()) ||
+		r.object == "" && strings.Contains(p.from.roles, r.name) ||
 		strings.HasSuffix(r.object, ".*") && covers(r.object, database)
 }
 

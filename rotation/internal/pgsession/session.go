@@ -89,8 +89,8 @@ func Dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, begin s
 
 // limit is how many bytes a server may send in one session, because a secret's writer may have chosen the server. The
 // driver keeps it in memory, in up to ten times as many bytes: 16 MiB of parameters take 170 MiB. A session lists the
-// rights of two users up to three times, so each can have about 10,000 rights.
-const limit = 8 << 20
+// rights of two users up to three times, so each can have about 7,500 rights.
+const limit = 6 << 20
 
 // frugal reads what a server sends, after decryption, and fails if a login asks for too much processor time.
 type frugal struct {
