@@ -25,7 +25,7 @@
 //
 // The suite's figures are lines such as these, which `make test` prints at the end:
 //
-//	sweep postgres single: 92 points, 0 lock-outs
+//	sweep postgres single: 51 points, 0 lock-outs
 //	cuts postgres single: 31 points, 0 lock-outs
 //	witness postgres single: 210 logins, 9 refused, window 31 ms
 package enginetest
