@@ -290,7 +290,7 @@ func TestGrantsOfPostgreSQL(t *testing.T) {
 }
 
 func TestGrantsOfMariaDB(t *testing.T) {
-	grantsOfMySQL(t, "mariadb", testserver.SharedMariaDB(t, testserver.MySQLOptions{}), 3, 4, 1)
+	grantsOfMySQL(t, "mariadb", testserver.SharedMariaDB(t, testserver.MySQLOptions{}), 3, 4, 2)
 }
 
 // TestGrantsOfStrictMariaDB: if the server does not accept hashes, the login needs UPDATE, and does not need CREATE
@@ -303,7 +303,7 @@ func TestGrantsOfStrictMariaDB(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	grantsOfMySQL(t, "mariadb", server, 4, 5, 2)
+	grantsOfMySQL(t, "mariadb", server, 4, 5, 3)
 }
 
 // grantsOfMySQL checks the grants. alternating, role and single are the minimum numbers of lines for alternating users
@@ -311,8 +311,7 @@ func TestGrantsOfStrictMariaDB(t *testing.T) {
 func grantsOfMySQL(t *testing.T, name string, server *testserver.MySQLServer, alternating, role, single int) {
 	w := newWorld(t)
 	db := server.Connect(t, "")
-	shop := server.Database(t)
-	var database string // the secret's
+	shop := server.Database(t) // the secret's: without the right on it, a rotation stops
 	w.engine = mysql.New(engine.TLSPolicy{ExtraCAs: server.CA.PEM})
 	w.exec = func(s string) {
 		t.Helper()
@@ -322,7 +321,7 @@ func grantsOfMySQL(t *testing.T, name string, server *testserver.MySQLServer, al
 	}
 	w.value = func(user, password, master string) string {
 		return fmt.Sprintf(`{"engine":%q,"host":%q,"port":%d,"dbname":%q,"username":%q,"password":%q,"masterarn":%q}`,
-			name, server.Host, server.Port, database, user, password, master)
+			name, server.Host, server.Port, shop, user, password, master)
 	}
 	customary := testserver.Unique("r_")
 	w.exec("CREATE ROLE " + customary)
@@ -337,9 +336,6 @@ func grantsOfMySQL(t *testing.T, name string, server *testserver.MySQLServer, al
 		{"single", engine.SingleUser, false, single},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if database = ""; c.strategy == engine.AlternatingUsers {
-				database = shop // without a right on it, the rotation stops
-			}
 			w.env = map[string]string{"STRATEGY": string(c.strategy), "RECOVER_BY_SUPERUSER": "true"}
 			proveGrants(t, w, c.least, func() (string, func()) {
 				user, master := testserver.Unique("u_"), testserver.Unique("m_")

@@ -233,6 +233,9 @@ func (e *Engine) grants(ctx context.Context, r *engine.Request, n *engine.Needs)
 				needed[r] = true
 			}
 		}
+	} else if d := s.Target.Database; d != "" { // a login to it needs some right on it
+		pattern := strings.NewReplacer("_", `\_`, "%", `\%`).Replace(d)
+		needed[right{name: "SHOW VIEW", object: identifier(pattern) + ".*"}] = true
 	}
 	for _, r := range needed.sorted() {
 		n.Grants = append(n.Grants, r.give(account{user: n.Login, host: "%"})+";")
