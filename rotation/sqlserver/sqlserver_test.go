@@ -260,12 +260,17 @@ func TestPasswordThatThePolicyWouldRejectIsNotStored(t *testing.T) {
 	}
 }
 
-// A rotation to a disabled login would fail in testSecret. An administrator may have disabled it on purpose.
-func TestDisabledSecondLoginIsRefused(t *testing.T) {
-	s := newTDS(t, true)
-	m := newModel()
+// administered returns a server that answers as its model does and accepts the superuser admin.
+func administered(t *testing.T) (*tdsServer, *model) {
+	s, m := newTDS(t, true), newModel()
 	s.logins["admin"] = "Admin-password1"
 	s.answer = m.answer
+	return s, m
+}
+
+// A rotation to a disabled login would fail in testSecret. An administrator may have disabled it on purpose.
+func TestDisabledSecondLoginIsRefused(t *testing.T) {
+	s, m := administered(t)
 	m.logins["app_clone"] = loginRow("app_clone")
 	m.logins["app_clone"][4] = "1"
 	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""),
@@ -430,10 +435,8 @@ func newModel() *model {
 }
 
 func TestSecondLoginGetsAllRightsBeforeItsPassword(t *testing.T) {
-	s := newTDS(t, true)
-	m := newModel()
-	s.logins["admin"], s.logins["app_clone"] = "Admin-password1", "" // accepted once it is created
-	s.answer = m.answer
+	s, m := administered(t)
+	s.logins["app_clone"] = "" // accepted once it is created
 	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""),
 		Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
 	e := newEngine(t)
@@ -609,10 +612,7 @@ func TestServerBoundsWaitsForLocks(t *testing.T) {
 }
 
 func TestOtherLoginsAreNotChanged(t *testing.T) {
-	s := newTDS(t, true)
-	m := newModel()
-	s.logins["admin"] = "Admin-password1"
-	s.answer = m.answer
+	s, m := administered(t)
 	m.logins["app_clone"] = loginRow("app_clone")
 	sysadmin := loginRow("boss")
 	sysadmin[2] = "1"
@@ -712,10 +712,8 @@ func TestAdministratorByARoleOfARole(t *testing.T) {
 }
 
 func TestRightThatNoStatementExpressesStopsTheRotation(t *testing.T) {
-	s := newTDS(t, true)
-	m := newModel()
-	s.logins["admin"], s.logins["app_clone"] = "Admin-password1", ""
-	s.answer = m.answer
+	s, m := administered(t)
+	s.logins["app_clone"] = ""
 	m.databases["shop"]["app"] = append(m.databases["shop"]["app"], []string{"", "G", "EXECUTE?NEW_CLASS 7"})
 	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""),
 		Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
@@ -733,10 +731,8 @@ func TestRightThatNoStatementExpressesStopsTheRotation(t *testing.T) {
 
 // A question mark marks a right that no statement can express, but can also be part of a name.
 func TestRightOnANameWithAQuestionMarkIsCopied(t *testing.T) {
-	s := newTDS(t, true)
-	m := newModel()
-	s.logins["admin"], s.logins["app_clone"] = "Admin-password1", ""
-	s.answer = m.answer
+	s, m := administered(t)
+	s.logins["app_clone"] = ""
 	right := []string{"", "G", "SELECT ON OBJECT::[dbo].[really?]"}
 	m.databases["shop"]["app"] = append(m.databases["shop"]["app"], right)
 	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""),
