@@ -187,9 +187,10 @@ deps-terraform:
 deps-sam:
 	@scripts/deps.sh sam
 
-# deps-docker installs Docker if none is running.
+# deps-docker installs Docker if none is running, and AWS's clients.
 deps-docker:
 	@scripts/deps.sh docker
+	@scripts/deps.sh aws
 
 clean:
 	rm -rf build .aws-sam

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
+	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/sim/lambdasim"
 )
 
@@ -27,6 +29,11 @@ import (
 func TestImage(t *testing.T) {
 	const image, arn = "rotator-sim-test", "arn:aws:lambda:us-east-1:123456789012:function:rotation"
 	root := ".."
+	python, err := testserver.Python()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", filepath.Dir(python)+string(os.PathListSeparator)+os.Getenv("PATH"))
 	build := exec.CommandContext(t.Context(), "make", "image", "IMAGE="+image)
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
@@ -76,7 +83,7 @@ func TestImage(t *testing.T) {
 	}
 
 	database := filepath.Join(t.TempDir(), "database")
-	setUp := exec.CommandContext(t.Context(), "python3", "-c", `import sys, lambda_function
+	setUp := exec.CommandContext(t.Context(), python, "-c", `import sys, lambda_function
 with lambda_function.database() as db:
     db.execute("CREATE TABLE users (name, password)")
     db.execute("INSERT INTO users VALUES (?, ?)", ("app", lambda_function.digest({"password": "first"})))`)
