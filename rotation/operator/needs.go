@@ -63,7 +63,6 @@ func superuserNeeds(n *engine.Needs, i *rotation.Inspection, s rotation.Superuse
 	}
 }
 
-// allow adds actions on a secret.
 func allow(n *engine.Needs, secret, sid string, actions ...string) {
 	n.Permissions = append(n.Permissions, engine.Permission{
 		Account: rotation.Account(secret), Sid: sid, Actions: actions, Resources: []string{secret},

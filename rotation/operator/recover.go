@@ -133,13 +133,11 @@ func (d *Diagnosis) otherWorks(ctx context.Context) error {
 	return nil
 }
 
-// promote plans to move AWSCURRENT to Version.
 func (d *Diagnosis) promote(why string) {
 	d.will("move", "AWSCURRENT from version "+d.Current+" to version "+d.Version+why,
 		func(ctx context.Context) error { return d.inspection.Move(ctx, awsCurrent, d.Version, d.Current) })
 }
 
-// alsoRelease plans to remove AWSPENDING, if it is there.
 func (d *Diagnosis) alsoRelease() {
 	if d.Pending != "" {
 		d.will("remove", "AWSPENDING from version "+d.Pending, d.release)
@@ -186,4 +184,20 @@ func Recover(ctx context.Context, r *rotation.Rotator, arn string) (Diagnosis, e
 	}
 	d.Action, d.Done = d.past, len(d.steps) > 0
 	return d, nil
+}
+
+// Adopt returns the changes that take over the secret's two users, one line each, and applies them if
+// apply is set. The secret must hold a credential of each user that the target accepts.
+func Adopt(ctx context.Context, r *rotation.Rotator, arn string, apply bool) ([]string, error) {
+	i, err := r.Inspect(ctx, arn)
+	if err != nil {
+		return nil, err
+	}
+	a, ok := i.Engine.(engine.Adopter)
+	if !ok || i.Request.Strategy != engine.AlternatingUsers {
+		return nil, engine.Errorf(engine.InvalidSecret, "rotate the secret",
+			"nothing to take over: the engine %s with the strategy %s needs only the credentials",
+			i.Kind.Names[0], i.Request.Strategy)
+	}
+	return i.Adopt(ctx, a, apply)
 }
