@@ -12,7 +12,6 @@ import (
 	"os"
 	"regexp"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,9 +37,9 @@ func newSim() *cobra.Command {
 		Use:   "sim",
 		Short: "Run a local Secrets Manager until stopped",
 		Long: `Sim serves the API of AWS Secrets Manager and rotates secrets as AWS does. When ready,
-it prints its URL and the commands to use it from any AWS tool. Open the URL in a browser
-to see secrets, labels and rotations, but no values. The access key can be any word, or the
-twelve digits of an account. Secrets are lost when it stops.
+it prints its URL, which a browser can open, and the commands to use it from any AWS tool.
+The access key can be any word, or the twelve digits of an account. Secrets are lost when
+it stops.
 
 A function is exec:PATH, a Lambda binary; python:FILE.FUNCTION or node:FILE.FUNCTION, a
 handler; or url:URL, a server of Lambda's Invoke API such as "sam local start-lambda".
@@ -63,8 +62,6 @@ duplicate, lost-answer, throttle, stale-read, slow, crash, deadline.`,
 	f.StringVar(&o.options.Account, "account", "123456789012", "account of callers whose access key is not an account")
 	f.DurationVar(&o.options.RetryDelay, "retry-delay", 100*time.Second, "pause before a failed rotation is retried")
 	f.IntVar(&o.options.MaxAttempts, "max-attempts", 5, "attempts before a rotation waits for its next window")
-	f.BoolVar(&o.options.KeepPending, "keep-pending", false,
-		"leave AWSPENDING on the version that became AWSCURRENT, as AWS sometimes does")
 	f.DurationVar(&o.timeout, "function-timeout", time.Minute, "timeout of each call of a local function")
 	f.Float64Var(&o.speed, "speed", 1, "how many times faster than real time the clock runs")
 	f.BoolVar(&o.force, "force", false, "allow an address that other machines can reach")
@@ -119,26 +116,22 @@ func (o *simFlags) run(c *cobra.Command) error {
 
 // bind starts to listen, and returns the URL of the simulator on this machine. Requests wait until they are served. It
 // rejects an address that other machines can reach, unless --force is set.
-func (o *simFlags) bind() (l net.Listener, url string, err error) {
-	advice := "use --listen HOST:PORT, such as 127.0.0.1:7788"
-	host, _, err := net.SplitHostPort(o.listen)
+func (o *simFlags) bind() (net.Listener, string, error) {
+	l, err := net.Listen("tcp", o.listen)
 	if err != nil {
-		return nil, "", engine.Errorf(invalidArguments, advice, "--listen: %q is not HOST:PORT", o.listen)
+		return nil, "", engine.Errorf(invalidArguments,
+			"use another HOST:PORT, such as 127.0.0.1:0 for any free port, or stop the program that listens there",
+			"--listen: %w", err)
 	}
-	if ip := net.ParseIP(host); !o.force && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+	address := l.Addr().(*net.TCPAddr) // always TCP
+	if !o.force && !address.IP.IsLoopback() {
+		l.Close()
 		return nil, "", engine.Errorf(invalidArguments,
 			"listen on 127.0.0.1, or use --force if others may read every secret",
 			"--listen: %s can be reached from other machines", o.listen)
 	}
-	if l, err = net.Listen("tcp", o.listen); err != nil {
-		if errors.Is(err, syscall.EADDRINUSE) {
-			advice = "stop the program that listens there, or choose another port; --listen 127.0.0.1:0 takes a free one"
-		}
-		return nil, "", engine.Errorf(invalidArguments, advice, "--listen: cannot listen: %w", err)
-	}
-	address := l.Addr().(*net.TCPAddr) // always TCP
 	if address.IP.IsUnspecified() {
-		return l, fmt.Sprintf("http://127.0.0.1:%d", address.Port), nil
+		address.IP = net.IPv4(127, 0, 0, 1)
 	}
 	return l, "http://" + address.String(), nil
 }
@@ -150,10 +143,8 @@ func (o *simFlags) greet(c *cobra.Command, url string) error {
 		function, _, _ = strings.Cut(o.functions[0], "=")
 	}
 	fmt.Fprintf(c.ErrOrStderr(), `
-Simulated: all operations of AWS Secrets Manager, scheduled rotation, AssumeRole of AWS STS, and what
-           AWS Lambda answers about a function
-Page:      %[1]s/
-Faults:    %[2]s
+Page:   %[1]s/
+Faults: %[2]s
 
 In another terminal:
 
