@@ -2,10 +2,11 @@ package ctl
 
 import (
 	"context"
+	"crypto/tls"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
-	"example.com/rotator/ctl/fleet"
 	"example.com/rotator/rotation/operator"
 )
 
@@ -29,12 +30,11 @@ checked concurrently, superuser secrets first, with one line each.`,
 	}
 	v.flags(c)
 	m.flags(c)
-	c.Flags().StringVar(&m.from, "from", "", "secret to begin with, as printed by an interrupted check")
 	return c
 }
 
 // check reports whether a rotation of a secret would succeed.
-func (m *many) check(ctx context.Context, s *fleet.Secret, _ string, out *report) error {
+func (m *many) check(ctx context.Context, s *secret, out *report) error {
 	r, err := m.rotator()
 	if err != nil {
 		return err
@@ -43,9 +43,13 @@ func (m *many) check(ctx context.Context, s *fleet.Secret, _ string, out *report
 	clients, rotates := true, true
 	for f := range operator.Check(ctx, r, s.ARN) {
 		// With one secret, every certificate is from its target, even if no field of the secret names the server.
-		if seen := m.view.certificate(); m.one && f.Check == "tls" &&
-			(f.State == operator.OK || f.State == operator.Skipped && seen.State == operator.OK) {
-			f = seen
+		if m.one && f.Check == "tls" && (f.State == operator.OK || f.State == operator.Skipped) {
+			if peer := m.view.peer.Load(); peer != nil {
+				f = fine("tls", fmt.Sprintf("%s, certificate for %s, expires %s",
+					tls.VersionName(peer.Version), peer.ServerName, when(&peer.PeerCertificates[0].NotAfter)))
+			} else if f.State == operator.OK { // plain text, or an AWS API
+				f.State, f.Message = operator.Skipped, "no certificate was seen"
+			}
 		}
 		out.find(f)
 		if f.Check == "clients" {

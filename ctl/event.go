@@ -10,7 +10,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
-	"example.com/rotator/ctl/fleet"
 	"example.com/rotator/rotation/engine"
 )
 
@@ -32,9 +31,10 @@ there.`,
 			}
 			return cobra.ExactArgs(2)(c, args)
 		},
-		RunE: v.open(func(_ context.Context, s *fleet.Secret, out *report) error {
+		RunE: v.open(func(_ context.Context, s *secret, out *report) error {
 			if s.Pending == "" {
-				return engine.Errorf(engine.VersionNotStaged, "begin one with `rotatorctl rotate "+fleet.Quote(v.command.Flags().Arg(1))+"`",
+				return engine.Errorf(engine.VersionNotStaged,
+					"begin one with `rotatorctl rotate "+quote(v.command.Flags().Arg(1))+"`",
 					"no rotation of %s is under way", s.Name)
 			}
 			e := map[string]string{"Step": v.command.Flags().Arg(0), "SecretId": s.ARN, "ClientRequestToken": s.Pending,

@@ -23,7 +23,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/rogpeppe/go-internal/testscript"
-	"github.com/spf13/cobra"
 
 	"example.com/rotator/sim"
 )
@@ -286,7 +285,7 @@ func (w *fleetWorld) register() {
 		w.sim.RegisterFunction(functionHead+name, lambdaFunction{invoke, c})
 	}
 	binary := sim.Configuration{Runtime: "provided.al2023", Handler: "bootstrap"}
-	good := func(ctx context.Context, e step) error { return template(ctx, w.client, e) }
+	good := func(ctx context.Context, e step) error { return rotateLikeTemplate(ctx, w.client, e) }
 	add("good", binary, good)
 	add("down", binary, func(ctx context.Context, e step) error {
 		if e.Step == "setSecret" {
@@ -312,32 +311,6 @@ func (w *fleetWorld) register() {
 	} {
 		c := sim.Configuration{Runtime: "python3.9", Handler: "lambda_function.lambda_handler", Environment: variables}
 		add(name, c, func(context.Context, step) error { return nil })
-	}
-}
-
-func TestResumeCommand(t *testing.T) {
-	begin := time.Date(2026, 11, 29, 10, 0, 0, 0, time.UTC)
-	for _, c := range []struct {
-		verb       string
-		before     bool
-		args, want string
-	}{
-		{"would be rotated", false, "check --name s/", "rotatorctl check --name s/ --from s/2"},
-		{"would be rotated", false, "check --from s/1 --name s/", "rotatorctl check --from s/1 --name s/ --from s/2"},
-		{"would be rotated", false, "check --from=s/1 --tag a=$b", "rotatorctl check --from=s/1 --tag 'a=$b' --from s/2"},
-		{"rotated", false, "rotate s/1 s/2", "rotatorctl rotate s/1 s/2 --rotated-before 2026-11-29T10:00:00Z"},
-		// The filter already leaves out the rotated secrets.
-		{"rotated", true, "rotate --rotated-before 90d --yes", "rotatorctl rotate --rotated-before 90d --yes"},
-		{"tested", false, "rotate s/1 s/2 --test", "rotatorctl rotate s/1 s/2 --test"},
-	} {
-		command, _, _ := strings.Cut(c.args, " ")
-		m := many{verb: c.verb, view: &view{command: &cobra.Command{Use: command}}}
-		if c.before {
-			m.RotatedBefore = begin
-		}
-		if got := m.again(strings.Fields(c.args), begin, "s/2"); got != c.want {
-			t.Errorf("%s: %s, want %s", c.args, got, c.want)
-		}
 	}
 }
 

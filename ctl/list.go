@@ -7,76 +7,56 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
-	"regexp"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
-	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 	"github.com/spf13/cobra"
 
-	"example.com/rotator/ctl/fleet"
+	"example.com/rotator/internal/awserror"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
 )
 
-type listing struct {
-	fleet.Filter
-	view             *view
-	role, externalID string
-	migrate          bool
-}
-
 func newList(v *view) *cobra.Command {
-	l := listing{view: v}
+	var by filter
+	var migrate bool
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "List secrets and the state of their rotation",
 		Long: `List shows the secrets of the account and region, the stuck, failing and late ones first.
-It reads no value: the engine comes from the tag rotator:engine or AWS's template.
+It reads no value: the engine comes from the tag rotator:engine or AWS's template. For
+another account, use a profile that assumes a role there.
 
 With --migrate it shows which secrets AWS's rotation templates rotate, which of them can
 switch to this function as they are, what the others need, and the commands to switch to
 the function $NEW and to go back.
 
-With --role it lists the account of the role. The exit code is 1 if a secret is stuck,
-failing or late.`,
+The exit code is 1 if a secret is stuck, failing or late.`,
 		Example: `  rotatorctl list --state stuck,failing,late
   rotatorctl list --name shop/ --output csv > shop.csv
-  rotatorctl list --role arn:aws:iam::111122223333:role/audit
-  rotatorctl list --migrate`,
+  rotatorctl list --migrate --profile audit`,
 		Args: cobra.ExactArgs(0),
-		RunE: func(c *cobra.Command, _ []string) error { return l.run(c) },
+		RunE: func(c *cobra.Command, _ []string) error { return list(c, v, by, migrate) },
 	}
-	filterFlags(c, &l.Filter)
-	f := c.Flags()
-	f.StringVar(&l.role, "role", "", "ARN of a role, whose account is listed; default: the account of the credentials")
-	f.StringVar(&l.externalID, "external-id", "", "external ID for the role")
-	f.BoolVar(&l.migrate, "migrate", false, "show which secrets AWS's templates rotate, and how to switch them")
-	f.DurationVar(&l.view.timeout, "timeout", 10*time.Minute, "time limit")
+	filterFlags(c, &by)
+	c.Flags().BoolVar(&migrate, "migrate", false, "show which secrets AWS's templates rotate, and how to switch them")
+	c.Flags().DurationVar(&v.timeout, "timeout", 10*time.Minute, "time limit")
 	return c
 }
 
-var roleForm = regexp.MustCompile(`^arn:[a-z-]+:iam::\d{12}:role/.`)
-
-func (l *listing) run(c *cobra.Command) error {
-	switch {
-	case l.migrate && format(c) == "csv":
+func list(c *cobra.Command, v *view, by filter, migrate bool) error {
+	if migrate && format(c) == "csv" {
 		return errors.New("--migrate prints text or json, not csv")
-	case l.role != "" && !roleForm.MatchString(l.role):
-		return fmt.Errorf("--role %q is not the ARN of a role", l.role)
 	}
-	ctx, cancel := context.WithTimeout(c.Context(), l.view.timeout)
+	ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 	defer cancel()
-	if err := l.view.connect(ctx); err != nil {
+	if err := v.connect(ctx); err != nil {
 		return err
 	}
 	out := newReport(c, "")
@@ -84,48 +64,27 @@ func (l *listing) run(c *cobra.Command) error {
 		out.out = io.Discard // standard output holds only the rows
 	}
 	stop := out.wait("listing secrets")
-	cfg := l.assume()
-	found, err := fleet.List(ctx, secretsmanager.NewFromConfig(cfg), l.Filter, time.Now())
+	secrets, err := listSecrets(ctx, v.secrets, by, time.Now())
 	if err != nil {
 		stop()
 		return awsError(ctx, "cannot list the secrets", "", err)
 	}
-	a, _ := arn.Parse(l.role)
-	unread, why := found.ReadFunctions(ctx, func(account string) *lambda.Client {
-		if account == a.AccountID {
-			return newLambda(cfg)
-		}
-		return newLambda(l.view.cfg)
-	})
+	unread, err := readFunctions(ctx, newLambda(v.cfg), secrets)
 	stop()
 	if unread > 0 {
 		f := operator.Finding{Check: "functions", State: operator.Skipped,
-			Message: fmt.Sprintf("cannot read the configuration of %d: %v", unread, why),
-			Advice: "allow lambda:ListFunctions; if a function is in another account, use that account's credentials, " +
-				"and --role for the account of the secrets"}
-		if l.migrate {
+			Message: fmt.Sprintf("cannot read the functions of %s: %v", plural(unread, "secret"),
+				cmp.Or(err, errors.New("the account does not have them"))),
+			Advice: "allow lambda:ListFunctions; for functions in another account, use a profile of that account"}
+		if migrate {
 			f.State, f.Cause = operator.Unknown, engine.TargetFailed
 		}
 		out.find(f)
 	}
-	if l.migrate {
-		return printMigration(out, found.Migrate(l.role != ""))
+	if migrate {
+		return printMigration(out, secrets)
 	}
-	return l.print(c, out, found)
-}
-
-// assume returns the SDK's configuration with the credentials of --role, if that is set.
-func (l *listing) assume() aws.Config {
-	cfg := l.view.cfg.Copy()
-	if l.role != "" {
-		cfg.Credentials = aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), l.role,
-			func(o *stscreds.AssumeRoleOptions) {
-				if o.RoleSessionName = "rotatorctl"; l.externalID != "" {
-					o.ExternalID = &l.externalID
-				}
-			}))
-	}
-	return cfg
+	return printList(c, out, secrets)
 }
 
 // newLambda returns a Lambda client. If the endpoint of Secrets Manager is not AWS's, for example the simulator's, the
@@ -139,23 +98,23 @@ func newLambda(cfg aws.Config) *lambda.Client {
 	})
 }
 
-func (l *listing) print(c *cobra.Command, out *report, found fleet.Listing) error {
+func printList(c *cobra.Command, out *report, secrets []secret) error {
 	counts := make(map[string]int)
-	for _, s := range found.Secrets {
+	for _, s := range secrets {
 		counts[s.State]++
-		if s.Bad() {
+		if s.bad() {
 			out.Findings = append(out.Findings, failed(s.Name, stuck, s.State+": "+s.Reason,
-				"look at `rotatorctl status "+fleet.Quote(s.Name)+"`"))
+				"look at `rotatorctl status "+quote(s.Name)+"`"))
 		}
 	}
-	text := tally(plural(len(found.Secrets), "secret"), counts, fleet.States)
+	text := tally(plural(len(secrets), "secret"), counts, states)
 	var err error
 	switch format(c) {
 	case "csv":
-		err = csv.NewWriter(c.OutOrStdout()).WriteAll(rows(found.Secrets))
+		err = csv.NewWriter(c.OutOrStdout()).WriteAll(rows(secrets))
 	case "text":
 		t := tabwriter.NewWriter(out.out, 0, 4, 2, ' ', 0)
-		for _, row := range rows(found.Secrets) {
+		for _, row := range rows(secrets) {
 			for i := range row {
 				row[i] = cmp.Or(row[i], "-")
 			}
@@ -166,7 +125,7 @@ func (l *listing) print(c *cobra.Command, out *report, found fleet.Listing) erro
 	if err != nil {
 		return err
 	}
-	return out.end(map[string]any{"secrets": append([]fleet.Secret{}, found.Secrets...)}, text)
+	return out.end(map[string]any{"secrets": append([]secret{}, secrets...)}, text)
 }
 
 func plural(n int, noun string) string {
@@ -177,7 +136,7 @@ func plural(n int, noun string) string {
 }
 
 // tally appends the counts that are not zero to a text.
-func tally[K ~string](text string, counts map[K]int, order []K) string {
+func tally(text string, counts map[string]int, order []string) string {
 	separator := ": "
 	for _, key := range order {
 		if n := counts[key]; n > 0 {
@@ -188,8 +147,7 @@ func tally[K ~string](text string, counts map[K]int, order []K) string {
 	return text
 }
 
-// rows returns a header and a row for each secret.
-func rows(secrets []fleet.Secret) [][]string {
+func rows(secrets []secret) [][]string {
 	all := [][]string{{
 		"STATE", "ACCOUNT", "SECRET", "ENGINE", "STRATEGY", "FUNCTION", "RUNTIME", "LAST_ROTATED", "NEXT_ROTATION", "REASON",
 	}}
@@ -201,30 +159,52 @@ func rows(secrets []fleet.Secret) [][]string {
 	}
 	for _, s := range secrets {
 		all = append(all, []string{s.State, s.Account, s.Name, s.Engine, string(s.Strategy),
-			fleet.FunctionName(s.Function), s.Runtime, stamp(s.Last), stamp(s.Next), s.Reason})
+			functionName(s.Function), s.Runtime, stamp(s.Last), stamp(s.Next), s.Reason})
 	}
 	return all
 }
 
-// printMigration prints how to switch secrets from AWS's templates.
-func printMigration(out *report, m fleet.Migration) error {
-	counts := make(map[fleet.Verdict]int)
-	for _, x := range m.Moves {
-		counts[x.Verdict]++
-		facts := slices.DeleteFunc([]string{x.Template, x.Engine, string(x.Strategy)}, func(f string) bool { return f == "" })
-		out.note(string(x.Verdict), x.Secret+" ("+strings.Join(facts, ", ")+")")
-		for _, part := range []struct {
-			label string
-			lines []string
-		}{{"needs: ", x.Needs}, {"switch: ", x.Switch}, {"back: ", x.Back}} {
-			for _, line := range part.lines {
-				out.note("", part.label+line)
+// functionName returns the name in a function's ARN, without an alias or version, or "" for any other text.
+func functionName(text string) string {
+	a, err := arn.Parse(text)
+	name, ok := strings.CutPrefix(a.Resource, "function:")
+	if err != nil || a.Service != "lambda" || !ok {
+		return ""
+	}
+	name, _, _ = strings.Cut(name, ":")
+	return name
+}
+
+// unqualified returns a function's ARN without an alias or version.
+func unqualified(id string) string {
+	head, _, _ := strings.Cut(id, ":function:")
+	return head + ":function:" + functionName(id)
+}
+
+// readFunctions reads the functions of an account, with one call per fifty, and adds what they show to the secrets. It
+// returns the number of secrets whose function was not found, and why if a call failed.
+func readFunctions(ctx context.Context, api *lambda.Client, secrets []secret) (unread int, err error) {
+	functions := make(map[string]types.FunctionConfiguration)
+	for pages := lambda.NewListFunctionsPaginator(api, nil); pages.HasMorePages() && err == nil; {
+		var page *lambda.ListFunctionsOutput
+		if page, err = pages.NextPage(ctx); err == nil {
+			for _, f := range page.Functions {
+				functions[aws.ToString(f.FunctionArn)] = f
 			}
 		}
 	}
-	for _, need := range slices.Sorted(maps.Keys(m.Needs)) {
-		out.note("new function", "needs: "+need+" ("+plural(m.Needs[need], "secret")+")")
+	for i := range secrets {
+		s := &secrets[i]
+		if s.Function == "" {
+			continue
+		}
+		f, read := functions[unqualified(s.Function)]
+		if s.template = templateOf(f); !read {
+			s.template = unreadTemplate
+			unread++
+		}
+		s.Runtime = cmp.Or(string(f.Runtime), strings.ToLower(string(f.PackageType))) // an image has no runtime
+		s.Engine, s.Strategy = cmp.Or(s.Engine, s.template.Engine), cmp.Or(s.Strategy, s.template.Strategy)
 	}
-	text := tally(plural(len(m.Moves), "secret")+" of AWS's templates", counts, fleet.Verdicts)
-	return out.end(m, fmt.Sprintf("%s; %d others", text, m.Others))
+	return unread, awserror.Brief(err)
 }

@@ -34,7 +34,7 @@ func run(version string, engines ...engine.Constructor) int {
 	return conclude(c, err)
 }
 
-// newCommand returns the whole command tree. Each subcommand is in the file with its name.
+// newCommand returns the whole command tree.
 func newCommand(version string, engines ...engine.Constructor) *cobra.Command {
 	root := &cobra.Command{
 		Use:     "rotatorctl COMMAND",

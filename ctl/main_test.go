@@ -92,10 +92,10 @@ func rotateNothing(ctx context.Context, e step) error {
 	if err != nil {
 		return err
 	}
-	return template(ctx, secretsmanager.NewFromConfig(cfg), e)
+	return rotateLikeTemplate(ctx, secretsmanager.NewFromConfig(cfg), e)
 }
 
-func template(ctx context.Context, c *secretsmanager.Client, e step) error {
+func rotateLikeTemplate(ctx context.Context, c *secretsmanager.Client, e step) error {
 	switch e.Step {
 	case "createSecret":
 		in := &secretsmanager.GetSecretValueInput{SecretId: &e.SecretId, VersionId: &e.ClientRequestToken}
@@ -174,7 +174,7 @@ func TestScripts(t *testing.T) {
 				var e step
 				err := json.Unmarshal(payload, &e)
 				if err == nil {
-					err = template(ctx, clientAt(server.URL), e)
+					err = rotateLikeTemplate(ctx, clientAt(server.URL), e)
 				}
 				return []byte("null"), "", err
 			})

@@ -1,12 +1,14 @@
 package ctl
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -16,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
 )
 
@@ -259,3 +262,58 @@ func format(c *cobra.Command) string {
 	text, _ := c.Flags().GetString("output")
 	return text
 }
+
+// Causes that only rotatorctl reports.
+const (
+	invalidArguments engine.Cause = "InvalidArguments" // the command line is wrong
+	notConfigured    engine.Cause = "NotConfigured"    // this machine has no AWS region or credentials
+	interrupted      engine.Cause = "Interrupted"      // stopped by Ctrl-C or SIGTERM
+	stuck            engine.Cause = "Stuck"            // a rotation does not end, or does not begin in time
+)
+
+// conclude reports the error of a command and returns the exit code. With --json, standard output holds one JSON
+// object: the command's result or the error.
+func conclude(c *cobra.Command, err error) int {
+	if err == nil {
+		return exitFine
+	}
+	stderr := reportTo(c.Context(), c.ErrOrStderr(), c.ErrOrStderr(), false, "")
+	if v, ok := errors.AsType[verdict](err); ok {
+		stderr.line("rotatorctl: " + v.Error())
+		return v.code
+	}
+	e, ok := errors.AsType[*engine.Error](err)
+	switch {
+	case c.Context() != nil && c.Context().Err() != nil && (ok || errors.Is(err, context.Canceled)):
+		e = engine.Errorf(interrupted,
+			"run it again, except for a rotation that has begun: it continues, as `rotatorctl status` shows",
+			"stopped by a signal")
+	case !ok:
+		// Cobra's errors can have several lines.
+		text := strings.Join(strings.Fields(err.Error()), " ")
+		e = engine.Errorf(invalidArguments, "see "+c.CommandPath()+" --help", "%s; usage: %s", text, c.UseLine())
+	}
+	stderr.line("rotatorctl: " + e.Error())
+	f, code := operator.Failure(e), 0
+	switch e.Cause {
+	case invalidArguments:
+		f.Check, code = "arguments", exitUsage
+	case notConfigured:
+		f.Check, f.State = "command", operator.Unknown
+	case interrupted:
+		f.Check, f.State, code = "command", operator.Unknown, exitInterrupted
+	}
+	out := outcome{Findings: []operator.Finding{f}}
+	if args := c.Flags().Args(); strings.Contains(c.Use, " SECRET") && len(args) == strings.Count(c.Use, " ") {
+		out.Secret = args[len(args)-1]
+	}
+	if format(c) == "json" || formatFlag.MatchString(strings.Join(os.Args, " ")) {
+		if err := printJSON(c.OutOrStdout(), out); err != nil {
+			fmt.Fprintf(c.ErrOrStderr(), "rotatorctl: %v\n", err)
+		}
+	}
+	return cmp.Or(code, out.code())
+}
+
+// formatFlag matches a flag that selects JSON, also in a command line that is invalid before it.
+var formatFlag = regexp.MustCompile(`(^| )(--json|--output[ =]json|-o[ =]?json)( |$)`)

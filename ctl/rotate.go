@@ -3,23 +3,28 @@ package ctl
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/spf13/cobra"
 	"golang.org/x/time/rate"
 
-	"example.com/rotator/ctl/fleet"
+	"example.com/rotator/internal/awserror"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
+	"example.com/rotator/sim"
 )
 
-// exampleFunction is the ARN of a function in help texts and errors.
 const exampleFunction = "arn:aws:lambda:eu-west-1:123456789012:function:rotator"
 
 func newRotate(v *view) *cobra.Command {
@@ -35,22 +40,18 @@ tests the current value. The outcome of each step comes from the simulator's rec
 function's log group. Without the log, nothing shows the result of a test.
 
 The exit code is 1 as soon as a step fails, although Secrets Manager retries it, and 3 if
-the outcome is not known within --timeout. The rotation continues without this command.
+the outcome is not known within --timeout.
 
-Several secrets are rotated concurrently, within Secrets Manager's quotas, and superuser
-secrets, which it finds in the values, come first. A rotation under way is followed. To
-rotate all secrets that the filters select, review them with "rotatorctl list", then add
---yes. When interrupted, rotate prints the command that rotates the rest.`,
+Several secrets are rotated concurrently, superuser secrets first, and a rotation under
+way is followed. Filters alone need --yes: review what "rotatorctl list" shows with them.
+When interrupted, rotate prints the flag that leaves out what was rotated.`,
 		Example: `  rotatorctl rotate shop/db
   rotatorctl rotate shop/db --test --function ` + exampleFunction + `
-  rotatorctl rotate --tag team=shop --rotated-before 90d --yes`,
-		Annotations: map[string]string{
-			onInterrupt: "follow it with `rotatorctl status`: the rotation continues without this command",
-		},
+  rotatorctl rotate --tag team=shop --rotated-before 2026-09-01 --yes`,
 		Args: m.args,
 		RunE: func(c *cobra.Command, args []string) error {
 			switch {
-			case o.function != "" && fleet.FunctionName(o.function) == "":
+			case o.function != "" && functionName(o.function) == "":
 				return fmt.Errorf("--function %q is not the ARN of a Lambda function, such as %s", o.function, exampleFunction)
 			case len(args) == 0 && !yes:
 				return engine.Errorf(invalidArguments, "see what `rotatorctl list` shows with these filters, and use --yes",
@@ -82,19 +83,17 @@ type rotating struct {
 }
 
 // rotate rotates a secret and follows the rotation. With several secrets, it joins a rotation that is under way.
-func (o *rotating) rotate(ctx context.Context, s *fleet.Secret, failed string, out *report) error {
-	if failed != "" {
-		out.find(operator.Finding{
-			Check: "superuser", State: operator.Failed, Advice: "rotate the superuser secret first",
-			Message: "not rotated, because its superuser secret was not: " + failed,
-		})
+func (o *rotating) rotate(ctx context.Context, s *secret, out *report) error {
+	if superuser, ok := o.failed.Load(s.Superuser); ok {
+		out.find(failed("superuser", "", fmt.Sprintf("not rotated, because its superuser secret was not: %s", superuser),
+			"rotate the superuser secret first"))
 		return out.end(nil, "not rotated")
 	}
 	f := &follower{
-		rotating: o, secret: s, out: out, version: s.Pending, begin: time.Now().Add(-fleet.Patience),
-		record: recordOf(ctx, o.view.cfg, o.view.secrets, s.ARN, cmp.Or(o.function, s.Function), o.group),
+		rotating: o, secret: s, out: out, version: s.Pending, begin: time.Now().Add(-patience),
+		record: o.recordOf(ctx, s),
 	}
-	if !o.one && s.State == fleet.Running && !o.test && (o.function == "" || o.function == s.Function) {
+	if !o.one && s.State == stateRunning && !o.test && (o.function == "" || o.function == s.Function) {
 		return f.follow(ctx)
 	}
 	if err := o.pace.Wait(ctx); err != nil {
@@ -125,15 +124,15 @@ const (
 	logsPerSecond = 4
 )
 
-// follower follows one rotation.
 type follower struct {
 	*rotating
-	secret  *fleet.Secret
+	secret  *secret
 	version string
 	begin   time.Time
 	record  record
 	out     *report
 
+	kind   string   // rotation or test
 	steps  []string // not reported yet
 	staged bool
 	ended  time.Time // when the labels showed that the test had ended
@@ -147,37 +146,23 @@ const (
 	logDelay = 30 * time.Second
 )
 
-// errPending means that the outcome is not known yet.
-var errPending = errors.New("not known yet")
-
-func (f *follower) kind() string {
-	if f.test {
-		return "test"
-	}
-	return "rotation"
-}
-
 // follow reports each step until the outcome is known.
 func (f *follower) follow(ctx context.Context) error {
-	if f.steps = steps; f.test {
-		f.steps = []string{"testSecret"}
+	if f.steps, f.kind = steps, "rotation"; f.test {
+		f.steps, f.kind = []string{"testSecret"}, "test"
 	}
-	f.out.note(f.kind(), f.secret.ARN)
+	f.out.note(f.kind, f.secret.ARN)
 	f.out.note("version", f.version)
 	defer f.out.wait("waiting for the function")()
 	for {
-		err := f.failure(ctx)
-		if err == nil {
-			err = f.look(ctx)
-		}
-		failure, known := errors.AsType[*engine.Error](err)
+		done, err := f.look(ctx)
 		switch {
-		case err == nil:
+		case done:
 			return f.conclude(nil)
 		case ctx.Err() != nil:
 			return f.conclude(f.unknown())
-		case known:
-			return f.conclude(failure)
+		case err != nil:
+			return f.conclude(err)
 		}
 		select {
 		case <-time.After(pace):
@@ -207,28 +192,10 @@ func (f *follower) failure(ctx context.Context) error {
 		default:
 			cause := cmp.Or(h.Cause, string(engine.TargetFailed)) // other functions may not report one
 			message := strings.TrimPrefix(strings.TrimPrefix(h.Message, h.Step+": "), cause+": ")
-			message, advice := splitAdvice(message)
-			return &engine.Error{Cause: engine.Cause(cause), Step: h.Step, Err: errors.New(message), Advice: advice}
+			return &engine.Error{Cause: engine.Cause(cause), Step: h.Step, Err: errors.New(message)}
 		}
 	}
 	return nil
-}
-
-// splitAdvice splits the text of an engine.Error. The advice is in the last parentheses, which may contain others.
-func splitAdvice(text string) (message, advice string) {
-	open := 0
-	for at := len(text) - 1; at >= 0 && strings.HasSuffix(text, ")"); at-- {
-		switch text[at] {
-		case ')':
-			open++
-		case '(':
-			open--
-		}
-		if open == 0 {
-			return strings.TrimRight(text[:at], " "), text[at+1 : len(text)-1]
-		}
-	}
-	return text, ""
 }
 
 // passed reports that the next n steps succeeded.
@@ -239,12 +206,15 @@ func (f *follower) passed(n int) {
 	f.steps = f.steps[n:]
 }
 
-// look reads the labels. It returns nil once the rotation has succeeded, or once the result of the test is known. A
-// test ends when its version loses AWSPENDING.
-func (f *follower) look(ctx context.Context) error {
+// look reads the record and the labels, and reports whether the rotation or the test has succeeded. A test ends when
+// its version loses AWSPENDING.
+func (f *follower) look(ctx context.Context) (done bool, _ error) {
+	if err := f.failure(ctx); err != nil {
+		return false, err
+	}
 	s, err := f.view.describe(ctx, f.secret.ARN)
 	if err != nil {
-		return err
+		return false, err
 	}
 	labels := s.Labels[f.version]
 	pending := slices.Contains(labels, "AWSPENDING")
@@ -252,58 +222,54 @@ func (f *follower) look(ctx context.Context) error {
 	switch {
 	case f.test && pending:
 	case f.test && len(f.steps) == 0:
-		return nil
+		return true, nil
 	case f.test && f.ended.IsZero():
 		f.ended = time.Now()
 	case f.test && (f.unread != nil || time.Since(f.ended) > logDelay):
-		return f.unknown()
+		return false, f.unknown()
 	case f.test:
 	case slices.Contains(labels, "AWSCURRENT"):
 		f.passed(len(f.steps))
-		return nil
+		return true, nil
 	case f.staged && (!pending || !s.Enabled):
-		return engine.Errorf(engine.VersionNotStaged, "see `rotatorctl status "+f.secret.Name+"`, and rotate again",
+		return false, engine.Errorf(engine.VersionNotStaged, "see `rotatorctl status "+f.secret.Name+"`, and rotate again",
 			"the rotation was canceled, or a new value or `recover` took AWSPENDING from version %s", f.version)
 	}
-	return errPending
+	return false, nil
 }
 
 // unknown returns the error for an outcome that is not known in time.
-func (f *follower) unknown() *engine.Error {
+func (f *follower) unknown() error {
 	because := ""
 	if f.unread != nil {
 		because = "; " + f.unread.Error()
 	}
-	if f.test {
-		return engine.Errorf(engine.OutOfTime,
-			"read the function's log, or look for TestRotationFailed in EventBridge; --log-group names another log",
-			"the result of the test is not known%s", because)
-	}
 	return engine.Errorf(engine.OutOfTime,
-		"follow it with `rotatorctl status "+f.secret.Name+"`, and read the function's log",
-		"the rotation has not ended in %s; it continues without this command%s", f.took(), because)
+		"read the function's log (--log-group names another), or see `rotatorctl status "+f.secret.Name+"`",
+		"the result of the %s is not known%s", f.kind, because)
 }
 
 func (f *follower) took() time.Duration { return time.Since(f.begin).Round(time.Millisecond) }
 
 // conclude reports the outcome: rotated, tested or, after a failure, failed or unfinished.
-func (f *follower) conclude(failure *engine.Error) error {
-	outcome, verdict := "rotated", fmt.Sprintf("Rotated %s in %s: version %s is AWSCURRENT.", f.secret.Name, f.took(), f.version)
+func (f *follower) conclude(err error) error {
+	outcome := "rotated"
+	verdict := fmt.Sprintf("Rotated %s in %s: version %s is AWSCURRENT.", f.secret.Name, f.took(), f.version)
 	if f.test {
 		outcome, verdict = "tested", "The test of "+f.secret.Name+" succeeded. No label was moved."
 	}
-	if failure != nil {
-		finding := operator.Failure(failure)
+	if err != nil {
+		finding := operator.Failure(err)
 		finding.Check = "rotation"
-		if failure.Step != "" { // the function reported it
-			finding.State, finding.Check = operator.Failed, failure.Step
+		if e, ok := errors.AsType[*engine.Error](err); ok && e.Step != "" { // the function reported it
+			finding.State, finding.Check = operator.Failed, e.Step
 		}
 		if at := slices.Index(f.steps, finding.Check); at >= 0 {
 			f.passed(at)
 			f.steps = f.steps[1:]
 		}
 		rest := "not reached"
-		outcome, verdict = "failed", "the "+f.kind()+" of "+f.secret.Name+" failed"
+		outcome, verdict = "failed", "the "+f.kind+" of "+f.secret.Name+" failed"
 		if finding.State == operator.Unknown {
 			rest, outcome, verdict = "not known", "unfinished", "the outcome is not known"
 		}
@@ -313,4 +279,68 @@ func (f *follower) conclude(failure *engine.Error) error {
 		}
 	}
 	return f.out.end(map[string]any{"version": f.version, "outcome": outcome, "seconds": f.took().Seconds()}, verdict)
+}
+
+// record returns the history of a secret, oldest first, at least since begin. Secrets Manager does not offer it.
+type record func(ctx context.Context, begin time.Time) ([]sim.Progress, error)
+
+// recordOf returns the record of a secret: from the simulator or, on AWS, from the function's log group.
+func (o *rotating) recordOf(ctx context.Context, s *secret) record {
+	if base := aws.ToString(o.view.secrets.Options().BaseEndpoint); base != "" {
+		simulated := simulatorRecord(base, s.ARN)
+		if _, err := simulated(ctx, time.Time{}); err == nil {
+			return simulated
+		}
+	}
+	return logRecord(o.view.cfg, s.ARN, cmp.Or(o.function, s.Function), o.group)
+}
+
+// simulatorRecord reads the history that `rotatorctl sim` serves.
+func simulatorRecord(base, secret string) record {
+	return func(ctx context.Context, _ time.Time) (history []sim.Progress, err error) {
+		address := strings.TrimSuffix(base, "/") + "/history/" + url.PathEscape(secret)
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+		if err != nil {
+			return nil, err
+		}
+		answer, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return nil, err
+		}
+		defer answer.Body.Close()
+		if answer.StatusCode != http.StatusOK {
+			return nil, fmt.Errorf("cannot read the record of %s: %s", secret, answer.Status)
+		}
+		err = json.NewDecoder(answer.Body).Decode(&history)
+		return history, err
+	}
+}
+
+// logRecord reads the lines "step done" and "step failed" in the log of this function. Other functions,
+// such as AWS's templates, do not write them.
+func logRecord(cfg aws.Config, secret, function, group string) record {
+	if a, err := arn.Parse(function); err == nil {
+		cfg.Region = a.Region
+	}
+	group = cmp.Or(group, "/aws/lambda/"+functionName(function))
+	client := cloudwatchlogs.NewFromConfig(cfg)
+	return func(ctx context.Context, begin time.Time) (steps []sim.Progress, err error) {
+		in := &cloudwatchlogs.FilterLogEventsInput{LogGroupName: &group, StartTime: aws.Int64(begin.UnixMilli()),
+			FilterPattern: aws.String(fmt.Sprintf(`{ $.secret = %q && $.message = "step *" }`, secret))}
+		for pages := cloudwatchlogs.NewFilterLogEventsPaginator(client, in); pages.HasMorePages(); {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				return nil, fmt.Errorf("cannot read the log group %s: %w", group, awserror.Brief(err))
+			}
+			for _, e := range page.Events {
+				var line struct{ Version, Step, Cause, Error string }
+				if json.Unmarshal([]byte(aws.ToString(e.Message)), &line) == nil {
+					steps = append(steps, sim.Progress{
+						Version: line.Version, Step: line.Step, Cause: line.Cause, Message: line.Error,
+					})
+				}
+			}
+		}
+		return steps, nil
+	}
 }

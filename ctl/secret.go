@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -16,16 +15,15 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
 	"github.com/spf13/cobra"
 
-	"example.com/rotator/ctl/fleet"
 	"example.com/rotator/internal/awserror"
 	"example.com/rotator/internal/function"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
-	"example.com/rotator/rotation/operator"
 )
 
 // view holds what all commands that read secrets share.
@@ -42,16 +40,6 @@ type view struct {
 	secrets *secretsmanager.Client // set by connect
 }
 
-// certificate describes the certificate of the first connection to a target.
-func (v *view) certificate() operator.Finding {
-	s := v.peer.Load()
-	if s == nil { // plain text, or an AWS API
-		return operator.Finding{Check: "tls", State: operator.Skipped, Message: "no certificate was seen"}
-	}
-	return fine("tls", fmt.Sprintf("%s, certificate for %s, expires %s",
-		tls.VersionName(s.Version), s.ServerName, when(&s.PeerCertificates[0].NotAfter)))
-}
-
 // flags adds the common flags to a command, and completes its SECRET.
 func (v *view) flags(c *cobra.Command) {
 	c.Flags().DurationVar(&v.timeout, "timeout", time.Minute, "the function's timeout, which the work must not exceed")
@@ -59,26 +47,20 @@ func (v *view) flags(c *cobra.Command) {
 	c.ValidArgsFunction = v.complete
 }
 
-// complete completes the names of secrets, and event's STEP.
-func (v *view) complete(c *cobra.Command, args []string, begin string) ([]string, cobra.ShellCompDirective) {
+// complete completes event's STEP, and the names of secrets as far as they can be listed within three seconds.
+func (v *view) complete(c *cobra.Command, args []string, begin string) (words []string, _ cobra.ShellCompDirective) {
 	if c.Name() == "event" && len(args) == 0 {
 		return steps, cobra.ShellCompDirectiveNoFileComp
 	}
-	return v.names(begin), cobra.ShellCompDirectiveNoFileComp
-}
-
-// names returns the names of secrets with a prefix, or nil if there is no answer within three seconds.
-func (v *view) names(prefix string) (names []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
-	if err := v.connect(ctx); err != nil {
-		return nil
+	if v.connect(ctx) == nil {
+		secrets, _ := listSecrets(ctx, v.secrets, filter{Names: []string{begin}}, time.Now())
+		for _, s := range secrets {
+			words = append(words, s.Name)
+		}
 	}
-	found, _ := fleet.List(ctx, v.secrets, fleet.Filter{Names: []string{prefix}}, time.Now())
-	for _, s := range found.Secrets {
-		names = append(names, s.Name)
-	}
-	return names
+	return words, cobra.ShellCompDirectiveNoFileComp
 }
 
 // connect creates the client for Secrets Manager. Credentials, region and endpoint are configured as for any AWS tool.
@@ -97,12 +79,11 @@ func (v *view) connect(ctx context.Context) error {
 			"no region is set")
 	}
 	// Service clients copy a client that they can adapt, and open separate connections. A frozen one is shared.
-	if cfg.HTTPClient == nil {
-		cfg.HTTPClient = awshttp.NewBuildableClient()
+	adaptable, ok := cfg.HTTPClient.(*awshttp.BuildableClient) // it is set for AWS_CA_BUNDLE
+	if !ok {
+		adaptable = awshttp.NewBuildableClient()
 	}
-	if b, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
-		cfg.HTTPClient = b.Freeze()
-	}
+	cfg.HTTPClient = adaptable.Freeze()
 	v.cfg = cfg
 	if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
 		if ctx.Err() != nil {
@@ -122,7 +103,7 @@ func (v *view) connect(ctx context.Context) error {
 }
 
 // open returns a RunE that calls do for the secret in the last argument, within --timeout.
-func (v *view) open(do func(context.Context, *fleet.Secret, *report) error) func(*cobra.Command, []string) error {
+func (v *view) open(do func(context.Context, *secret, *report) error) func(*cobra.Command, []string) error {
 	return func(c *cobra.Command, args []string) error {
 		ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 		defer cancel()
@@ -138,19 +119,24 @@ func (v *view) open(do func(context.Context, *fleet.Secret, *report) error) func
 }
 
 // describe describes a secret, given by name or ARN. Call connect first.
-func (v *view) describe(ctx context.Context, id string) (fleet.Secret, error) {
+func (v *view) describe(ctx context.Context, id string) (secret, error) {
 	d, err := v.secrets.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &id})
 	if err != nil {
-		return fleet.Secret{}, awsError(ctx, "cannot describe the secret "+id+" in "+v.cfg.Region, id, err)
+		return secret{}, awsError(ctx, "cannot describe the secret "+id+" in "+v.cfg.Region, id, err)
 	}
-	return fleet.Describe(d, time.Now()), nil
+	return newSecret(&types.SecretListEntry{
+		Name: d.Name, ARN: d.ARN, Tags: d.Tags, KmsKeyId: d.KmsKeyId, Type: d.Type, OwningService: d.OwningService,
+		RotationEnabled: d.RotationEnabled, RotationLambdaARN: d.RotationLambdaARN, RotationRules: d.RotationRules,
+		LastRotatedDate: d.LastRotatedDate, NextRotationDate: d.NextRotationDate, LastChangedDate: d.LastChangedDate,
+		DeletedDate: d.DeletedDate, SecretVersionsToStages: d.VersionIdsToStages,
+	}, time.Now()), nil
 }
 
 // with is open for a task that needs a rotator.
 func (v *view) with(
 	do func(ctx context.Context, r *rotation.Rotator, secret string, out *report) error,
 ) func(*cobra.Command, []string) error {
-	return v.open(func(ctx context.Context, s *fleet.Secret, out *report) error {
+	return v.open(func(ctx context.Context, s *secret, out *report) error {
 		r, err := v.newRotator()
 		if err != nil {
 			return err
@@ -180,17 +166,14 @@ func awsError(ctx context.Context, what, secret string, err error) error {
 		advice = "check the function's ARN, and allow secretsmanager.amazonaws.com to invoke it: `aws lambda add-permission`"
 	case strings.HasPrefix(code, "AccessDenied"):
 		advice = "allow it for the identity that `aws sts get-caller-identity` shows, or use another --profile"
-	case slices.Contains([]string{"UnrecognizedClientException", "InvalidClientTokenId", "ExpiredTokenException",
-		"InvalidSignatureException"}, code):
+	case code == "UnrecognizedClientException" || code == "ExpiredTokenException":
 		advice = "renew the credentials, or use another --profile"
 	case says("No Lambda rotation function"):
 		cause, advice = engine.InvalidConfiguration, "name the function with --function ARN"
 	case says("previous rotation"):
 		advice = fmt.Sprintf("wait for the next attempt, watch it with `rotatorctl status %[1]s`, "+
 			"or see how to end it with `rotatorctl recover %[1]s`", secret)
-	case says("deletion"):
-		advice = "restore the secret with `aws secretsmanager restore-secret --secret-id " + secret + "`"
-	case code == "InvalidRequestException":
+	case code == "InvalidRequestException": // for example, its deletion is scheduled
 		advice = "see `rotatorctl status " + secret + "`"
 	}
 	return engine.Errorf(cause, advice, "%s: %w", what, awserror.Brief(err))

@@ -12,7 +12,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/spf13/cobra"
 
-	"example.com/rotator/ctl/fleet"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
 )
@@ -33,7 +32,7 @@ second. The exit code is 1 if a rotation is stuck or late, or if the secret has 
 or is scheduled for deletion.`,
 		Example: "  rotatorctl status shop/db\n  rotatorctl status shop/db --json | jq -r .next_rotation",
 		Args:    cobra.ExactArgs(1),
-		RunE: v.open(func(ctx context.Context, s *fleet.Secret, out *report) error {
+		RunE: v.open(func(ctx context.Context, s *secret, out *report) error {
 			versions, err := v.versions(ctx, s)
 			if err != nil {
 				return err
@@ -46,11 +45,11 @@ or is scheduled for deletion.`,
 			switch {
 			case out.code() != exitFine:
 				verdict = "something is wrong with " + s.Name
-			case s.State == fleet.Running:
+			case s.State == stateRunning:
 				verdict = "A rotation of " + s.Name + " is under way."
 			}
 			return out.end(struct {
-				fleet.Secret
+				secret
 				Versions []labeled `json:"versions"`
 			}{*s, versions}, verdict)
 		}),
@@ -59,9 +58,9 @@ or is scheduled for deletion.`,
 	return c
 }
 
-// versions returns the labeled versions of a secret, latest first. It also judges the secret again, by the time when the
-// rotation under way stored its value.
-func (v *view) versions(ctx context.Context, s *fleet.Secret) ([]labeled, error) {
+// versions returns the labeled versions of a secret, latest first. It also judges the secret again, by the time when
+// the rotation under way stored its value.
+func (v *view) versions(ctx context.Context, s *secret) ([]labeled, error) {
 	versions := []labeled{}
 	created := make(map[string]*time.Time)
 	pages := secretsmanager.NewListSecretVersionIdsPaginator(v.secrets,
@@ -81,13 +80,10 @@ func (v *view) versions(ctx context.Context, s *fleet.Secret) ([]labeled, error)
 	}
 	slices.SortFunc(versions, func(a, b labeled) int { return aws.ToTime(b.Created).Compare(aws.ToTime(a.Created)) })
 	if begun := created[s.Pending]; begun != nil {
-		s.Judge(*begun, time.Now())
+		s.judge(*begun, time.Now())
 	}
 	return versions, nil
 }
-
-// stuck is the cause if a rotation does not end, or does not begin in time.
-const stuck engine.Cause = "Stuck"
 
 func fine(check, message string) operator.Finding {
 	return operator.Finding{Check: check, State: operator.OK, Message: message}
@@ -98,33 +94,33 @@ func failed(check string, cause engine.Cause, message, advice string) operator.F
 }
 
 // findings returns the findings about the labels and the rotation. Commands in the advice name the secret by id.
-func findings(s *fleet.Secret, id string) []operator.Finding {
+func findings(s *secret, id string) []operator.Finding {
 	labels := failed("labels", engine.InvalidSecret, "no version is AWSCURRENT: the secret has no value",
 		"store a value with `aws secretsmanager put-secret-value`")
 	if s.Current != "" {
 		labels = fine("labels", "AWSCURRENT is on version "+s.Current)
 	}
 	rotation := fine("rotation", cmp.Or(s.Reason, "no rotation is under way"))
-	name := fleet.Quote(id)
+	name := quote(id)
 	find := "find the cause with `rotatorctl check " + name + "` and in the function's log"
 	end := "see how to end it with `rotatorctl recover " + name + "`"
 	if s.Current == "" { // recover needs a value
 		end = labels.Advice
 	}
 	switch s.State {
-	case fleet.Stuck, fleet.Failing, fleet.Late:
-		advice := map[string]string{fleet.Stuck: end, fleet.Failing: find + "; " + end, fleet.Late: find}
+	case stateStuck, stateFailing, stateLate:
+		advice := map[string]string{stateStuck: end, stateFailing: find + "; " + end, stateLate: find}
 		rotation = failed("rotation", stuck, s.Reason, advice[s.State])
-	case fleet.Deleting:
+	case stateDeleting:
 		rotation = failed("rotation", engine.InvalidSecret, rotation.Message,
 			"restore it with `aws secretsmanager restore-secret --secret-id "+name+"` if it is still needed")
-	case fleet.Off, fleet.Managed:
+	case stateOff, stateManaged:
 		rotation.State, rotation.Message = operator.Skipped, cmp.Or(s.Reason, "rotation is off")
 	}
 	return []operator.Finding{labels, rotation}
 }
 
-func printStatus(s *fleet.Secret, versions []labeled, out *report) {
+func printStatus(s *secret, versions []labeled, out *report) {
 	next := ""
 	if s.Next != nil {
 		next = when(s.Next)

@@ -1,4 +1,4 @@
-package fleet
+package ctl
 
 import (
 	"context"
@@ -18,7 +18,7 @@ import (
 	"example.com/rotator/sim"
 )
 
-func (w *world) cancel(arn string) {
+func (w *account) cancel(arn string) {
 	w.Helper()
 	in := &secretsmanager.CancelRotateSecretInput{SecretId: &arn}
 	if _, err := w.client.CancelRotateSecret(w.Context(), in); err != nil {
@@ -26,7 +26,7 @@ func (w *world) cancel(arn string) {
 	}
 }
 
-func (w *world) begin(arn string) {
+func (w *account) begin(arn string) {
 	w.Helper()
 	in := &secretsmanager.RotateSecretInput{SecretId: &arn}
 	if _, err := w.client.RotateSecret(w.Context(), in); err != nil {
@@ -37,7 +37,7 @@ func (w *world) begin(arn string) {
 
 // TestStates checks each state, most urgent first, with its reason.
 func TestStates(t *testing.T) {
-	w := newWorld(t, sim.Options{MaxAttempts: 1})
+	w := newAccount(t, sim.Options{MaxAttempts: 1})
 	w.function("good", sim.Configuration{Runtime: "provided.al2023"}, w.rotates)
 	w.function("bad", sim.Configuration{Runtime: "provided.al2023"}, func(e step) error {
 		if e.Step == "setSecret" {
@@ -84,7 +84,7 @@ func TestStates(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []string
-	for _, s := range w.list(Filter{}).Secrets {
+	for _, s := range w.list(filter{}) {
 		got = append(got, fmt.Sprintf("%s %s: %s", s.Name, s.State, s.Reason))
 	}
 	want := []string{
@@ -110,7 +110,7 @@ func TestStates(t *testing.T) {
 
 // TestListCalls: a list reads no value, and makes one call per hundred secrets and one per fifty functions.
 func TestListCalls(t *testing.T) {
-	w := newWorld(t, sim.Options{})
+	w := newAccount(t, sim.Options{})
 	for i := range 60 {
 		w.function(fmt.Sprintf("f%02d", i), sim.Configuration{Runtime: "python3.12"}, nothing)
 	}
@@ -123,10 +123,10 @@ func TestListCalls(t *testing.T) {
 	w.mu.Lock()
 	clear(w.calls)
 	w.mu.Unlock()
-	l := w.list(Filter{})
+	l := w.list(filter{})
 	// An alias has the configuration of its function.
-	if len(l.Secrets) != 250 || l.Secrets[0].Runtime != "python3.12" || l.Secrets[1].Runtime != "provided.al2023" {
-		t.Errorf("%d secrets: %+v", len(l.Secrets), l.Secrets[:2])
+	if len(l) != 250 || l[0].Runtime != "python3.12" || l[1].Runtime != "provided.al2023" {
+		t.Errorf("%d secrets: %+v", len(l), l[:2])
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -137,33 +137,38 @@ func TestListCalls(t *testing.T) {
 }
 
 func TestUnreadableFunctions(t *testing.T) {
-	w := newWorld(t, sim.Options{})
+	w := newAccount(t, sim.Options{})
 	w.function("gone", sim.Configuration{Runtime: "python3.12"}, nothing)
 	w.function("gone2", sim.Configuration{Runtime: "python3.12"}, nothing)
 	w.schedule(w.secret("s", "x"), "gone")
 	w.schedule(w.secret("s2", "x"), "gone2")
-	denied := func(string) *lambda.Client {
-		return lambda.New(w.functions(mine).Options(), func(o *lambda.Options) { o.Credentials = aws.AnonymousCredentials{} })
-	}
+	w.secret("s3", "x")
+	anonymous := func(o *lambda.Options) { o.Credentials = aws.AnonymousCredentials{} }
+	denied := lambda.New(w.functions(mine).Options(), anonymous)
 	for name, c := range map[string]struct {
-		client func(string) *lambda.Client
+		client *lambda.Client
 		want   string
 	}{
 		"the caller is refused":         {denied, "MissingAuthenticationTokenException"},
-		"the account has no such thing": {func(string) *lambda.Client { return w.functions(theirs) }, errUnlisted.Error()},
+		"the account has no such thing": {w.functions(theirs), "<nil>"},
 	} {
-		l, failed := List(t.Context(), w.client, Filter{}, w.clock.Now())
-		n, err := l.ReadFunctions(t.Context(), c.client)
-		if failed != nil || len(l.Secrets) != 2 || l.Secrets[0].Runtime != "" || n != 2 || err == nil ||
-			!strings.Contains(err.Error(), c.want) || l.functions[arnHead+"gone"].Err == nil {
-			t.Errorf("%s: %+v, %d, %v", name, l.Secrets, n, err)
+		secrets, failed := listSecrets(t.Context(), w.client, filter{}, w.clock.Now())
+		n, err := readFunctions(t.Context(), c.client, secrets)
+		if failed != nil || len(secrets) != 3 || secrets[0].Runtime != "" || n != 2 ||
+			!strings.Contains(fmt.Sprint(err), c.want) {
+			t.Errorf("%s: %+v, %d, %v", name, secrets, n, err)
+		}
+		moves, others := migrate(secrets)
+		if len(moves) != 2 || others != 1 || moves[0].Verdict != unknown ||
+			!strings.Contains(moves[0].Needs[0], "cannot be read") {
+			t.Errorf("%s: %+v, %d", name, moves, others)
 		}
 	}
 }
 
 // TestListFails: what was listed before the error is returned with it.
 func TestListFails(t *testing.T) {
-	w := newWorld(t, sim.Options{})
+	w := newAccount(t, sim.Options{})
 	for i := range 101 {
 		w.secret(fmt.Sprintf("s%03d", i), "x")
 	}
@@ -176,15 +181,15 @@ func TestListFails(t *testing.T) {
 			return w.direct(r)
 		})
 	})
-	l, err := List(t.Context(), second, Filter{}, w.clock.Now())
-	if len(l.Secrets) != 100 || err == nil {
-		t.Errorf("%d secrets, %v", len(l.Secrets), err)
+	l, err := listSecrets(t.Context(), second, filter{}, w.clock.Now())
+	if len(l) != 100 || err == nil {
+		t.Errorf("%d secrets, %v", len(l), err)
 	}
 }
 
 // TestEngines: a tag wins over the template.
 func TestEngines(t *testing.T) {
-	w := newWorld(t, sim.Options{})
+	w := newAccount(t, sim.Options{})
 	w.function("new", sim.Configuration{Runtime: "provided.al2023"}, nothing)
 	const template = "my-SecretsManagerRDSMySQLRotationMultiUser"
 	w.function(template, sim.Configuration{Runtime: "python3.12", Handler: "lambda_function.lambda_handler"}, nothing)
@@ -193,7 +198,7 @@ func TestEngines(t *testing.T) {
 	w.schedule(w.secret("c", "x", "rotator:engine", "postgres"), "new")
 	w.schedule(w.secret("d", "x"), "new")
 	var got []string
-	for _, s := range w.list(Filter{}).Secrets {
+	for _, s := range w.list(filter{}) {
 		got = append(got, fmt.Sprintf("%s %s %s", s.Name, s.Engine, s.Strategy))
 	}
 	if want := []string{"a generic single", "b mysql alternating", "c postgres ", "d  "}; !slices.Equal(got, want) {
@@ -202,7 +207,7 @@ func TestEngines(t *testing.T) {
 }
 
 func TestFilter(t *testing.T) {
-	w := newWorld(t, sim.Options{})
+	w := newAccount(t, sim.Options{})
 	w.function("new", sim.Configuration{Runtime: "provided.al2023"}, w.rotates)
 	w.function("old", sim.Configuration{Runtime: "python3.12"}, nothing)
 	begin := w.clock.Now()
@@ -212,47 +217,46 @@ func TestFilter(t *testing.T) {
 	w.begin(shop)
 	w.schedule(w.secret("shop/mysql", "x", "team", "shopping"), "old")
 	w.secret("ship/key", "x", "shop", "team")
-	w.secret("!odd", "x", "!t", "!v")
+	w.secret("odd", "x", "!t", "!v")
 	for _, c := range []struct {
-		filter Filter
-		want   string
+		by   filter
+		want string
 	}{
-		{Filter{}, "shop/mysql shop/postgres !odd ship/key"},
-		{Filter{Names: []string{"shop/"}}, "shop/mysql shop/postgres"},
-		{Filter{Names: []string{"shop/p", "ship"}}, "shop/postgres ship/key"},
-		{Filter{Names: []string{"!o"}}, "!odd"},
-		{Filter{Tags: map[string]string{"team": "shop"}}, "shop/postgres"},
-		{Filter{Tags: map[string]string{"team": "shop", "tier": "1"}}, "shop/postgres"},
-		{Filter{Tags: map[string]string{"team": "shop", "tier": "2"}}, ""},
-		{Filter{Tags: map[string]string{"!t": "!v"}}, "!odd"},
-		{Filter{States: []string{"off"}}, "!odd ship/key"},
-		{Filter{Functions: []string{"old"}}, "shop/mysql"},
-		{Filter{Functions: []string{arnHead + "new"}}, "shop/postgres"},
-		{Filter{RotatedBefore: begin.Add(time.Minute)}, "shop/mysql !odd ship/key"},
-		{Filter{RotatedBefore: begin.Add(2 * time.Hour)}, "shop/mysql shop/postgres !odd ship/key"},
+		{filter{}, "shop/mysql shop/postgres odd ship/key"},
+		{filter{Names: []string{"shop/"}}, "shop/mysql shop/postgres"},
+		{filter{Names: []string{"shop/p", "ship"}}, "shop/postgres ship/key"},
+		{filter{Tags: map[string]string{"team": "shop"}}, "shop/postgres"},
+		{filter{Tags: map[string]string{"team": "shop", "tier": "1"}}, "shop/postgres"},
+		{filter{Tags: map[string]string{"team": "shop", "tier": "2"}}, ""},
+		{filter{Tags: map[string]string{"!t": "!v"}}, "odd"},
+		{filter{States: []string{"off"}}, "odd ship/key"},
+		{filter{Functions: []string{"old"}}, "shop/mysql"},
+		{filter{Functions: []string{functionHead + "new"}}, "shop/postgres"},
+		{filter{RotatedBefore: begin.Add(time.Minute)}, "shop/mysql odd ship/key"},
+		{filter{RotatedBefore: begin.Add(2 * time.Hour)}, "shop/mysql shop/postgres odd ship/key"},
 	} {
 		var got []string
-		for _, s := range w.list(c.filter).Secrets {
+		for _, s := range w.list(c.by) {
 			got = append(got, s.Name)
-			if s.Rotates() != strings.HasPrefix(s.Name, "shop/") {
-				t.Errorf("%s rotates: %t", s.Name, s.Rotates())
+			if s.rotates() != strings.HasPrefix(s.Name, "shop/") {
+				t.Errorf("%s rotates: %t", s.Name, s.rotates())
 			}
 		}
 		if strings.Join(got, " ") != c.want {
-			t.Errorf("%+v: %q, want %q", c.filter, got, c.want)
+			t.Errorf("%+v: %q, want %q", c.by, got, c.want)
 		}
 	}
 }
 
 func TestEmptyFilter(t *testing.T) {
-	if !(Filter{Names: []string{}}).Empty() { // --name ""
+	if !(filter{Names: []string{}}).empty() { // --name ""
 		t.Error("a filter that selects all secrets is not empty")
 	}
-	for _, f := range []Filter{
+	for _, f := range []filter{
 		{Names: []string{"x"}}, {Tags: map[string]string{"x": ""}}, {States: []string{"x"}},
 		{Functions: []string{"x"}}, {RotatedBefore: time.Now()},
 	} {
-		if f.Empty() {
+		if f.empty() {
 			t.Errorf("%+v is empty", f)
 		}
 	}

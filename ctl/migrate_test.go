@@ -1,4 +1,4 @@
-package fleet
+package ctl
 
 import (
 	"errors"
@@ -7,21 +7,25 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
 	"example.com/rotator/internal/testing/awstemplate"
 	"example.com/rotator/sim"
 )
 
 func TestTemplateOfFunction(t *testing.T) {
-	const handler = "lambda_function.lambda_handler"
-	endpoint := map[string]string{"SECRETS_MANAGER_ENDPOINT": "https://x"}
-	python := func(name, description string) Function {
-		return Function{ARN: arnHead + name, Runtime: "python3.9", Handler: handler, Description: description}
+	python := func(name, description string) types.FunctionConfiguration {
+		return types.FunctionConfiguration{FunctionArn: aws.String(functionHead + name), Runtime: "python3.9",
+			Handler: aws.String("lambda_function.lambda_handler"), Description: &description}
 	}
 	node, custom := python("RDSMySQLRotationSingleUser", ""), python("RDSMySQLRotationSingleUser", "")
 	set := python("x", "")
-	node.Runtime, custom.Handler, set.Settings = "nodejs22.x", "app.handler", endpoint
+	node.Runtime, custom.Handler = "nodejs22.x", aws.String("app.handler")
+	set.Environment = &types.EnvironmentResponse{Variables: map[string]string{"SECRETS_MANAGER_ENDPOINT": "https://x"}}
 	for _, c := range []struct {
-		f    Function
+		f    types.FunctionConfiguration
 		want string
 	}{
 		{python("Stack-SecretsManagerRDSPostgreSQLRotationMultiUser-X", ""), "RDSPostgreSQLRotationMultiUser"},
@@ -38,74 +42,65 @@ func TestTemplateOfFunction(t *testing.T) {
 		{python("x", "secret rotation for Amazon Redshift using the multi user rotation scheme"),
 			"RedshiftRotationMultiUser"},
 		{python("x", "secret rotation for MongoDB using the single user rotation scheme"), "MongoDBRotationSingleUser"},
-		{set, unknownTemplate},
+		{set, "unknown"},
 		{python("x", ""), ""},
 		{custom, ""},
 		{node, ""},
 	} {
-		if got := c.f.template().Name; got != c.want {
-			t.Errorf("%+v: %q, want %q", c.f, got, c.want)
+		if got := templateOf(c.f).Name; got != c.want {
+			t.Errorf("%s, %s: %q, want %q", *c.f.FunctionArn, *c.f.Description, got, c.want)
 		}
 	}
-	if (*Function)(nil).template().Name != "" {
+	if templateOf(types.FunctionConfiguration{}).Name != "" {
 		t.Error("no function has a template")
 	}
 }
 
 // TestTemplates: a template cannot be replaced if and only if no engine accepts its secrets.
 func TestTemplates(t *testing.T) {
-	var keep []string
+	var kept []string
 	for _, x := range templates {
-		if x.Keep != "" {
-			keep = append(keep, x.Name)
+		if x.Verdict == keep {
+			kept = append(kept, x.Name)
 		} else if awstemplate.Forms[x.Name] == "" {
 			t.Errorf("no engine is known to take secrets of %s", x.Name)
 		}
 	}
-	slices.Sort(keep)
-	if want := slices.Sorted(slices.Values(awstemplate.NoDropIn)); !slices.Equal(keep, want) {
-		t.Errorf("%q are kept, want %q", keep, want)
+	slices.Sort(kept)
+	if want := slices.Sorted(slices.Values(awstemplate.NoDropIn)); !slices.Equal(kept, want) {
+		t.Errorf("%q are kept, want %q", kept, want)
 	}
 	if want := len(awstemplate.Forms) + len(awstemplate.NoDropIn); len(templates) != want {
 		t.Errorf("%d templates, want %d", len(templates), want)
 	}
 }
 
-// TestMigrate checks what each secret and the new function need, with the real SDK.
+// TestMigrate checks what each secret needs, with the real SDK.
 func TestMigrate(t *testing.T) {
-	w := newWorld(t, sim.Options{MaxAttempts: 1})
+	w := newAccount(t, sim.Options{MaxAttempts: 1})
 	python := func(c sim.Configuration) sim.Configuration {
 		c.Runtime, c.Handler = "python3.9", "lambda_function.lambda_handler"
 		return c
 	}
-	env := func(kv ...string) map[string]string {
-		m := map[string]string{"SECRETS_MANAGER_ENDPOINT": "https://x"}
-		for i := 0; i < len(kv); i += 2 {
-			m[kv[i]] = kv[i+1]
-		}
-		return m
-	}
+	env := map[string]string{"SECRETS_MANAGER_ENDPOINT": "https://x"}
 	const (
-		pg     = "SecretsManagerRDSPostgreSQLRotationSingleUser"
-		multi  = "SecretsManagerRDSPostgreSQLRotationMultiUser"
-		oracle = "SecretsManagerRDSOracleRotationSingleUser"
-		db2    = "SecretsManagerRDSDb2RotationSingleUser"
-		odd    = "odd"
-		gen    = "SecretsManagerRotationTemplate"
+		pg    = "SecretsManagerRDSPostgreSQLRotationSingleUser"
+		multi = "SecretsManagerRDSPostgreSQLRotationMultiUser"
+		ora   = "SecretsManagerRDSOracleRotationSingleUser"
+		db2   = "SecretsManagerRDSDb2RotationSingleUser"
+		odd   = "odd"
+		gen   = "SecretsManagerRotationTemplate"
 	)
-	w.function(pg, python(sim.Configuration{
-		Environment: env("EXCLUDE_CHARACTERS", "", "PASSWORD_LENGTH", "40"),
-		Subnets:     []string{"subnet-1", "subnet-2"}, SecurityGroups: []string{"sg-1"},
-	}), nothing)
-	w.function(multi, python(sim.Configuration{Environment: env()}), func(e step) error {
+	w.function(pg, python(sim.Configuration{}), nothing)
+	w.function(multi, python(sim.Configuration{Environment: env}), func(e step) error {
 		if e.Step == "setSecret" {
 			return errors.New("down")
 		}
 		return w.rotates(e)
 	})
-	w.function(oracle, python(sim.Configuration{}), nothing)
+	w.function(ora, python(sim.Configuration{}), nothing)
 	w.function(db2, python(sim.Configuration{}), nothing)
-	w.function(odd, python(sim.Configuration{Environment: env()}), nothing)
+	w.function(odd, python(sim.Configuration{Environment: env}), nothing)
 	w.function(gen, python(sim.Configuration{}), nothing)
 	w.function("mine", sim.Configuration{Runtime: "nodejs22.x", Handler: "index.handler"}, nothing)
 	w.function("new", sim.Configuration{Runtime: "provided.al2023"}, nothing)
@@ -117,10 +112,15 @@ func TestMigrate(t *testing.T) {
 	mid := w.secret("mid", "x")
 	w.schedule(mid, multi)
 	w.begin(mid)
-	w.schedule(w.secret("ora", "x"), oracle)
+	w.schedule(w.secret("ora", "x"), ora)
+	key := w.secret("key", "x")
+	w.schedule(key, pg)
+	in := &secretsmanager.UpdateSecretInput{SecretId: &key, KmsKeyId: aws.String("alias/mine")}
+	if _, err := w.client.UpdateSecret(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
 	w.schedule(w.secret("db2", "x"), db2)
-	oddARN := w.secret("odd", "x")
-	w.schedule(oddARN, odd)
+	w.schedule(w.secret("odd", "x"), odd)
 	w.schedule(w.secret("gen", "x"), gen)
 	w.schedule(w.secret("gen2", "x", "rotator:engine", "generic"), gen)
 	off := w.secret("off", "x")
@@ -130,78 +130,45 @@ func TestMigrate(t *testing.T) {
 	w.schedule(w.secret("switched", "x"), "new")
 	w.secret("unrotated", "x")
 
-	l := w.list(Filter{})
-	m := l.Migrate(false)
-	got := make(map[string]Move)
+	moves, others := migrate(w.list(filter{}))
+	got := make(map[string]move)
 	var order []string
-	for _, x := range m.Moves {
+	for _, x := range moves {
 		got[x.Secret] = x
 		order = append(order, x.Secret)
 	}
-	if want := "gen2 ora plain!one mid clone gen off db2 odd"; strings.Join(order, " ") != want {
+	if want := "gen2 plain!one mid clone gen key ora off db2 odd"; strings.Join(order, " ") != want {
 		t.Errorf("%q, want %q", order, want)
 	}
-	if m.Others != 3 {
-		t.Errorf("%d others", m.Others)
+	if others != 3 {
+		t.Errorf("%d others", others)
 	}
-	if want := (Move{
-		Secret: "plain!one", ARN: plainARN, Template: "RDSPostgreSQLRotationSingleUser",
-		Engine: "postgres", Strategy: single, Verdict: Ready,
+	if want := (move{
+		Secret: "plain!one", ARN: plainARN, Template: "RDSPostgreSQLRotationSingleUser", Verdict: ready,
 		Switch: []string{`rotatorctl rotate 'plain!one' --function "$NEW" --test`, "rotatorctl rotate 'plain!one'"},
 		Back: []string{"aws secretsmanager rotate-secret --secret-id 'plain!one' --rotation-lambda-arn " +
-			arnHead + pg + " --no-rotate-immediately"},
+			functionHead + pg + " --no-rotate-immediately"},
 	}); !reflect.DeepEqual(got["plain!one"], want) {
 		t.Errorf("%+v\nwant %+v", got["plain!one"], want)
 	}
 	for name, want := range map[string][]string{
 		"gen2":  nil,
-		"ora":   nil,
+		"ora":   {"a build with the engine: make build-RotatorFunction TAGS=with_oracle"},
 		"clone": {"adopt the second user: rotatorctl adopt clone shows the plan, and --yes applies it"},
 		"mid": {"wait until the rotation under way has ended",
 			"adopt the second user: rotatorctl adopt mid shows the plan, and --yes applies it"},
 		"gen": {"the tag rotator:engine=generic; if the template's setSecret was filled in, write an engine instead"},
 		"off": {"decide whether to rotate it: rotation is off, and the switch turns it on"},
+		"key": {"permission to use the key alias/mine (KmsKeyArns)"},
 		"db2": {"Db2 is not supported"},
-		"odd": {"the function's name and description do not name its template"},
+		"odd": {"find out what to replace: the function's name and description do not name its template"},
 	} {
 		if !slices.Equal(got[name].Needs, want) {
 			t.Errorf("%s needs %q, want %q", name, got[name].Needs, want)
 		}
 	}
-	if len(got["db2"].Switch) > 0 || got["db2"].Verdict != Keep || got["odd"].Verdict != Unknown {
+	if len(got["db2"].Switch) > 0 || got["db2"].Verdict != keep || got["odd"].Verdict != unknown {
 		t.Errorf("%+v, %+v", got["db2"], got["odd"])
-	}
-	if want := map[string]int{
-		"a build with the engine: make build-RotatorFunction TAGS=with_oracle":                        1,
-		"a route to the network of the old function: subnets subnet-1,subnet-2, security groups sg-1": 2,
-		"the old function's setting, unless it is the default: PASSWORD_LENGTH=40":                    2,
-	}; !reflect.DeepEqual(m.Needs, want) {
-		t.Errorf("%+v, want %+v", m.Needs, want)
-	}
-
-	for _, x := range l.Migrate(true).Moves {
-		if x.Secret == "odd" && x.Switch[1] != "rotatorctl rotate "+oddARN {
-			t.Errorf("%+v", x)
-		}
-	}
-}
-
-func TestMigrateReportsUnreadFunctions(t *testing.T) {
-	l := Listing{
-		Secrets:   []Secret{{Name: "s", State: OK, Function: arnHead + "f", Key: "arn:aws:kms:x"}},
-		functions: map[string]*Function{arnHead + "f": {ARN: arnHead + "f", Err: errors.New("denied")}},
-	}
-	m := l.Migrate(false)
-	if x := m.Moves[0]; x.Verdict != Unknown || x.Switch != nil ||
-		x.Needs[0] != "cannot read the function's configuration: denied" {
-		t.Errorf("%+v", x)
-	}
-	l.functions[arnHead+"f"] = &Function{
-		ARN: arnHead + "f", Runtime: "python3.9", Handler: "lambda_function.lambda_handler",
-		Description: "RDSMySQLRotationSingleUser",
-	}
-	if m = l.Migrate(false); m.Needs["permission to use the key arn:aws:kms:x (KmsKeyArns)"] != 1 {
-		t.Errorf("%+v", m)
 	}
 }
 
@@ -209,7 +176,7 @@ func TestQuote(t *testing.T) {
 	for word, want := range map[string]string{
 		"shop/db": "shop/db", "a b": "'a b'", "it's": `'it'\''s'`, "": "''", "$(x)": "'$(x)'",
 	} {
-		if got := Quote(word); got != want {
+		if got := quote(word); got != want {
 			t.Errorf("%q: %s, want %s", word, got, want)
 		}
 	}

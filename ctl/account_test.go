@@ -1,9 +1,8 @@
-package fleet
+package ctl
 
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -21,13 +20,12 @@ import (
 )
 
 const (
-	mine    = "123456789012"
-	theirs  = "210987654321"
-	arnHead = "arn:aws:lambda:us-east-1:" + mine + ":function:"
+	mine   = "123456789012"
+	theirs = "210987654321"
 )
 
-// world is a simulator and a client of the real SDK.
-type world struct {
+// account is a simulator and a client of the real SDK.
+type account struct {
 	*testing.T
 	sim    *sim.Sim
 	clock  *sim.ManualClock
@@ -38,9 +36,9 @@ type world struct {
 	calls map[string]int // by operation
 }
 
-func newWorld(t *testing.T, o sim.Options) *world {
+func newAccount(t *testing.T, o sim.Options) *account {
 	t.Helper()
-	w := &world{T: t, calls: make(map[string]int)}
+	w := &account{T: t, calls: make(map[string]int)}
 	if o.Clock == nil {
 		w.clock = sim.NewManualClock(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
 		o.Clock = w.clock
@@ -67,14 +65,14 @@ type doer func(*http.Request) (*http.Response, error)
 
 func (d doer) Do(r *http.Request) (*http.Response, error) { return d(r) }
 
-func (w *world) as(account string) *secretsmanager.Client {
+func (w *account) as(account string) *secretsmanager.Client {
 	return secretsmanager.New(secretsmanager.Options{
 		BaseEndpoint: aws.String("http://simulator"), HTTPClient: w.direct, Region: "us-east-1", RetryMaxAttempts: 1,
 		Credentials: credentials.NewStaticCredentialsProvider(account, "x", ""),
 	})
 }
 
-func (w *world) functions(account string) *lambda.Client {
+func (w *account) functions(account string) *lambda.Client {
 	return lambda.New(lambda.Options{
 		BaseEndpoint: aws.String("http://simulator"), HTTPClient: w.direct, Region: "us-east-1", RetryMaxAttempts: 1,
 		Credentials: credentials.NewStaticCredentialsProvider(account, "x", ""),
@@ -82,7 +80,7 @@ func (w *world) functions(account string) *lambda.Client {
 }
 
 // count returns the number of calls of an operation since the last count.
-func (w *world) count(operation string) int {
+func (w *account) count(operation string) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n := w.calls[operation]
@@ -91,7 +89,7 @@ func (w *world) count(operation string) int {
 }
 
 // secret creates a secret with tags, given as KEY, VALUE, ..., and returns its ARN.
-func (w *world) secret(name, value string, tags ...string) string {
+func (w *account) secret(name, value string, tags ...string) string {
 	w.Helper()
 	in := &secretsmanager.CreateSecretInput{Name: &name, SecretString: &value}
 	if value == "" {
@@ -108,10 +106,10 @@ func (w *world) secret(name, value string, tags ...string) string {
 }
 
 // schedule makes a function rotate a secret every thirty days.
-func (w *world) schedule(arn, function string) {
+func (w *account) schedule(arn, function string) {
 	w.Helper()
 	_, err := w.client.RotateSecret(context.Background(), &secretsmanager.RotateSecretInput{
-		SecretId: &arn, RotationLambdaARN: aws.String(arnHead + function), RotateImmediately: aws.Bool(false),
+		SecretId: &arn, RotationLambdaARN: aws.String(functionHead + function), RotateImmediately: aws.Bool(false),
 		RotationRules: &types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(30)},
 	})
 	if err != nil {
@@ -123,53 +121,21 @@ func (w *world) schedule(arn, function string) {
 }
 
 // function registers a function.
-func (w *world) function(name string, c sim.Configuration, do func(step) error) {
-	w.sim.RegisterFunction(arnHead+name, registered{c, do})
-}
-
-type step struct{ Step, SecretId, ClientRequestToken string }
-
-type registered struct {
-	configuration sim.Configuration
-	do            func(step) error
-}
-
-func (f registered) Configuration() sim.Configuration { return f.configuration }
-
-func (f registered) Invoke(_ context.Context, payload []byte) ([]byte, string, error) {
-	var e step
-	if err := json.Unmarshal(payload, &e); err != nil {
-		return nil, "", err
+func (w *account) function(name string, c sim.Configuration, do func(step) error) {
+	invoke := func(_ context.Context, payload []byte) ([]byte, string, error) {
+		var e step
+		if err := json.Unmarshal(payload, &e); err != nil {
+			return nil, "", err
+		}
+		return []byte("null"), "", do(e)
 	}
-	return []byte("null"), "", f.do(e)
+	w.sim.RegisterFunction(functionHead+name, lambdaFunction{invoke, c})
 }
 
 func nothing(step) error { return nil }
 
 // rotates is a function that rotates a secret without a target.
-func (w *world) rotates(e step) error {
-	ctx := context.Background()
-	switch e.Step {
-	case "createSecret":
-		_, err := w.client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
-			SecretId: &e.SecretId, ClientRequestToken: &e.ClientRequestToken,
-			SecretString:  aws.String(fmt.Sprintf(`{"password":"for %s"}`, e.ClientRequestToken)),
-			VersionStages: []string{"AWSPENDING"},
-		})
-		return err
-	case "finishSecret":
-		v, err := w.client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &e.SecretId})
-		if err != nil {
-			return err
-		}
-		_, err = w.client.UpdateSecretVersionStage(ctx, &secretsmanager.UpdateSecretVersionStageInput{
-			SecretId: &e.SecretId, VersionStage: aws.String("AWSCURRENT"),
-			MoveToVersionId: &e.ClientRequestToken, RemoveFromVersionId: v.VersionId,
-		})
-		return err
-	}
-	return nil
-}
+func (w *account) rotates(e step) error { return rotateLikeTemplate(context.Background(), w.client, e) }
 
 var kinds = []engine.Kind{
 	{Names: []string{"postgres", "aurora-postgresql"}, CloneSuffix: "_clone"},
@@ -178,14 +144,14 @@ var kinds = []engine.Kind{
 	{Names: []string{"timestream-influxdb"}, SuperuserField: "adminSecretArn"},
 }
 
-func (w *world) list(f Filter) Listing {
+func (w *account) list(f filter) []secret {
 	w.Helper()
-	l, err := List(w.Context(), w.client, f, w.clock.Now())
-	if n, err := l.ReadFunctions(w.Context(), w.functions); n > 0 {
-		w.Fatal(err)
-	}
+	secrets, err := listSecrets(w.Context(), w.client, f, w.clock.Now())
 	if err != nil {
 		w.Fatal(err)
 	}
-	return l
+	if n, err := readFunctions(w.Context(), w.functions(mine), secrets); n > 0 || err != nil {
+		w.Fatal(n, err)
+	}
+	return secrets
 }
