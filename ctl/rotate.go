@@ -136,7 +136,7 @@ type follower struct {
 	steps  []string // not reported yet
 	staged bool
 	ended  time.Time // when the labels showed that the test had ended
-	unread error     // why the record cannot be read
+	unread error     // why the record could not be read the last time
 }
 
 const (
@@ -173,11 +173,11 @@ func (f *follower) follow(ctx context.Context) error {
 
 // failure reports the completed steps in the record, and returns the error of a failed one.
 func (f *follower) failure(ctx context.Context) error {
-	if f.unread != nil || !f.logPace.Allow() {
+	if !f.logPace.Allow() {
 		return nil
 	}
 	history, err := f.record(ctx, f.begin)
-	if err != nil && ctx.Err() == nil {
+	if ctx.Err() == nil {
 		f.unread = err
 	}
 	for _, h := range history {
