@@ -93,7 +93,7 @@ func TestAbilitiesOfEngines(t *testing.T) {
 		"ldap":                      "rehearses, retires, has needs",
 		"ad":                        "rehearses, retires, has needs",
 		"influxdb":                  "rehearses, has needs",
-		"timestream-influxdb":       "rehearses, has needs",
+		"timestream-influxdb":       "has needs",
 		"timestream-influxdb token": "mints, rehearses, retires, has needs",
 		"elasticache user_arn":      "rehearses, retires, has needs",
 		"aws-directory awsSeamlessDomainDirectoryId": "has needs",

@@ -205,8 +205,6 @@ func failed(what string, err error) error {
 	case strings.HasPrefix(code, "InvalidPassword"):
 		cause, advice = engine.PolicyRejected,
 			"adapt PASSWORD_LENGTH and EXCLUDE_CHARACTERS to the domain's password policy"
-	case strings.HasPrefix(code, "UnsupportedOperation"):
-		advice = "rotate the user by the engine ad, over LDAPS"
 	default:
 		return awsapi.Failed(what, err)
 	}

@@ -153,7 +153,7 @@ func TestErrorsOfTheAPI(t *testing.T) {
 	f := newFixture(t)
 	name, dn, directory := f.user(t)
 	for code, cause := range map[string]engine.Cause{
-		"UserDoesNotExistException": engine.InvalidSecret, "UnsupportedOperationException": engine.InvalidSecret,
+		"UserDoesNotExistException": engine.InvalidSecret, "UnsupportedOperationException": engine.TargetFailed,
 		"EntityDoesNotExistException": engine.InvalidSecret, "InvalidPasswordException": engine.PolicyRejected,
 		"DirectoryUnavailableException": engine.TargetFailed, "AccessDeniedException": engine.PrivilegeMissing,
 		"ClientException": engine.TargetFailed,

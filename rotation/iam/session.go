@@ -2,8 +2,6 @@ package iam
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -22,6 +20,7 @@ import (
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/awsapi"
 	"example.com/rotator/rotation/internal/boundconn"
+	"example.com/rotator/rotation/internal/mark"
 )
 
 // session is a key that STS has accepted, with a client that manages its user's keys.
@@ -204,21 +203,16 @@ type intent struct {
 	at    time.Time
 }
 
-// digest identifies a secret in the tag, because an ARN may be too long or have characters that a tag cannot have.
-func digest(secret string) string {
-	sum := sha256.Sum256([]byte(secret))
-	return hex.EncodeToString(sum[:8])
-}
-
+// text is the tag's value. It has a hash of the secret's ARN, which may be too long for a tag or have other characters.
 func (i intent) text(secret string) string {
-	return fmt.Sprintf("%s %d %s", digest(secret), i.at.Unix(), i.login)
+	return fmt.Sprintf("%s %d %s", mark.Prefix(secret), i.at.Unix(), i.login)
 }
 
 // readIntent parses a tag's value. For another secret's or a malformed value it returns the zero intent, which explains
 // no key.
 func readIntent(secret, text string) intent {
 	words := strings.Fields(text)
-	if len(words) < 3 || words[0] != digest(secret) {
+	if len(words) < 3 || words[0] != mark.Prefix(secret) {
 		return intent{}
 	}
 	at, err := strconv.ParseInt(words[1], 10, 64)

@@ -40,10 +40,7 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 		return engine.Value{}, engine.Errorf(engine.InvalidConfiguration, "set PASSWORD_LENGTH to 72 or less",
 			"a password of %d bytes is too long: the server checks only the first %d", n, limit)
 	}
-	if _, err := parse(r.Current); err != nil {
-		return engine.Value{}, err
-	}
-	return engine.NextPassword(e.Kind(), r), nil
+	return pair.Next(e.Kind(), r, parse)
 }
 
 // DryRun lists the users, which requires all privileges, and checks that the server requires credentials.
@@ -60,7 +57,7 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	}
 	defer s.Close()
 	if r.SuperuserChanges {
-		err = s.login(ctx)
+		_, err = s.query(ctx, "the login", "SHOW DATABASES")
 	} else {
 		_, err = s.users(ctx)
 	}

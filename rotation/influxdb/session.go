@@ -80,11 +80,6 @@ func (s *session) query(ctx context.Context, what, statement string) ([][]any, e
 	return rows, nil
 }
 
-func (s *session) login(ctx context.Context) error {
-	_, err := s.query(ctx, "the login", "SHOW DATABASES")
-	return err
-}
-
 func (e *Engine) checked(ctx context.Context, t engine.Target) error {
 	nobody := &session{httpapi.New(e.tls, t, func(*http.Request) {})}
 	defer nobody.Close()

@@ -45,12 +45,11 @@ func parse(v engine.Value) (login, error) {
 	if strings.ContainsFunc(l.token, func(c rune) bool { return c <= ' ' || c > '~' }) {
 		f.Wrong("token has characters that are not allowed in a token")
 	}
-	optional, target := []string{"host"}, httpapi.ParseUser
+	optional := []string{"host"}
 	if l.token != "" { // the token logs in, not the user
 		optional = append(optional, userField, passwordField)
-		target = func(v engine.Value, port int) (engine.Target, error) { return engine.ParseTarget(v, port, "") }
 	}
-	l.Target = f.Target(func(v engine.Value) (engine.Target, error) { return target(v, 8086) }, optional...)
+	l.Target = f.Target(func(v engine.Value) (engine.Target, error) { return httpapi.ParseUser(v, 8086) }, optional...)
 	if l.Host == "" {
 		l.TLSServerName = "" // the endpoint that AWS returns
 	}

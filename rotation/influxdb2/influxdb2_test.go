@@ -2,7 +2,6 @@ package influxdb2
 
 import (
 	"bytes"
-	"context"
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
@@ -24,7 +23,6 @@ import (
 	"example.com/rotator/internal/testing/world"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
-	"example.com/rotator/rotation/internal/httpapi"
 	"example.com/rotator/rotation/internal/mark"
 )
 
@@ -44,7 +42,7 @@ func TestUserChangesItself(t *testing.T) {
 	name, _ := f.user()
 	r := request(f.userValue(name, first+name), f.userValue(name, "Second-Passw0rd"))
 	for range 2 { // repeated with the new password
-		if err := f.users.DryRun(enginetest.Within(t), r); err != nil {
+		if err := f.users.Verify(enginetest.Within(t), r, r.Login); err != nil {
 			t.Fatal(err)
 		}
 		if err := f.users.Set(enginetest.Within(t), r); err != nil {
@@ -565,29 +563,4 @@ func TestFormatOfTheSecret(t *testing.T) {
 		_, err := subject.Next(t.Context(), r)
 		enginetest.WantCause(t, err, engine.InvalidSecret, want)
 	}
-}
-
-// TestUserOfATokenNeverLogsIn: so its name may have any format.
-func TestUserOfATokenNeverLogsIn(t *testing.T) {
-	if _, err := own(engine.StringValue(`{"host":"h","token":"t","username":"a:b"}`)); err != nil {
-		t.Error(err)
-	}
-}
-
-// TestSessionsEnd: the server would keep an open session for an hour.
-func TestSessionsEnd(t *testing.T) {
-	f := newFixture(t)
-	ctx, cancel := context.WithCancel(enginetest.Within(t))
-	x, err := f.users.open(ctx, request(f.operator(), engine.Value{}), f.operator())
-	if err != nil {
-		t.Fatal(err)
-	}
-	cookie := x.cookie
-	cancel()
-	x.close()
-	y := &session{login: x.login, cookie: cookie}
-	y.api = httpapi.New(f.users.tls, y.Target, y.authorize)
-	defer y.api.Close()
-	_, err = y.me(enginetest.Within(t))
-	enginetest.WantCause(t, err, engine.LoginRefused, "")
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"strings"
-	"time"
 
 	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
@@ -27,7 +26,7 @@ func (s server) connect(ctx context.Context, l login) (*session, error) {
 		connect = x.tokenWorks
 	}
 	if err := connect(ctx); err != nil {
-		x.close()
+		x.api.Close()
 		return nil, err
 	}
 	return x, nil
@@ -72,17 +71,6 @@ func (x *session) authorize(r *http.Request) {
 	default:
 		r.SetBasicAuth(x.User, x.Password)
 	}
-}
-
-// close signs out, even after a timeout, because the server would keep the session for an hour.
-func (x *session) close() {
-	if x.cookie != "" {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		// the session also expires
-		_, _ = x.api.Do(ctx, httpapi.Request{Method: http.MethodPost, Path: "/api/v2/signout"})
-	}
-	x.api.Close()
 }
 
 type fault struct{ Code, Message string }

@@ -63,7 +63,7 @@ func (e *Tokens) DryRun(ctx context.Context, r *engine.Request) error {
 	if err != nil {
 		return err
 	}
-	defer x.close()
+	defer x.api.Close()
 	_, err = model(r, all)
 	return err
 }
@@ -75,7 +75,7 @@ func (e *Tokens) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 	if err != nil {
 		return engine.Value{}, err
 	}
-	defer x.close()
+	defer x.api.Close()
 	model, err := model(r, all)
 	if err != nil {
 		return engine.Value{}, err
@@ -147,7 +147,7 @@ func (e *Tokens) list(ctx context.Context, r *engine.Request) (*session, []autho
 	}
 	all, err := x.authorizations(ctx)
 	if err != nil {
-		x.close()
+		x.api.Close()
 		return nil, nil, err
 	}
 	return x, all, nil
@@ -174,15 +174,21 @@ func (e *Tokens) revokeBut(ctx context.Context, r *engine.Request, keep ...engin
 	if err != nil {
 		return err
 	}
-	defer x.close()
+	defer x.api.Close()
 	if _, ok := find(all, r, r.Pending); !ok {
 		return engine.Errorf(engine.TargetFailed, "remove AWSPENDING from version "+r.Version+" and rotate again",
 			"the pending token does not exist at the server")
 	}
 	kept, known := ids(all, r, keep...), ids(all, r, r.Current, r.Previous)
-	return x.end(ctx, all, func(a authorization) bool {
-		return !slices.Contains(kept, a.ID) && (a.is(r.Secret) || slices.Contains(known, a.ID))
-	})
+	for _, a := range all {
+		if slices.Contains(kept, a.ID) || !a.is(r.Secret) && !slices.Contains(known, a.ID) {
+			continue
+		}
+		if err := x.revoke(ctx, a); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func ids(all []authorization, r *engine.Request, values ...engine.Value) (ids []string) {
@@ -194,17 +200,8 @@ func ids(all []authorization, r *engine.Request, values ...engine.Value) (ids []
 	return ids
 }
 
-func (x *session) end(ctx context.Context, all []authorization, doomed func(authorization) bool) error {
-	for _, a := range all {
-		if !doomed(a) {
-			continue
-		}
-		if err := x.call(ctx, "revoking a token", http.MethodDelete, "authorizations/"+url.PathEscape(a.ID), nil,
-			nil); err != nil {
-			return err
-		}
-	}
-	return nil
+func (x *session) revoke(ctx context.Context, a authorization) error {
+	return x.call(ctx, "revoking a token", http.MethodDelete, "authorizations/"+url.PathEscape(a.ID), nil, nil)
 }
 
 // Revoke revokes the token that Mint created.
@@ -213,9 +210,12 @@ func (e *Tokens) Revoke(ctx context.Context, r *engine.Request) error {
 	if err != nil {
 		return err
 	}
-	defer x.close()
-	pending := ids(all, r, r.Pending)
-	return x.end(ctx, all, func(a authorization) bool { return slices.Contains(pending, a.ID) })
+	defer x.api.Close()
+	a, ok := find(all, r, r.Pending)
+	if !ok {
+		return nil
+	}
+	return x.revoke(ctx, a)
 }
 
 // Verify checks that the server knows the token. A token that creates its successor must also find itself in the list.
@@ -224,7 +224,7 @@ func (e *Tokens) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	if err != nil {
 		return err
 	}
-	defer x.close()
+	defer x.api.Close()
 	if r.SuperuserChanges {
 		return nil
 	}

@@ -10,7 +10,7 @@ import (
 	"example.com/rotator/rotation/internal/boundconn"
 )
 
-// Users rotates passwords of users. A user's tokens stay valid.
+// Users rotates passwords of users, who may change their own. A user's tokens stay valid.
 type Users struct{ server }
 
 // NewUsers returns the engine with the given policy for its connections.
@@ -52,18 +52,13 @@ func (e *Users) Next(_ context.Context, r *engine.Request) (engine.Value, error)
 	return engine.NextPassword(e.Kind(), r), nil
 }
 
-// DryRun logs in. A user may change its own password.
-func (e *Users) DryRun(ctx context.Context, r *engine.Request) error {
-	return e.Verify(ctx, r, r.Login)
-}
-
 // Set makes the pending credential valid.
 func (e *Users) Set(ctx context.Context, r *engine.Request) error {
 	x, err := e.open(ctx, r, r.Login)
 	if err != nil {
 		return err
 	}
-	defer x.close()
+	defer x.api.Close()
 	id, err := x.me(ctx)
 	if err != nil {
 		return err
@@ -79,7 +74,7 @@ func (e *Users) Verify(ctx context.Context, r *engine.Request, v engine.Value) e
 	if err != nil {
 		return err
 	}
-	defer x.close()
+	defer x.api.Close()
 	_, err = x.me(ctx)
 	return err
 }
