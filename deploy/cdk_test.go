@@ -13,8 +13,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"example.com/rotator/internal/testing/cfn"
 )
 
 // synthesize compiles the code of docs/cdk.md and examples/cdk in strict mode, and returns the generated templates by
@@ -171,7 +169,7 @@ func TestCDK(t *testing.T) {
 			t.Errorf("%s is %v, in the template %v", name, function[name], want[name])
 		}
 	}
-	defaults, err := cfn.Read("../template.yaml", map[string]string{
+	defaults, err := evaluate("../template.yaml", map[string]string{
 		"RotatorFunctionRole.Arn": "role", "RotatorLogGroup": "log", "RotatorFunction": "function",
 	})
 	if err != nil {

@@ -12,8 +12,6 @@ import (
 	"testing"
 
 	"gopkg.in/yaml.v3"
-
-	"example.com/rotator/internal/testing/cfn"
 )
 
 // load reads a template. It replaces CloudFormation's short functions with their arguments.
@@ -80,7 +78,7 @@ func list(x any) []string {
 var given = map[string]string{
 	"KmsKeyArns":           "arn:aws:kms:us-east-1:123456789012:key/1,arn:aws:kms:us-east-1:123456789012:key/2",
 	"SuperuserKmsKeyArns":  "arn:aws:kms:us-east-1:123456789012:key/3",
-	"SuperuserSecretArns":  "arn:aws:secretsmanager:us-east-1:123456789012:secret:superuser-AbCdEf",
+	"SuperuserSecretArns":  superuserARN,
 	"RedshiftSuperusers":   "true",
 	"ElastiCacheUserArns":  "arn:aws:elasticache:us-east-1:123456789012:user:app",
 	"MemoryDbUserArns":     "arn:aws:memorydb:us-east-1:123456789012:user/app",
@@ -90,13 +88,13 @@ var given = map[string]string{
 }
 
 // resolve evaluates a template like CloudFormation, with its parameters from given and more.
-func resolve(t *testing.T, name string, more map[string]string) map[string]cfn.Resource {
+func resolve(t *testing.T, name string, more map[string]string) map[string]created {
 	t.Helper()
 	parameters := load(t, name)["Parameters"].(map[string]any)
 	values := maps.Clone(given)
 	maps.DeleteFunc(values, func(name, _ string) bool { return parameters[name] == nil })
 	maps.Copy(values, more)
-	resources, err := cfn.Read(name, values)
+	resources, err := evaluate(name, values)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +102,7 @@ func resolve(t *testing.T, name string, more map[string]string) map[string]cfn.R
 }
 
 // everything returns what template.yaml creates if everything is enabled.
-func everything(t *testing.T) map[string]cfn.Resource {
+func everything(t *testing.T) map[string]created {
 	t.Helper()
 	return resolve(t, "../template.yaml", map[string]string{
 		"RotationRoleArn": "arn:{partition}:iam::{account}:role/rotation", "RotationRoleExternalId": "external",
@@ -126,7 +124,7 @@ func services(t *testing.T, more map[string]string) []map[string]any {
 }
 
 // crossRole returns what cross-account-role.yaml creates for the function of everything.
-func crossRole(t *testing.T) map[string]cfn.Resource {
+func crossRole(t *testing.T) map[string]created {
 	t.Helper()
 	function := fmt.Sprintf("arn:aws:lambda:us-east-1:123456789012:function:%s",
 		everything(t)["RotatorFunction"].Properties["FunctionName"])
@@ -669,7 +667,7 @@ func TestParametersThatAreRejected(t *testing.T) {
 	} {
 		values := maps.Clone(resources)
 		values[c.name] = c.value
-		if _, err := cfn.Read("../template.yaml", values); (err == nil) != c.taken {
+		if _, err := evaluate("../template.yaml", values); (err == nil) != c.taken {
 			t.Errorf("%s=%s: %v", c.name, c.value, err)
 		}
 	}

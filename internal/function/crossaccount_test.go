@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -23,7 +22,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/jackc/pgx/v5"
 
-	"example.com/rotator/internal/testing/cfn"
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/sim"
 )
@@ -88,29 +86,36 @@ type crossRole struct {
 	trust, permissions []statement
 }
 
-// readCrossRole reads the template as CloudFormation would, for a function's secrets and other parameters.
-func readCrossRole(t *testing.T, function string, parameters map[string]string) crossRole {
+// evaluated decodes the properties of a resource that a template creates, after replacing texts in them. The tests of
+// deploy evaluate the templates.
+func evaluated(t *testing.T, template, resource string, into any, replace ...string) {
 	t.Helper()
-	values := map[string]string{"AWS::AccountId": secretsAccount, "FunctionRoleArn": functionRole,
-		"FunctionArn": function, "ExternalId": externalID, "OrganizationId": organization}
-	maps.Copy(values, parameters)
-	resources, err := cfn.Read("../../deploy/cross-account-role.yaml", values)
+	text, err := os.ReadFile("../../deploy/testdata/evaluated.json")
 	if err != nil {
 		t.Fatal(err)
 	}
+	var all map[string]map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(strings.NewReplacer(replace...).Replace(string(text))), &all); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(all[template][resource], into); err != nil {
+		t.Fatalf("%s of %s: %v", resource, template, err)
+	}
+}
+
+// evaluatedSuperuser is the ARN of the superuser secret in deploy/testdata/evaluated.json.
+const evaluatedSuperuser = "arn:aws:secretsmanager:us-east-1:123456789012:secret:superuser-AbCdEf"
+
+// readCrossRole returns the role that a template creates, after replacing texts in it.
+func readCrossRole(t *testing.T, template string, replace ...string) crossRole {
+	t.Helper()
 	type document struct{ Statement []statement }
 	var properties struct {
 		RoleName                 string
 		AssumeRolePolicyDocument document
 		Policies                 []struct{ PolicyDocument document }
 	}
-	text, err := json.Marshal(resources["RotationRole"].Properties)
-	if err == nil {
-		err = json.Unmarshal(text, &properties)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	evaluated(t, template, "RotationRole", &properties, replace...)
 	role := crossRole{name: properties.RoleName, trust: properties.AssumeRolePolicyDocument.Statement}
 	for _, p := range properties.Policies {
 		role.permissions = append(role.permissions, p.PolicyDocument.Statement...)
@@ -150,7 +155,7 @@ func newCrossing(t *testing.T) *crossing {
 		world: newWorld(t), server: testserver.SharedPostgres(t, testserver.PostgresOptions{}),
 		user: testserver.Unique("app_"), first: testserver.Unique("First-Passw0rd-"),
 		organization: organization, calls: map[string]bool{},
-		role: readCrossRole(t, functionARN, nil),
+		role: readCrossRole(t, "role"),
 	}
 	conn := c.server.Connect(t, "postgres")
 	if _, err := conn.Exec(t.Context(),
@@ -390,7 +395,7 @@ func (c *crossing) superuser() string {
 // secret does not need to name the function.
 func TestAlternatingUsersAcrossAccounts(t *testing.T) {
 	c := newCrossing(t)
-	c.role = readCrossRole(t, functionARN, map[string]string{"SuperuserSecretArns": c.superuser()})
+	c.role = readCrossRole(t, "role with superusers", evaluatedSuperuser, c.superuser())
 	if err := c.rotate(); err != nil {
 		t.Fatalf("%v\n%s", err, c.log.String())
 	}
@@ -457,7 +462,7 @@ func TestWhatKeepsAnotherAccountsSecretFromRotating(t *testing.T) {
 		"no role, no token": {func(c *crossing) { c.noRole(); c.policy(); c.key(); c.noToken = true },
 			"InvalidEvent", "RotationToken"},
 		"a secret of another function": {
-			func(c *crossing) { c.role = readCrossRole(c.t, functionARN+"-of-others", nil) }, "SecretsManagerFailed",
+			func(c *crossing) { c.role = readCrossRole(c.t, "role", functionARN, functionARN+"-of-others") }, "SecretsManagerFailed",
 			"secretsmanager:DescribeSecret"},
 		"no superuser": {func(c *crossing) { c.superuser() }, "SecretsManagerFailed",
 			"secretsmanager:GetSecretValue"},
@@ -501,7 +506,7 @@ func TestPromotionThatTheRoleMayNotMake(t *testing.T) {
 		t.Fatal("the rotation succeeded")
 	}
 	c.want(c.failed, "SecretsManagerFailed", "secretsmanager:UpdateSecretVersionStage")
-	c.role = readCrossRole(t, functionARN, nil)
+	c.role = readCrossRole(t, "role")
 	c.grant()
 	for _, step := range allSteps {
 		if err := c.invoke(event(step, c.arn)); err != nil {

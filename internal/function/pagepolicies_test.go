@@ -156,7 +156,7 @@ func TestPolicyOfThePageForAKeyOfAThirdAccount(t *testing.T) {
 	}
 	for _, admitted := range []bool{true, false} {
 		c := newCrossing(t)
-		c.role = readCrossRole(t, functionARN, map[string]string{"KmsKeyArns": key})
+		c.role = readCrossRole(t, "role with a key")
 		own := pageStatement{Effect: "Allow", Principal: map[string]string{"AWS": "arn:aws:iam::777788889999:root"},
 			Action: []string{"kms:*"}, Resource: "*"}
 		statements := []pageStatement{own}

@@ -1,26 +1,28 @@
-// Package cfn evaluates a template as CloudFormation would, for tests of what the template creates. It supports the
-// functions that the project's templates use, and rejects all others.
-package cfn
+package deploy
 
 import (
 	"errors"
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"testing"
 
 	"gopkg.in/yaml.v3"
 )
 
-// Resource is a resource of a template, with every function evaluated.
-type Resource struct {
+// created is a resource of a template, with every function evaluated.
+type created struct {
 	Type       string
 	Properties map[string]any
 }
 
+// template is evaluated as CloudFormation would. It supports the functions that the project's templates use, and
+// rejects all others.
 type template struct {
 	Parameters map[string]parameter            `yaml:"Parameters"`
 	Conditions map[string]yaml.Node            `yaml:"Conditions"`
@@ -42,12 +44,12 @@ type parameter struct {
 // absent is AWS::NoValue, which removes the property or the item.
 type absent struct{}
 
-// Read returns the resources that a template creates. values holds parameters, pseudo parameters, and the results of
-// references to resources: "Name" for Ref and "Name.Attribute" for GetAtt. An unknown parameter or a value that is not
-// allowed is an error.
+// evaluate returns the resources that a template creates. values holds parameters, pseudo parameters, and the results
+// of references to resources: "Name" for Ref and "Name.Attribute" for GetAtt. An unknown parameter or a value that is
+// not allowed is an error.
 //
 // Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference.html
-func Read(path string, values map[string]string) (map[string]Resource, error) {
+func evaluate(path string, values map[string]string) (map[string]created, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
@@ -92,7 +94,7 @@ func fail(n *yaml.Node, format string, args ...any) {
 }
 
 // resources evaluates the resources whose condition is met.
-func (t *template) resources() (out map[string]Resource, err error) {
+func (t *template) resources() (out map[string]created, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			f, ok := p.(failure)
@@ -102,13 +104,13 @@ func (t *template) resources() (out map[string]Resource, err error) {
 			out, err = nil, f.error
 		}
 	}()
-	out = make(map[string]Resource)
+	out = make(map[string]created)
 	for name, fields := range t.Resources {
 		kind, properties, condition := fields["Type"], fields["Properties"], fields["Condition"]
 		if condition.Value != "" && !t.condition(&condition) {
 			continue
 		}
-		r := Resource{Type: kind.Value}
+		r := created{Type: kind.Value}
 		r.Properties, _ = t.eval(&properties).(map[string]any)
 		out[name] = r
 	}
@@ -232,7 +234,7 @@ func (t *template) call(n *yaml.Node) any {
 	case "!Or":
 		return slices.Contains(args, any(true))
 	case "!Join":
-		return strings.Join(words(args[1]), fmt.Sprint(args[0]))
+		return strings.Join(texts(args[1]), fmt.Sprint(args[0]))
 	case "!Split":
 		out := []any{}
 		for part := range strings.SplitSeq(fmt.Sprint(args[1]), fmt.Sprint(args[0])) {
@@ -252,11 +254,59 @@ func (t *template) lookup(n *yaml.Node, name string) any {
 	return v
 }
 
-func words(list any) []string {
+func texts(list any) []string {
 	var out []string
 	items, _ := list.([]any)
 	for _, item := range items {
 		out = append(out, fmt.Sprint(item))
 	}
 	return out
+}
+
+const written = `
+Parameters:
+  Names: {Type: CommaDelimitedList, Default: ""}
+  Size: {Type: Number, Default: 3, MinValue: 1, MaxValue: 9}
+  Word: {Type: String, Default: a, AllowedPattern: "^[a-z]+$"}
+Conditions:
+  Named: !Not [!Equals [!Join ["", !Ref Names], ""]]
+  Big: !And [Condition: Named, !Equals [!Ref Size, "9"]]
+  Either: !Or [!Condition Named, !Condition Big]
+Resources:
+  One:
+    Type: A
+    Properties:
+      List: [x, !If [Named, !Ref Names, !Ref AWS::NoValue]]
+      Gone: !If [Big, here, !Ref AWS::NoValue]
+      Text: !Sub "${Word}-${AWS::Region}-${Two.Arn}"
+      Parts: !Join ["*", !Split ["{x}", "a{x}b"]]
+  Two:
+    Type: B
+    Condition: Either
+`
+
+// TestEvaluate: parameters, conditions and functions.
+func TestEvaluate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "template.yaml")
+	if err := os.WriteFile(path, []byte(written), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		values map[string]string
+		want   string // of the resources, or of the error
+	}{
+		{map[string]string{"Two.Arn": "arn"}, "map[One:{A map[List:[x] Parts:a*b Text:a-us-east-1-arn]}]"},
+		{map[string]string{"Two.Arn": "arn", "Names": "p, q", "Size": "9"},
+			"map[One:{A map[Gone:here List:[x [p q]] Parts:a*b Text:a-us-east-1-arn]} Two:{B map[]}]"},
+		{map[string]string{"Two.Arn": "arn", "Size": "10"}, "out of range"},
+		{map[string]string{"Two.Arn": "arn", "Word": "A"}, "does not match"},
+		{map[string]string{"Two.Arn": "arn", "Other": "x"}, "there is no parameter Other"},
+		{nil, "nothing is known of Two.Arn"},
+	} {
+		resources, err := evaluate(path, c.values)
+		if got := fmt.Sprint(resources); err == nil && got != c.want || err != nil &&
+			!strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v: %s, %v, want %s", c.values, got, err, c.want)
+		}
+	}
 }
