@@ -6,13 +6,15 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"net/http/httptest"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,27 +34,72 @@ func main() {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
-	if err := run(ctx, &screen{w: os.Stdout}, filepath.Join("build", "bootstrap")); err != nil {
+	if err := run(ctx, os.Stdout, filepath.Join("build", "bootstrap")); err != nil {
 		fmt.Fprintf(os.Stderr, "demo failed: %v\n", err)
 		os.Exit(1)
 	}
 }
 
+// act is the rotation of one secret.
+type act struct {
+	title       string
+	user        string
+	alternating bool
+	steps       map[string]string // what each step does
+}
+
+var acts = []act{{
+	title: "Single user: one password is replaced by another", user: "app",
+	steps: map[string]string{
+		"createSecret": "stores a new password as AWSPENDING",
+		"setSecret":    "changes nothing: PostgreSQL has one password a user, and clients use the old one",
+		"testSecret":   "rehearses the change",
+		"finishSecret": "changes the password, logs in with it, and moves AWSCURRENT",
+	},
+}, {
+	title: "Alternating users: both work, so no login is refused", user: "shop", alternating: true,
+	steps: map[string]string{
+		"createSecret": "stores a new password for the second user as AWSPENDING",
+		"setSecret":    "creates the second user like the first, as the superuser, and sets its password",
+		"testSecret":   "logs in as the second user",
+		"finishSecret": "moves AWSCURRENT",
+	},
+}}
+
+func (a act) secret() string { return "demo/" + a.user }
+
+// stage is the demo's output and what both acts need.
+type stage struct {
+	out    io.Writer
+	pg     *testserver.PostgresServer
+	sim    *sim.Sim
+	client *secretsmanager.Client
+	// passwords holds the old and new passwords of the rotated secrets.
+	passwords []string
+}
+
+func (s *stage) title(text string)              { fmt.Fprintf(s.out, "\n%s\n", text) }
+func (s *stage) say(format string, args ...any) { fmt.Fprintf(s.out, "  "+format+"\n", args...) }
+
 // run shows both rotations with the function's binary.
-func run(ctx context.Context, out *screen, binary string) error {
-	out.title("A real PostgreSQL, a simulated Secrets Manager, the real Lambda binary")
-	out.say("starting PostgreSQL")
-	pg, err := startPostgres(ctx, out)
-	if err != nil {
+func run(ctx context.Context, out io.Writer, binary string) (err error) {
+	s := &stage{out: out}
+	s.title("A real PostgreSQL, a simulated Secrets Manager, the real Lambda binary")
+	s.say("starting PostgreSQL")
+	if err := s.startPostgres(ctx); err != nil {
 		return err
 	}
-	defer func() { _ = pg.Stop() }()
-	out.say("PostgreSQL %d at %s, over TLS only", pg.Major, pg.Addr())
+	defer func() { _ = s.pg.Stop() }()
+	s.say("PostgreSQL %d at %s, over TLS only", s.pg.Major, s.pg.Addr())
 
-	simulator := sim.New(sim.Options{RetryDelay: time.Second, Trace: out.step})
-	server := httptest.NewServer(simulator.Handler())
+	s.sim = sim.New(sim.Options{RetryDelay: time.Second, Trace: s.step})
+	server := httptest.NewServer(s.sim.Handler())
 	defer server.Close()
-	out.say("Secrets Manager at %s, in memory", server.URL)
+	s.say("Secrets Manager at %s, in memory", server.URL)
+	s.client = secretsmanager.New(secretsmanager.Options{
+		BaseEndpoint: aws.String(server.URL), Region: "us-east-1",
+		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", ""),
+	})
 
 	if binary, err = filepath.Abs(binary); err != nil {
 		return err
@@ -61,108 +108,111 @@ func run(ctx context.Context, out *screen, binary string) error {
 	function, err := lambdasim.New(binary,
 		lambdasim.Options{ARN: functionARN, Timeout: 30 * time.Second, Log: &log, Env: []string{
 			"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + server.URL,
-			"CA_BUNDLE=" + pg.CAFile,
+			"CA_BUNDLE=" + s.pg.CAFile,
 		}})
 	if err != nil {
 		return fmt.Errorf("%w (run `make build`)", err)
 	}
 	defer function.Close()
-	simulator.RegisterFunction(functionARN, function)
-	out.say("function %s, as Lambda runs it", filepath.Base(binary))
-	out.legend()
+	s.sim.RegisterFunction(functionARN, function)
+	s.say("function %s, as Lambda runs it", filepath.Base(binary))
 
-	s := &stage{out: out, pg: pg, sim: simulator, client: secretsmanager.New(secretsmanager.Options{
-		BaseEndpoint: aws.String(server.URL), Region: "us-east-1",
-		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", ""),
-	})}
-	if err := s.singleUser(ctx); err != nil {
-		return err
-	}
-	if err := s.alternatingUsers(ctx); err != nil {
-		return err
+	s.title("How to read it")
+	s.say("AWSCURRENT=1a2b3c4d   the version that applications read, by the start of its ID")
+	s.say("AWSPENDING            the new version; the label can remain after the rotation")
+	s.say("AWSPREVIOUS           the version that was AWSCURRENT before")
+	s.say("client                an application that reads AWSCURRENT and logs in, over and over")
+	for _, a := range acts {
+		if err := s.play(ctx, a); err != nil {
+			return fmt.Errorf("the rotation for %s: %w", a.user, err)
+		}
 	}
 	function.Close() // this completes its log
 	return s.verdict(log.String())
 }
 
-// stage holds what both acts need.
-type stage struct {
-	out    *screen
-	pg     *testserver.PostgresServer
-	sim    *sim.Sim
-	client *secretsmanager.Client
-	// passwords holds the old and new passwords of the rotated secrets.
-	passwords []string
-}
-
-// login is the format of the secrets.
-type login struct {
-	Engine    string `json:"engine"`
-	Host      string `json:"host"`
-	Port      int    `json:"port"`
-	Username  string `json:"username"`
-	Password  string `json:"password"`
-	DBName    string `json:"dbname"`
-	MasterARN string `json:"masterarn,omitempty"`
-}
-
-func (s *stage) singleUser(ctx context.Context) error {
-	s.out.act("Single user: one password is replaced by another", map[string]string{
-		"createSecret": "stores a new password as AWSPENDING",
-		"setSecret":    "changes nothing: PostgreSQL has one password a user, and clients use the old one",
-		"testSecret":   "rehearses the change",
-		"finishSecret": "changes the password, logs in with it, and moves AWSCURRENT",
-	})
-	if err := s.sql(ctx, "CREATE ROLE app LOGIN PASSWORD 'first-password'"); err != nil {
-		return err
-	}
-	old := s.login("app", "first-password")
-	if _, err := s.create(ctx, "demo/app", old); err != nil {
-		return err
-	}
-	now, err := s.rotate(ctx, "demo/app", true)
-	if err != nil {
-		return err
-	}
-	s.out.good("the new password opens the server as %s", now.Username)
-	if err := s.try(ctx, old); !refused(err) {
-		return fmt.Errorf("the old password was not refused: %v", err)
-	}
-	s.out.good("the old password is refused")
-	return nil
-}
-
-func (s *stage) alternatingUsers(ctx context.Context) error {
-	s.out.act("Alternating users: both work, so no login is refused", map[string]string{
-		"createSecret": "stores a new password for the second user as AWSPENDING",
-		"setSecret":    "creates the second user like the first, as the superuser, and sets its password",
-		"testSecret":   "logs in as the second user",
-		"finishSecret": "moves AWSCURRENT",
-	})
-	for _, q := range []string{"CREATE ROLE shop LOGIN CREATEDB PASSWORD 'first-password'",
-		"CREATE TABLE orders (id int)", "ALTER TABLE orders OWNER TO shop"} {
-		if err := s.sql(ctx, q); err != nil {
-			return err
+// step shows a step of a rotation, and the labels after the steps that move them.
+func (s *stage) step(p sim.Progress) {
+	for _, a := range acts {
+		if p.Name == a.secret() && p.Step != "" {
+			s.say("%-13s %s", p.Step, a.steps[p.Step])
 		}
 	}
-	arn, err := s.create(ctx, "demo/superuser", s.login(s.pg.User, s.pg.Password))
+	if p.Step == "createSecret" || p.Step == "finishSecret" {
+		var at []string
+		for _, l := range slices.Sorted(maps.Keys(p.Labels)) {
+			at = append(at, l+"="+p.Labels[l][:8])
+		}
+		s.say("%-13s %s", "", strings.Join(at, "  "))
+	}
+	if p.Message != "" {
+		s.say("failed: %s", p.Message)
+	}
+}
+
+// play creates a user and its secret, and rotates it while a client uses it. It shows what the client saw, and checks
+// what the old and the new password open.
+func (s *stage) play(ctx context.Context, a act) error {
+	s.title(a.title)
+	superuser, old := s.login(s.pg.User, s.pg.Password), s.login(a.user, "first-password")
+	if err := s.try(ctx, superuser, "CREATE ROLE "+a.user+" LOGIN PASSWORD 'first-password'"); err != nil {
+		return err
+	}
+	if a.alternating {
+		out, err := s.create(ctx, "demo/superuser", superuser)
+		if err != nil {
+			return err
+		}
+		old.MasterARN = *out.ARN
+	}
+	created, err := s.create(ctx, a.secret(), old)
 	if err != nil {
 		return err
 	}
-	old := s.login("shop", "first-password")
-	old.MasterARN = arn
-	if _, err := s.create(ctx, "demo/shop", old); err != nil {
+	w := witness{stage: s, secret: a.secret()}
+	if !a.alternating {
+		w.old = *created.VersionId
+	}
+	begin := time.Now()
+	if err := w.during(ctx, func() error {
+		_, err := s.client.RotateSecret(ctx,
+			&secretsmanager.RotateSecretInput{SecretId: created.ARN, RotationLambdaARN: aws.String(functionARN)})
+		if err != nil {
+			return err
+		}
+		return s.sim.WaitRotation(ctx, *created.ARN)
+	}); err != nil {
 		return err
 	}
-	now, err := s.rotate(ctx, "demo/shop", false)
-	if err != nil {
-		return err
+	s.say("rotated in %s", time.Since(begin).Round(time.Millisecond))
+	s.say("client: %d logins accepted, %d refused", w.accepted, w.refused)
+	if !a.alternating {
+		s.say("  Refusals fall between PostgreSQL's new password and the move of AWSCURRENT.")
+		s.say("  An application that reads the secret again then gets in.")
 	}
-	s.out.good("the new password opens the server as %s", now.Username)
-	if err := s.try(ctx, old); err != nil {
+	now, _, err := s.current(ctx, a.secret())
+	switch {
+	case err != nil:
+		return err
+	case now.Password == old.Password:
+		return errors.New("the secret still has the old password")
+	}
+	s.passwords = append(s.passwords, old.Password, now.Password)
+	if err := s.try(ctx, now, "SELECT 1"); err != nil {
+		return fmt.Errorf("the new password does not open the server: %w", err)
+	}
+	s.say("ok  the new password opens the server as %s", now.Username)
+	err = s.try(ctx, old, "SELECT 1")
+	switch {
+	case a.alternating && err != nil:
 		return fmt.Errorf("the previous user no longer works: %w", err)
+	case a.alternating:
+		s.say("ok  the previous user %s still works, until the next rotation", old.Username)
+	case !refused(err):
+		return fmt.Errorf("the old password was not refused: %v", err)
+	default:
+		s.say("ok  the old password is refused")
 	}
-	s.out.good("the previous user %s still works, until the next rotation", old.Username)
 	return nil
 }
 
@@ -176,76 +226,13 @@ func (s *stage) verdict(log string) error {
 	if !strings.Contains(log, "promoted to AWSCURRENT") {
 		return errors.New("the function's log does not show the rotations")
 	}
-	s.out.title("Proved here")
-	s.out.good("the binary that Lambda would run rotated two secrets of PostgreSQL %d", s.pg.Major)
-	s.out.good("single user: a login was refused only while finishSecret changed the password")
-	s.out.good("alternating users: no login was refused")
-	s.out.good("none of the %d passwords is in the function's log", len(s.passwords))
-	s.out.title("Next")
-	s.out.say("rotate a secret of your database on this machine: docs/simulator.md")
-	s.out.say("deploy the function to AWS: README.md")
+	s.title("Proved here")
+	s.say("ok  the binary that Lambda would run rotated two secrets of PostgreSQL %d", s.pg.Major)
+	s.say("ok  single user: a login was refused only while finishSecret changed the password")
+	s.say("ok  alternating users: no login was refused")
+	s.say("ok  none of the %d passwords is in the function's log", len(s.passwords))
+	s.title("Next")
+	s.say("rotate a secret of your database on this machine: docs/simulator.md")
+	s.say("deploy the function to AWS: README.md")
 	return nil
-}
-
-// create stores a secret and returns its ARN.
-func (s *stage) create(ctx context.Context, name string, l login) (string, error) {
-	text, err := json.Marshal(l)
-	if err != nil {
-		return "", err
-	}
-	out, err := s.client.CreateSecret(ctx,
-		&secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String(string(text))})
-	if err != nil {
-		return "", err
-	}
-	s.out.say("secret %s for user %s", name, l.Username)
-	return aws.ToString(out.ARN), nil
-}
-
-// current returns the value and version of AWSCURRENT.
-func (s *stage) current(ctx context.Context, name string) (l login, version string, err error) {
-	out, err := s.client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name})
-	if err != nil {
-		return l, "", err
-	}
-	return l, aws.ToString(out.VersionId), json.Unmarshal([]byte(aws.ToString(out.SecretString)), &l)
-}
-
-// rotate rotates a secret while a client uses it, explains what the client saw, logs in with the new value, and returns
-// it. gap is true if changing the password ends the old one.
-func (s *stage) rotate(ctx context.Context, name string, gap bool) (login, error) {
-	before, version, err := s.current(ctx, name)
-	if err != nil {
-		return login{}, err
-	}
-	w := s.watch(ctx, name)
-	begin := time.Now()
-	_, err = s.client.RotateSecret(ctx,
-		&secretsmanager.RotateSecretInput{SecretId: &name, RotationLambdaARN: aws.String(functionARN)})
-	if err == nil {
-		err = s.sim.WaitRotation(ctx, name)
-	}
-	took := time.Since(begin)
-	if werr := w.end(); err == nil {
-		err = werr
-	}
-	if err != nil {
-		return login{}, fmt.Errorf("rotation of %s: %w", name, err)
-	}
-	s.out.say("rotated in %s", took.Round(time.Millisecond))
-	if err := w.explain(s.out, version, gap); err != nil {
-		return login{}, err
-	}
-	now, _, err := s.current(ctx, name)
-	switch {
-	case err != nil:
-		return login{}, err
-	case now.Password == before.Password:
-		return login{}, errors.New("the secret still has the old password")
-	}
-	s.passwords = append(s.passwords, before.Password, now.Password)
-	if err := s.try(ctx, now); err != nil {
-		return login{}, fmt.Errorf("the new password does not open the server: %w", err)
-	}
-	return now, nil
 }
