@@ -23,7 +23,6 @@ import (
 
 func main() {
 	var r release
-	flag.StringVar(&r.dir, "dir", ".", "folder of the source")
 	flag.StringVar(&r.out, "out", "", "folder for the files; must be empty or not exist")
 	flag.StringVar(&r.version, "version", "", "version that the programs report, such as v1.2.3")
 	flag.StringVar(&r.commit, "commit", "", "commit of the version")
@@ -32,40 +31,38 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	wanted := artifacts
-	if *only != "" {
-		wanted = slices.DeleteFunc(slices.Clone(artifacts), func(a artifact) bool {
-			return !slices.Contains(strings.Split(*only, ","), a.platform)
-		})
-	}
+	wanted := slices.DeleteFunc(slices.Clone(artifacts), func(a artifact) bool {
+		return *only != "" && !slices.Contains(strings.Split(*only, ","), a.platform)
+	})
 	if err := r.make(ctx, wanted); err != nil {
 		fmt.Fprintf(os.Stderr, "release: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-// An artifact is one file of a release.
+// An artifact is one file of a release, built from the package cmd/name. The function's is a zip.
 type artifact struct {
 	name         string // before the version
 	platform     string // after the version
-	pkg          string
 	goos, goarch string
-	zipped       bool // as bootstrap in a zip, for Lambda
 }
+
+const theFunction = "rotator"
 
 // artifacts are the contents of a release. The zips' names have x86_64, Lambda's name for amd64.
 var artifacts = []artifact{
-	{name: "rotator", platform: "lambda-arm64", pkg: "./cmd/rotator", goos: "linux", goarch: "arm64", zipped: true},
-	{name: "rotator", platform: "lambda-x86_64", pkg: "./cmd/rotator", goos: "linux", goarch: "amd64", zipped: true},
-	{name: "rotatorctl", platform: "linux-amd64", pkg: "./cmd/rotatorctl", goos: "linux", goarch: "amd64"},
-	{name: "rotatorctl", platform: "linux-arm64", pkg: "./cmd/rotatorctl", goos: "linux", goarch: "arm64"},
-	{name: "rotatorctl", platform: "darwin-amd64", pkg: "./cmd/rotatorctl", goos: "darwin", goarch: "amd64"},
-	{name: "rotatorctl", platform: "darwin-arm64", pkg: "./cmd/rotatorctl", goos: "darwin", goarch: "arm64"},
+	{theFunction, "lambda-arm64", "linux", "arm64"},
+	{theFunction, "lambda-x86_64", "linux", "amd64"},
+	{"rotatorctl", "linux-amd64", "linux", "amd64"},
+	{"rotatorctl", "linux-arm64", "linux", "arm64"},
+	{"rotatorctl", "darwin-amd64", "darwin", "amd64"},
+	{"rotatorctl", "darwin-arm64", "darwin", "arm64"},
 }
 
-// A release is built from the source in dir and written to out.
+// A release is built from the source in the current folder and written to out.
 type release struct {
-	dir, out, version, commit, tags string
+	out, version, commit, tags string
+	sums                       []byte // SHA256SUMS, in the format of sha256sum
 }
 
 // versions matches versions that are safe in file names and linker flags.
@@ -73,7 +70,7 @@ var versions = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z.+-]*$`)
 
 // make builds the artifacts and writes them, their bills of materials and SHA256SUMS. It refuses a folder that is not
 // empty, because a file of an older release would look like part of this one.
-func (r release) make(ctx context.Context, artifacts []artifact) error {
+func (r *release) make(ctx context.Context, artifacts []artifact) error {
 	if !versions.MatchString(r.version) {
 		return fmt.Errorf("version %q: use letters, digits, dots, plus and minus signs; outside a git checkout, "+
 			"VERSION=v1.2.3 make release", r.version)
@@ -89,76 +86,61 @@ func (r release) make(ctx context.Context, artifacts []artifact) error {
 	} else if len(old) > 0 {
 		return fmt.Errorf("%s is not empty", r.out)
 	}
-	scratch, err := os.MkdirTemp("", "release-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(scratch)
 	for _, a := range artifacts {
-		binary := filepath.Join(scratch, a.name+"-"+a.platform)
-		if err := r.build(ctx, a, binary); err != nil {
-			return err
-		}
-		if err := r.write(a, binary); err != nil {
+		if err := r.add(ctx, a); err != nil {
 			return fmt.Errorf("%s %s: %w", a.name, a.platform, err)
 		}
 	}
-	return checksums(r.out)
+	return os.WriteFile(filepath.Join(r.out, "SHA256SUMS"), r.sums, 0o644)
+}
+
+// add builds an artifact and writes it and its bill of materials.
+func (r *release) add(ctx context.Context, a artifact) error {
+	binary, err := r.build(ctx, a)
+	if err != nil {
+		return err
+	}
+	bill, err := billOfMaterials(a.name, r.version, binary)
+	if err != nil {
+		return err
+	}
+	name := a.name + "-" + r.version + "-" + a.platform
+	if err := r.write(name+".cdx.json", bill, 0o644); err != nil {
+		return err
+	}
+	if a.name != theFunction {
+		return r.write(name, binary, 0o755)
+	}
+	zip, err := zipped(binary)
+	if err != nil {
+		return err
+	}
+	return r.write(name+".zip", zip, 0o644)
 }
 
 // build compiles an artifact. It ignores the environment's Go settings, because each could change the binary.
-func (r release) build(ctx context.Context, a artifact, to string) error {
+func (r *release) build(ctx context.Context, a artifact) ([]byte, error) {
+	scratch, err := os.MkdirTemp("", "release-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(scratch)
+	binary := filepath.Join(scratch, a.name)
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-mod=readonly",
 		"-tags", r.tags, "-ldflags", "-s -w -X main.version="+r.version+" -X example.com/rotator/ctl.commit="+r.commit,
-		"-o", to, a.pkg)
-	cmd.Dir = r.dir
+		"-o", binary, "./cmd/"+a.name)
 	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off", "GOEXPERIMENT=", "GOFIPS140=off",
 		"CGO_ENABLED=0", "GOOS="+a.goos, "GOARCH="+a.goarch, "GOAMD64=v1", "GOARM64=v8.0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("building %s for %s/%s: %w\n%s", a.pkg, a.goos, a.goarch, err, out)
+		return nil, fmt.Errorf("%w\n%s", err, out)
 	}
-	return nil
+	return os.ReadFile(binary)
 }
 
-// write writes an artifact and its bill of materials to the release.
-func (r release) write(a artifact, binary string) error {
-	path := filepath.Join(r.out, a.name+"-"+r.version+"-"+a.platform)
-	data, err := os.ReadFile(binary)
-	if err != nil {
-		return err
-	}
-	bill, err := billOfMaterials(a.name, r.version, binary, data)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(path+".cdx.json", bill, 0o644); err != nil {
-		return err
-	}
-	if !a.zipped {
-		return os.WriteFile(path, data, 0o755)
-	}
-	data, err = zipped(data)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path+".zip", data, 0o644)
-}
-
-// checksums writes SHA256SUMS for the other files in a folder, in the format of sha256sum and ordered by name.
-func checksums(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	var lines []string
-	for _, e := range entries {
-		data, err := os.ReadFile(filepath.Join(dir, e.Name()))
-		if err != nil {
-			return err
-		}
-		lines = append(lines, fmt.Sprintf("%x  %s\n", sha256.Sum256(data), e.Name()))
-	}
-	return os.WriteFile(filepath.Join(dir, "SHA256SUMS"), []byte(strings.Join(lines, "")), 0o644)
+// write writes a file and adds its checksum.
+func (r *release) write(name string, data []byte, mode os.FileMode) error {
+	r.sums = fmt.Appendf(r.sums, "%x  %s\n", sha256.Sum256(data), name)
+	return os.WriteFile(filepath.Join(r.out, name), data, mode)
 }
 
 // zipTime is the earliest time that a zip can hold. Every build uses it.
@@ -173,14 +155,9 @@ func zipped(bootstrap []byte) ([]byte, error) {
 	header := &zip.FileHeader{Name: "bootstrap", Method: zip.Deflate, Modified: zipTime}
 	header.SetMode(0o755)
 	w, err := z.CreateHeader(header)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		_, err = w.Write(bootstrap)
 	}
-	if _, err := w.Write(bootstrap); err != nil {
-		return nil, err
-	}
-	if err := z.Close(); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
+	err = errors.Join(err, z.Close())
+	return out.Bytes(), err
 }
