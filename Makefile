@@ -151,7 +151,6 @@ lint:
 	$(GO) tool -modfile=tools/go.mod golangci-lint run --allow-parallel-runners ./...
 	$(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
-	cd examples/gate && $(GO) vet ./... && $(GO) mod tidy -diff
 
 # release builds the files of a release in build/release. The same commit and tag give the same
 # bytes; see docs/releasing.md.
