@@ -16,13 +16,13 @@ FUNCTION  = CGO_ENABLED=0 $(GO) build -trimpath -tags 'lambda.norpc $(TAGS)' -ld
 # their names begin with TestEngine. test-race and test-suites are the two parts, which `make --jobs`
 # runs in parallel. `make lint` vets.
 TEST   := $(GO) test -p 2 -count=1 -vet=off -timeout 25m
-SINGLE := ^(Standing|Sweep|Cuts|Edits|Identity|Recovery|Recover|Preflight|Late|Strangers|Administrators|Rights|Writer|Tagger|HostileHost|LeftBehind)$$
-OTHERS := ^(Duplicates|Witness|Faults|Birth)$$
+SINGLE := ^(Standing|Sweep|Cuts|Edits|Identity|Recovery|Recover|Preflight|Late|Strangers|Administrators|Rights|Writer|HostileHost|LeftBehind)$$
+OTHERS := ^(Duplicates|Witness|Silence|Birth)$$
 
 # These parts depend least on the server's version and on who changes the password. Three kinds of tests skip them:
 # single users by the superuser (if alternating users also use one), masters like RDS's, and Debian 13's servers. With
 # -skip, Go uses the first alternative that matches the known part of a name, so short ones come first.
-SHARED := ^(Cuts|Duplicates|Late|Faults|Edits|Recover|Preflight|HostileHost|Tagger|LeftBehind)$$
+SHARED := ^(Cuts|Duplicates|Late|Silence|Edits|Recover|Preflight|HostileHost|LeftBehind)$$
 
 .PHONY: ca-bundle build build-RotatorFunction image demo test test-race test-suites test-ready test-mysql test-next test-oracle test-cdk test-terraform test-sam test-docker test-jest screenshot bench check lint release deps deps-mysql deps-next deps-cdk deps-terraform deps-sam deps-docker deps-jest clean
 

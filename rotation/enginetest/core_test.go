@@ -2,13 +2,20 @@ package enginetest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/google/uuid"
+
+	simulated "example.com/rotator/internal/testing/world"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/sim"
 )
 
 // lent is a toy engine whose credentials the superuser changes.
@@ -180,5 +187,55 @@ func TestTagsDoNotEndTheOverlap(t *testing.T) {
 	}
 	if err := w.ended(token); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestTagger tags the secret like someone who can neither read nor write it. No password becomes weaker, and the
+// function's own settings stay in force.
+func TestTagger(t *testing.T) {
+	w := newWorld(t, &toyHarness{server: newToyServer(t)})
+	w.Tag(w.arn, "recover-by-superuser", "true", "adopt-pairs", "true", "allow-plaintext-fallback", "true",
+		"rotation-role-arn", "arn:aws:iam::123456789012:role/x", "engine", "generic")
+	token := w.begin()
+	w.must(errors.Join(w.all(t.Context(), token), w.ended(token)), "tags that must have no effect")
+	w.Tag(w.arn, "password-length", "8", "require-each-included-type", "false")
+	failure := w.rotate()
+	if engine.CauseOf(failure) != engine.InvalidConfiguration || failure == nil {
+		t.Errorf("a tag for a password of 8 characters: the rotation returned %v, want InvalidConfiguration", failure)
+	}
+}
+
+// TestRotateImmediatelyFalse: Secrets Manager then runs only testSecret, which leaves no version and reports a wrong
+// credential.
+func TestRotateImmediatelyFalse(t *testing.T) {
+	w := newWorld(t, &toyHarness{server: newToyServer(t)})
+	var failure error
+	try := func() {
+		_, err := w.Client.RotateSecret(context.Background(), &secretsmanager.RotateSecretInput{
+			SecretId: &w.arn, RotationLambdaARN: aws.String(simulated.Function), RotateImmediately: aws.Bool(false),
+			ClientRequestToken: aws.String(uuid.NewString()),
+		})
+		w.must(err, "RotateSecret")
+		_ = w.Sim.WaitRotation(context.Background(), w.arn)
+	}
+	w.Sim.RegisterFunction(simulated.Function, sim.InvokerFunc(
+		func(ctx context.Context, payload []byte) (_ []byte, functionError string, _ error) {
+			var e rotation.Event
+			if err := json.Unmarshal(payload, &e); err != nil {
+				return nil, "", err
+			}
+			if failure = w.step(ctx, rotation.TestSecret, e.ClientRequestToken); failure != nil {
+				functionError = "Unhandled"
+			}
+			return []byte("null"), functionError, nil
+		}))
+	try()
+	w.must(failure, "testSecret of a secret that can be rotated")
+	if all := w.versions(); len(all) != 1 {
+		t.Errorf("the test left %d versions", len(all))
+	}
+	w.put(w.first.With("password", "not-the-password-1A!"), uuid.NewString(), "AWSCURRENT")
+	if try(); failure == nil {
+		t.Error("testSecret of a wrong credential succeeds")
 	}
 }

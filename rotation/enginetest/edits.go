@@ -79,8 +79,8 @@ func (w *world) edited(after int, edit func()) {
 		w.stage("AWSPENDING", p.id, "")
 	}
 	w.must(w.rotate(), "the next rotation")
-	w.opens("AWSCURRENT", true)
-	if note, _ := w.labeled("AWSCURRENT").value.Text("note"); note == "" {
-		w.errorf("the edit was lost in the next rotation")
+	current = w.labeled("AWSCURRENT")
+	if note, _ := current.value.Text("note"); note == "" || !w.open(current.value) {
+		w.errorf("the next rotation lost the edit, or AWSCURRENT is refused")
 	}
 }

@@ -169,7 +169,7 @@ var checks = []struct {
 	{"Duplicates", duplicates},
 	{"Late", late},
 	{"Witness", watched},
-	{"Faults", faults},
+	{"Silence", silence},
 	{"Edits", edits},
 	{"Identity", identity},
 	{"Recovery", recovery},
@@ -181,6 +181,5 @@ var checks = []struct {
 	{"Birth", birth},
 	{"Writer", writer},
 	{"HostileHost", hostileHost},
-	{"Tagger", tagger},
 	{"LeftBehind", leftBehind},
 }

@@ -32,6 +32,14 @@ func begun(t *testing.T, h Harness, n int) (w *world, token string) {
 	return w, token
 }
 
+// opens fails the check unless the target accepts the version with a label or, if want is false, refuses it.
+func (w *world) opens(label string, want bool) {
+	w.t.Helper()
+	if ok := w.open(w.labeled(label).value); ok != want {
+		w.errorf("%s is accepted %v, want %v", label, ok, want)
+	}
+}
+
 // TestEditWhileCreateSecretRuns: the operator changes the credential, at the target and in the
 // secret, after createSecret has read the current value and before it stores the next, with a
 // sealed password and with one too short for a seal.

@@ -127,7 +127,7 @@ func administrators(t testing.TB, h Harness) {
 	for _, c := range takeovers {
 		for i, n := 0, 1; i < n; i++ {
 			w := newWorld(t, h)
-			if !w.superuser || c.alternating && !w.alternates() {
+			if _, ok := w.first.Text(w.kind.Superusers()); !ok || c.alternating && !w.alternates() {
 				break // no superuser acts
 			}
 			ways, err := a.Administrators(context.Background(), w.direct(w.first))

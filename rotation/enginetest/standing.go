@@ -52,5 +52,6 @@ func standing(t testing.TB, h Harness) {
 		}
 		stands()
 		w.complete(w.begin(), "the next rotation")
+		w.revoked()
 	}
 }

@@ -66,10 +66,11 @@ func isHandshake(data []byte) bool {
 	return len(data) > 2 && (data[0] == 0x14 || data[0] == 0x16) && data[1] == 3 && data[2] > 0 && data[2] <= 4
 }
 
-// crash calls do and stops it at the given point, as if the process had died there: nothing that it does afterwards has
-// any effect. It returns a description of the point, or "" if there are fewer points. Points that leave the same state
-// as the next one do not count.
-func (w *world) crash(at int, do func(context.Context) error) (where string, err error) {
+// interrupt calls do and loses what is exchanged at the given point. If dead is true, the process dies there: nothing
+// that it does afterwards has any effect, and points that leave the same state as the next one do not count. Otherwise
+// the process keeps running, and one connection to the target or all tries of one call to Secrets Manager fail.
+// interrupt returns a description of the point, or "" if there are fewer points.
+func (w *world) interrupt(at int, dead bool, do func(context.Context) error) (where string, err error) {
 	ctx, kill := context.WithCancel(context.Background())
 	defer kill()
 	var mu sync.Mutex
@@ -77,18 +78,24 @@ func (w *world) crash(at int, do func(context.Context) error) (where string, err
 	stop := w.points(func(point string) bool {
 		mu.Lock()
 		defer mu.Unlock()
-		if point != answerArrives && point != handshake && !strings.HasPrefix(point, afterReading) {
-			seen++
+		if where != "" {
+			return !dead && (point != where || strings.Contains(point, "the target"))
 		}
-		if seen == at && where == "" {
-			where = point
+		if dead && (point == answerArrives || point == handshake || strings.HasPrefix(point, afterReading)) {
+			return true
+		}
+		if seen++; seen < at {
+			return true
+		}
+		where = point
+		if dead {
 			kill()
 		}
-		return seen < at
+		return false
 	})
 	err = do(ctx)
 	stop()
-	if w.proxy != nil {
+	if dead && w.proxy != nil {
 		w.proxy.Cut()
 	}
 	mu.Lock()
@@ -120,7 +127,7 @@ func crashes(t testing.TB, h Harness, name string,
 		w := newWorld(t, h)
 		do, ended := begin(w)
 		at := 1 + n*stride
-		where, err := w.crash(at, do)
+		where, err := w.interrupt(at, true, do)
 		if where == "" || failures > 10 {
 			if failures == 0 {
 				w.must(err, "%s without a crash", name)
@@ -140,7 +147,7 @@ func crashes(t testing.TB, h Harness, name string,
 		lockedOut("after it")
 		// Every third time the retry also crashes, at a point that moves through it.
 		if n%3 == 2 {
-			if again, _ := w.crash(1+(n+1)*7%23, do); again != "" {
+			if again, _ := w.interrupt(1+(n+1)*7%23, true, do); again != "" {
 				lockedOut("after a second crash, " + again)
 			}
 		}
@@ -186,39 +193,29 @@ func (w *world) honest(failure error) error {
 	return nil
 }
 
-// errLockedOut means that no labeled version opens the target.
-var errLockedOut = errors.New("locked out: no labeled version opens the target")
-
 // notLockedOut checks that a labeled version opens the target, and that AWSCURRENT does before
 // finishSecret or if it must work throughout. It tries twice before it reports a lock-out: the
 // target may complete the change of a dead rotation between two logins.
 func (w *world) notLockedOut() error {
 	w.t.Helper()
 	all := w.versions()
-	err := w.openedBy(all)
-	if errors.Is(err, errLockedOut) {
-		err = w.openedBy(all)
-	}
-	return err
-}
-
-func (w *world) openedBy(all []version) error {
-	w.t.Helper()
-	opened := false
-	for _, v := range all {
-		if len(v.labels) == 0 {
-			continue
+	for range 2 {
+		opened := false
+		for _, v := range all {
+			if len(v.labels) == 0 {
+				continue
+			}
+			ok := w.open(v.value)
+			opened = opened || ok
+			if !ok && (w.continuous() || !w.finishing.Load()) && slices.Contains(v.labels, "AWSCURRENT") {
+				return errors.New("locked out: AWSCURRENT does not open the target")
+			}
 		}
-		ok := w.open(v.value)
-		opened = opened || ok
-		if !ok && (w.continuous() || !w.finishing.Load()) && slices.Contains(v.labels, "AWSCURRENT") {
-			return errors.New("locked out: AWSCURRENT does not open the target")
+		if opened {
+			return nil
 		}
 	}
-	if !opened {
-		return errLockedOut
-	}
-	return nil
+	return errors.New("locked out: no labeled version opens the target")
 }
 
 // broken lists the causes that a step may return if the network broke. A refusal or a wrong
@@ -234,7 +231,7 @@ func cuts(t testing.TB, h Harness) {
 	for at := 1; ; at += stride {
 		w := newWorld(t, h)
 		token := w.begin()
-		where, err := w.cut(at, func() error { return w.all(context.Background(), token) })
+		where, err := w.interrupt(at, false, func(ctx context.Context) error { return w.all(ctx, token) })
 		if where == "" {
 			w.must(err, "a rotation without a cut")
 			figure(t, "cuts %s %s: %d points, 0 lock-outs", w.kind.Names[0], w.strategy(), points)
@@ -249,28 +246,6 @@ func cuts(t testing.TB, h Harness) {
 		w.must(w.honest(err), "the error")
 		w.complete(token, "the retry")
 	}
-}
-
-// cut calls do and breaks the exchange at the given point. It returns a description of it, or "" if there are fewer.
-func (w *world) cut(at int, do func() error) (where string, err error) {
-	var mu sync.Mutex
-	seen := 0
-	stop := w.points(func(point string) bool {
-		mu.Lock()
-		defer mu.Unlock()
-		if where != "" {
-			return point != where || strings.Contains(point, "the target")
-		}
-		if seen++; seen == at {
-			where = point
-		}
-		return seen != at
-	})
-	defer stop()
-	err = do()
-	mu.Lock()
-	defer mu.Unlock()
-	return where, err
 }
 
 // late holds a rotation at every fifth point, lets a retry overtake it, and then releases it: what a call has read may

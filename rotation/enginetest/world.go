@@ -46,9 +46,7 @@ type world struct {
 
 	arn   string
 	first engine.Value
-	// superuser means that the secret names a superuser secret.
-	superuser bool
-	made      int // rotations begun
+	made  int // rotations begun
 	// finishing is set once finishSecret has run in the current rotation. Before that, AWSCURRENT must open the target.
 	finishing atomic.Bool
 }
@@ -79,7 +77,6 @@ func newWorld(t testing.TB, h Harness) *world {
 	w.must(err, "the harness cannot create a user")
 	if !superuser.IsZero() {
 		value = value.With(w.kind.Superusers(), w.Secret(testserver.Unique("suite/"), superuser))
-		w.superuser = true
 	}
 	if value.IsObject() {
 		value = value.WithJSON("unknown", []byte(`{"n": 1e400, "a": [1.50]}`))
@@ -308,14 +305,6 @@ func (w *world) accepts(v engine.Value) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
-}
-
-// opens fails the check unless the target accepts the version with a label or, if want is false, refuses it.
-func (w *world) opens(label string, want bool) {
-	w.t.Helper()
-	if ok := w.open(w.labeled(label).value); ok != want {
-		w.errorf("%s is accepted %v, want %v", label, ok, want)
-	}
 }
 
 func (w *world) alternates() bool {

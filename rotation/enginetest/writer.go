@@ -1,8 +1,6 @@
 package enginetest
 
 import (
-	"context"
-	"errors"
 	"testing"
 
 	"example.com/rotator/rotation/engine"
@@ -70,26 +68,5 @@ func (w *world) unharmed(chosen ...engine.Value) {
 	}
 	if !w.open(w.first) {
 		w.errorf("the target no longer accepts the first credential")
-	}
-}
-
-// tagger tags the secret like someone who can neither read nor write it. No password becomes weaker, and the function's
-// own settings stay in force.
-func tagger(t testing.TB, h Harness) {
-	w := newWorld(t, h)
-	w.Tag(w.arn, "recover-by-superuser", "true", "adopt-pairs", "true", "allow-plaintext-fallback", "true",
-		"rotation-role-arn", "arn:aws:iam::123456789012:role/x")
-	if name, _ := w.first.Text("engine"); name != "" {
-		w.Tag(w.arn, "engine", "generic")
-	}
-	token := w.begin()
-	w.must(errors.Join(w.all(context.Background(), token), w.ended(token)), "tags that must have no effect")
-	if w.kind.Passwords.Length == 0 {
-		return
-	}
-	w.Tag(w.arn, "password-length", "8", "require-each-included-type", "false")
-	failure := w.rotate()
-	if engine.CauseOf(failure) != engine.InvalidConfiguration || failure == nil {
-		t.Errorf("a tag for a password of 8 characters: the rotation returned %v, want InvalidConfiguration", failure)
 	}
 }

@@ -3,12 +3,13 @@ package enginetest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"testing"
-	"time"
 
-	"example.com/rotator/internal/testing/testserver"
+	"github.com/google/uuid"
+
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 )
@@ -29,6 +30,24 @@ func body(resp *http.Response) []byte {
 	resp.Body.Close()
 	resp.Body = io.NopCloser(bytes.NewReader(data))
 	return data
+}
+
+// TestFaultsOfSecretsManager rotates while Secrets Manager and the way to it misbehave.
+func TestFaultsOfSecretsManager(t *testing.T) {
+	for name, h := range map[string]Harness{
+		"single":      &toyHarness{server: newToyServer(t)},
+		"overlap":     &toyHarness{server: newToyServer(t), engine: toyEngine{overlap: true}},
+		"alternating": &toyHarness{server: newToyServer(t), alternating: true},
+		"superuser":   newLent(t),
+		"minted":      &mintingHarness{toyHarness{server: newToyServer(t)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			faults(t, h)
+			outdated(t, h)
+			foreign(t, h)
+		})
+	}
 }
 
 // faults rotates while Secrets Manager and the network misbehave.
@@ -75,8 +94,6 @@ func faults(t testing.TB, h Harness) {
 		w.complete(token, "a rotation")
 		w.wire.set(nil)
 	}
-	outdated(t, h)
-	hung(t, h)
 }
 
 // outdated repeats steps of a finished rotation while DescribeSecret still returns the labels from
@@ -116,48 +133,27 @@ func outdated(t testing.TB, h Harness) {
 	}
 }
 
-// hung makes the target stop answering in each step. The step must end within its deadline with a cause, and the
-// rotation must finish when the target is back.
-func hung(t testing.TB, h Harness) {
+// foreign leaves AWSPENDING on a version that was never filled, and on one that no rotation created. No step acts on
+// it, and once the label is gone the next rotation succeeds.
+func foreign(t testing.TB, h Harness) {
 	w := newWorld(t, h)
-	if w.proxy == nil {
-		return
-	}
 	token := w.begin()
-	for _, step := range steps {
-		w.at("%s with a silent target", step)
-		limit := 1500 * time.Millisecond
-		if step == rotation.FinishSecret {
-			limit = 9 * time.Second // it changes nothing with less than 8 s left
-		}
-		release := make(chan struct{})
-		w.proxy.Filter(func(p testserver.Chunk) bool {
-			if p.FromServer {
-				<-release
-			}
-			return true
-		})
-		ctx, cancel := context.WithTimeout(context.Background(), limit)
-		begin := time.Now()
-		err := w.step(ctx, step, token)
-		took := time.Since(begin)
-		cancel()
-		close(release)
-		w.proxy.Filter(nil)
-		w.proxy.Cut()
-		idle := step == rotation.FinishSecret && !w.oneAtATime() ||
-			step == rotation.SetSecret && w.oneAtATime() && w.kind.Overlap == engine.OneAtATime
-		if idle && err == nil {
-			continue // it does not call the target
-		}
-		if cause := engine.CauseOf(err); err == nil || cause != engine.Unreachable && cause != engine.OutOfTime {
-			t.Fatalf("%s%v, want the cause Unreachable or OutOfTime", w.place, err)
-		}
-		if took > limit {
-			t.Fatalf("%sit took %s of %s", w.place, took, limit)
-		}
-		w.must(w.notLockedOut(), "afterwards")
-		w.must(w.step(context.Background(), step, token), "the retry")
+	if err := w.step(context.Background(), rotation.SetSecret, token); !errors.Is(err, engine.VersionNotStaged) {
+		t.Fatalf("setSecret without a pending value: %v, want VersionNotStaged", err)
 	}
-	w.must(w.ended(token), "at the end")
+	w.stage("AWSPENDING", token, "")
+	w.made--
+	w.must(w.rotate(), "after an empty AWSPENDING")
+	left := uuid.NewString()
+	w.put(w.first, left, "AWSPENDING")
+	token = uuid.NewString()
+	for _, step := range steps {
+		if err := w.step(context.Background(), step, token); !errors.Is(err, engine.VersionNotStaged) {
+			w.errorf("%s while another version is AWSPENDING: %v, want VersionNotStaged", step, err)
+		}
+	}
+	w.must(w.notLockedOut(), "after a foreign AWSPENDING")
+	w.stage("AWSPENDING", left, "")
+	w.made++ // the version that was left
+	w.must(w.rotate(), "after a foreign AWSPENDING")
 }
