@@ -301,6 +301,22 @@ func TestOldCredentialStaysAtItsHost(t *testing.T) {
 	}
 }
 
+// TestOldPlaceGetsNoCredential: someone who may write the secret puts another port into an old version. The target
+// refuses the current version, so the ladder reaches the old one.
+func TestOldPlaceGetsNoCredential(t *testing.T) {
+	w := newWorld(t, &toyHarness{server: newToyServer(t)})
+	var came atomic.Bool
+	port := testserver.Hostile(t, nil, func(net.Conn) { came.Store(true) })
+	w.replace(w.first.With("password", "Refused-Passw0rd-1"))
+	const forged = "0123456789abcdef0123456789abcdef"
+	w.put(w.first.With("password", "Older-Passw0rd-1").WithJSON("port", fmt.Append(nil, port)), forged, "edited")
+	w.stage("AWSPREVIOUS", w.labeled("AWSPREVIOUS").id, forged)
+	// The version that lost its label opens the target.
+	if err := w.rotate(); err != nil || came.Load() {
+		t.Errorf("%v; the place that the old version names was asked: %v", err, came.Load())
+	}
+}
+
 // TestOldCredentialAtTheSamePlace: a port as a number or as text, or a host in a different case, is the same place.
 func TestOldCredentialAtTheSamePlace(t *testing.T) {
 	w := newWorld(t, &toyHarness{server: newToyServer(t)})

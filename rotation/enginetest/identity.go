@@ -3,17 +3,12 @@ package enginetest
 import (
 	"context"
 	"errors"
-	"net"
-	"strconv"
-	"sync/atomic"
 	"testing"
 
-	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation/engine"
 )
 
-// identity forges versions of a secret. None of them may change another user's credential or send a credential to
-// another host.
+// identity forges versions of a secret. None of them may change another user's credential.
 func identity(t testing.TB, h Harness) {
 	kind := h.Engine().Kind()
 	if kind.UserField == "" || len(kind.SecretFields) == 0 {
@@ -55,26 +50,4 @@ func identity(t testing.TB, h Harness) {
 		other.at("%s: the other user", forge.name)
 		other.unharmed()
 	}
-	elsewhere(t, h)
-}
-
-// elsewhere writes another port into an old version, as an example of another place. The current version is refused, so
-// the ladder reaches the old one.
-func elsewhere(t testing.TB, h Harness) {
-	w := newWorld(t, h)
-	if w.proxy == nil || w.first.JSON("port") == nil {
-		return
-	}
-	var came atomic.Bool
-	port := strconv.Itoa(testserver.Hostile(t, nil, func(net.Conn) { came.Store(true) }))
-	field := w.kind.SecretFields[0]
-	w.replace(w.first.With(field, "Refused-Passw0rd-1"))
-	const forged = "0123456789abcdef0123456789abcdef"
-	w.put(w.first.With(field, "Older-Passw0rd-1").WithJSON("port", []byte(port)), forged, "edited")
-	w.stage("AWSPREVIOUS", w.labeled("AWSPREVIOUS").id, forged)
-	err := w.rotate()
-	if came.Load() {
-		t.Fatalf("a credential was sent to the place that an old version names; the rotation returned %v", err)
-	}
-	w.must(err, "the unlabeled version opens the target, but")
 }
