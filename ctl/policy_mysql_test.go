@@ -9,5 +9,5 @@ import (
 )
 
 func TestGrantsOfMySQL(t *testing.T) {
-	grantsOfMySQL(t, "mysql", testserver.SharedMySQL(t, testserver.MySQLOptions{}), 3, 3, 2)
+	grantsOfMySQL(t, "mysql", testserver.SharedMySQL(t, testserver.MySQLOptions{}))
 }

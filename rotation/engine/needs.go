@@ -11,7 +11,7 @@ type Needs struct {
 	Login       string       // the user at the target who changes the credential
 	Superuser   bool         // Login comes from the superuser secret
 	Grants      []string     // statements for an administrator of the target that give Login what it needs
-	Note        string       // why there are no Grants
+	Note        string       // what Grants lacks, or why there are none
 	// Unread is the error that prevented determining Grants, or nil. Permissions are complete either way.
 	Unread *Error
 }

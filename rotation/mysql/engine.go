@@ -26,7 +26,7 @@ type base = sqlengine.Engine[*session]
 func New(tls engine.TLSPolicy) *Engine {
 	e := &Engine{tls: tls}
 	e.base = base{
-		Port: 3306, Fault: fault, Connect: e.connect, Change: change, Grants: e.grants,
+		Port: 3306, Fault: fault, Connect: e.connect, Change: change, Grants: grants,
 		About: engine.Kind{
 			Names:       []string{"mysql", "aurora-mysql", "mariadb"},
 			Overlap:     engine.AskTarget,

@@ -187,58 +187,22 @@ func (s *session) powers(ctx context.Context, a account) ([]rights, error) {
 	return sets, nil
 }
 
-// grants adds the superuser's grants. A superuser can grant only rights that it has WITH GRANT OPTION, so it logs in as
-// the current user and reads its rights.
+// grants adds the superuser's own grants, and notes those that it hands on: it can grant only what it has WITH GRANT
+// OPTION.
 // Source: https://dev.mysql.com/doc/refman/8.4/en/grant.html and https://mariadb.com/kb/en/grant/
-func (e *Engine) grants(ctx context.Context, r *engine.Request, n *engine.Needs) error {
-	pending, err := e.Parse(r.Pending)
-	if err != nil {
-		return err
-	}
-	s, err := e.Login(ctx, r.Current)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	maria, isMaria := s.dialect.(*mariadb)
-	alternating, update := r.Strategy == engine.AlternatingUsers, false
-	if isMaria {
-		// SET DEFAULT ROLE FOR and SET PASSWORD FOR require UPDATE.
-		update, err = maria.strict(ctx)
-		if err == nil && alternating && !update {
-			err = s.Conn.QueryRowContext(ctx, "SELECT CURRENT_ROLE() IS NOT NULL").Scan(&update)
-		}
-		if err != nil {
-			return s.Classify(ctx, "the user's default role cannot be read", err)
-		}
-	}
-	needed := rights{{name: "SELECT", object: "mysql.*"}: true}
-	if update {
-		needed[right{name: "UPDATE", object: "mysql.*"}] = true
-	}
-	if !update || alternating { // on MariaDB, ALTER USER requires one of the two
-		needed[right{name: "CREATE USER", object: "*.*"}] = true
-	}
-	if alternating {
-		own, err := s.rights(ctx, s.self)
-		if err != nil {
-			return err
-		}
-		own[right{name: "SHOW VIEW", object: markObject(mark(s.Target.User, pending.User))}] = true
-		for r := range own {
-			if r.object == "" && !isMaria {
-				needed[right{name: "ROLE_ADMIN", object: "*.*"}] = true // allows granting all roles
-			} else if !r.revoke && r.name != grantOption {
-				r.option = true
-				needed[r] = true
-			}
-		}
-	} else if d := s.Target.Database; d != "" { // a login to it needs some right on it
-		pattern := strings.NewReplacer("_", `\_`, "%", `\%`).Replace(d)
-		needed[right{name: "SHOW VIEW", object: identifier(pattern) + ".*"}] = true
-	}
-	for _, r := range needed.sorted() {
-		n.Grants = append(n.Grants, r.give(account{user: n.Login, host: "%"})+";")
+func grants(_ context.Context, r *engine.Request, n *engine.Needs) error {
+	current, _ := r.Current.Text("username")
+	pending, _ := r.Pending.Text("username")
+	to := " TO " + account{user: n.Login, host: "%"}.name()
+	n.Grants = []string{"GRANT CREATE USER ON *.*" + to + ";", "GRANT SELECT ON mysql.*" + to + ";"}
+	n.Note = "MariaDB with a password-checking plugin also needs UPDATE on mysql.*"
+	if r.Strategy == engine.AlternatingUsers {
+		n.Grants = append(n.Grants, "GRANT SHOW VIEW ON "+markObject(mark(current, pending))+to+" WITH GRANT OPTION;")
+		n.Note = "also grant it each right of the user WITH GRANT OPTION; if the user has roles, in MySQL ROLE_ADMIN, " +
+			"in MariaDB each role WITH ADMIN OPTION and UPDATE on mysql.*; " + n.Note
+	} else if database, _ := r.Current.Text("dbname"); database != "" { // a login to it needs some right on it
+		pattern := strings.NewReplacer("_", `\_`, "%", `\%`).Replace(database)
+		n.Grants = append(n.Grants, "GRANT SHOW VIEW ON "+identifier(pattern)+".*"+to+";")
 	}
 	return nil
 }

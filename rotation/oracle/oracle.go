@@ -29,7 +29,7 @@ type base = sqlengine.Engine[*session]
 func New(tls engine.TLSPolicy) *Engine {
 	e := &Engine{tls: tls, open: open}
 	e.base = base{
-		Port: 1521, Fault: fault, Connect: e.connect, Change: change, Grants: e.grants,
+		Port: 1521, Fault: fault, Connect: e.connect, Change: change, Grants: grants,
 		About: engine.Kind{
 			Names:       []string{"oracle", "oracle-*", "custom-oracle-*"},
 			Passwords:   engine.PasswordPolicy{Length: 30, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},

@@ -207,30 +207,16 @@ SELECT granted_role FROM dba_role_privs WHERE grantee = :1 AND default_role = 'Y
 	return cmp.Or(strings.Join(roles, ", "), "NONE"), err
 }
 
-// grants adds the privileges that the superuser needs. It logs in as the current user to read which kinds of rights the
-// superuser must grant.
+// grants adds the privileges that the superuser needs.
 // Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/sqlrf/GRANT.html
-func (e *Engine) grants(ctx context.Context, r *engine.Request, n *engine.Needs) error {
-	privileges := [][]string{{"SELECT_CATALOG_ROLE"}, {"ALTER USER"}}
+func grants(_ context.Context, r *engine.Request, n *engine.Needs) error {
+	privileges := []string{"SELECT_CATALOG_ROLE", "ALTER USER"}
 	if r.Strategy == engine.AlternatingUsers {
-		s, err := e.Login(ctx, r.Current)
-		if err != nil {
-			return err
-		}
-		defer s.Close()
-		more, err := s.Texts(ctx, "the user's own rights could not be read", `SELECT 'CREATE USER' FROM dual
-UNION SELECT 'GRANT ANY ROLE' FROM user_role_privs
-UNION SELECT 'GRANT ANY PRIVILEGE' FROM user_sys_privs
-UNION SELECT 'GRANT ANY OBJECT PRIVILEGE' FROM user_tab_privs_recd
-UNION SELECT 'GRANT ANY OBJECT PRIVILEGE' FROM user_col_privs_recd`)
-		if err != nil {
-			return err
-		}
-		privileges = append(privileges, more...)
+		privileges = append(privileges, "CREATE USER", "GRANT ANY ROLE", "GRANT ANY PRIVILEGE", "GRANT ANY OBJECT PRIVILEGE")
 		n.Note = "grant on objects of SYS to both users by hand, on RDS with rdsadmin.rdsadmin_util.grant_sys_object"
 	}
 	for _, p := range privileges {
-		n.Grants = append(n.Grants, "GRANT "+p[0]+" TO "+quoted(canonical(n.Login))+";")
+		n.Grants = append(n.Grants, "GRANT "+p+" TO "+quoted(canonical(n.Login))+";")
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package sqlserver
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -24,8 +23,7 @@ func (p place) run(statement string) string {
 // right is a role or a permission that a principal was granted directly.
 type right struct {
 	role string // such as SERVER ROLE [r], or "" for a permission
-	// state is G for granted, W for granted with grant option, D for denied, or F for membership in a fixed server
-	// role, to which only members can add others. Source:
+	// state is G for granted, W for granted with grant option, or D for denied. Source:
 	// https://learn.microsoft.com/sql/relational-databases/system-catalog-views/sys-database-permissions-transact-sql
 	state string
 	what  string // such as SELECT ON OBJECT::[dbo].[t]
@@ -34,18 +32,13 @@ type right struct {
 // unknown precedes what the engine grants by no statement: a right on a rare kind of object, such as a certificate.
 const unknown = "?"
 
-// unknown reports whether the engine can only compare the right.
-func (r right) unknown() bool {
-	kind, _, _ := strings.Cut(r.what, " ON ")
-	return strings.Contains(kind, unknown)
-}
-
 // statements returns the statements that give and take a user's right in the place.
 func (p place) statements(r right, user string) pair.Right {
 	user = identifier(user)
 	give, take := "GRANT "+r.what+" TO "+user, "REVOKE "+r.what+" FROM "+user
+	kind, _, _ := strings.Cut(r.what, " ON ") // a name can have a question mark
 	switch {
-	case r.unknown():
+	case strings.Contains(kind, unknown):
 		return pair.Right{Give: unknown + r.state + " " + r.what, Take: unknown + r.state + " " + r.what}
 	case r.role != "":
 		give, take = "ALTER "+r.role+" ADD MEMBER "+user, "ALTER "+r.role+" DROP MEMBER "+user
@@ -60,8 +53,7 @@ func (p place) statements(r right, user string) pair.Right {
 
 // serverRights returns a row for each role and each permission of a login. The server quotes the names.
 const serverRights = `
-SELECT N'SERVER ROLE ' + QUOTENAME(r.name), CASE r.is_fixed_role WHEN 1 THEN N'F' ELSE N'' END, N''
-	FROM sys.server_role_members m
+SELECT N'SERVER ROLE ' + QUOTENAME(r.name), N'', N'' FROM sys.server_role_members m
 	JOIN sys.server_principals r ON r.principal_id = m.role_principal_id
 	JOIN sys.server_principals l ON l.principal_id = m.member_principal_id WHERE l.name = %s
 UNION ALL SELECT N'', p.state, p.permission_name + COALESCE(CASE p.class WHEN 100 THEN N''
@@ -146,56 +138,18 @@ func (t *target) level(ctx context.Context, at place, current, other string) err
 	return err
 }
 
-// grants adds the rights that the superuser needs. It logs in as the current login to read that login's databases,
-// roles and permissions.
+// grants adds the rights that the superuser needs itself, and notes those that it hands on.
 // Source: https://learn.microsoft.com/en-us/sql/t-sql/statements/alter-login-transact-sql#permissions,
 // https://learn.microsoft.com/en-us/sql/t-sql/statements/alter-server-role-transact-sql#permissions
 // and https://learn.microsoft.com/en-us/sql/t-sql/statements/grant-server-permissions-transact-sql#permissions
-func (e *Engine) grants(ctx context.Context, r *engine.Request, n *engine.Needs) error {
-	s, err := e.Login(ctx, r.Current)
-	if err != nil {
-		return err
+func grants(_ context.Context, r *engine.Request, n *engine.Needs) error {
+	to := " TO " + identifier(n.Login) + ";"
+	n.Grants = []string{"USE [master]; GRANT ALTER ANY LOGIN" + to, "USE [master]; GRANT VIEW ANY DEFINITION" + to}
+	if r.Strategy == engine.AlternatingUsers {
+		n.Note = "also make it a member of the login's fixed server roles, and db_owner of each database where the login " +
+			"has a user; grant it ALTER on the login's other server roles, and its server permissions WITH GRANT OPTION"
 	}
-	defer s.Close()
-	if _, err := s.find(ctx, s.Target.User, s.Target.User); err != nil {
-		return err
-	}
-	login := identifier(n.Login)
-	grant := func(database, format string, args ...any) {
-		n.Grants = append(n.Grants, "USE "+identifier(database)+"; "+fmt.Sprintf(format, args...)+";")
-	}
-	grant("master", "GRANT ALTER ANY LOGIN TO %s", login)
-	grant("master", "GRANT VIEW ANY DEFINITION TO %s", login)
-	if r.Strategy != engine.AlternatingUsers {
-		return nil
-	}
-	rights, err := s.rights(ctx, server, s.Target.User)
-	if err != nil {
-		return err
-	}
-	var notes []string
-	for _, one := range rights {
-		switch {
-		case one.state == "F":
-			grant("master", "ALTER %s ADD MEMBER %s", one.role, login)
-		case one.role != "":
-			grant("master", "GRANT ALTER ON %s TO %s", strings.Replace(one.role, " [", "::[", 1), login)
-		case one.what == "CONNECT SQL" && one.state == "G": // every login has it
-		case one.unknown():
-			notes = append(notes, "grant the second login by hand: "+strings.Replace(one.what, unknown, " on ", 1))
-		case one.state == "D":
-			notes = append(notes, "deny the second login by hand, with CONTROL SERVER: "+one.what)
-		default:
-			grant("master", "GRANT %s TO %s WITH GRANT OPTION", one.what, login)
-		}
-	}
-	n.Note = strings.Join(notes, "; ")
-	shares, _, err := s.shares(ctx, s.Target.User, s.Target.User)
-	for _, d := range shares {
-		grant(string(d.at), "CREATE USER %s FOR LOGIN %s", login, login)
-		grant(string(d.at), "ALTER ROLE [db_owner] ADD MEMBER %s", login)
-	}
-	return err
+	return nil
 }
 
 // dbUser is a login's user in a database; its name is "" if there is none.

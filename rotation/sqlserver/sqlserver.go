@@ -28,7 +28,7 @@ type base = sqlengine.Engine[*session]
 func New(tls engine.TLSPolicy) *Engine {
 	e := &Engine{tls: tls}
 	e.base = base{
-		Port: 1433, Database: "master", Fault: fault, Connect: e.connect, Change: change, Grants: e.grants,
+		Port: 1433, Database: "master", Fault: fault, Connect: e.connect, Change: change, Grants: grants,
 		About: engine.Kind{
 			Names:       []string{"sqlserver", "sqlserver-*", "custom-sqlserver-*"},
 			Passwords:   engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
