@@ -78,14 +78,6 @@ func (e *Engine) Next(ctx context.Context, r *engine.Request) (engine.Value, err
 	return e.base.Next(ctx, &only)
 }
 
-// Verify logs in and runs a query. Every user may change its own password.
-func (e *Engine) Verify(ctx context.Context, _ *engine.Request, v engine.Value) error {
-	return e.With(ctx, v, func(s *session) error {
-		_, err := s.Texts(ctx, "the query failed", "SELECT 'x' FROM dual")
-		return err
-	})
-}
-
 // change makes a change. A rehearsal only checks that it is allowed: a statement that could check more cannot be
 // undone. With a PASSWORD_ROLLOVER_TIME, the current password also stays valid.
 func change(ctx context.Context, s *session, c pair.Change) error {

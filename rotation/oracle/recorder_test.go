@@ -156,8 +156,6 @@ func (c *recordedConn) QueryContext(_ context.Context, query string, args []driv
 	columns := strings.Count(query[:strings.Index(strings.ToUpper(query), " FROM ")], ",") + 1
 	var rows [][]string
 	switch {
-	case strings.Contains(query, "FROM dual"):
-		rows = [][]string{{"x"}}
 	case strings.Contains(query, "FROM session_privs"):
 		for _, p := range c.users[c.user].system {
 			rows = append(rows, p[:1])

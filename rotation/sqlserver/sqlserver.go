@@ -59,14 +59,6 @@ func fault(t engine.Target) string {
 // length counts as the server does, in UTF-16 code units.
 func length(s string) int { return len(utf16.Encode([]rune(s))) }
 
-// Verify logs in and runs a query. Every login may change its own password.
-func (e *Engine) Verify(ctx context.Context, _ *engine.Request, v engine.Value) error {
-	return e.With(ctx, v, func(s *session) error {
-		_, err := s.Texts(ctx, "the query failed", "SELECT @@VERSION")
-		return err
-	})
-}
-
 // change makes a change. A rehearsal checks the superuser's right to make it, the databases, and what is documented of
 // the password policy.
 func change(ctx context.Context, s *session, c pair.Change) error {
