@@ -1,8 +1,12 @@
 package pair
 
-import "slices"
+import (
+	"slices"
 
-// Right is the pair of statements that grant a right to a user and revoke it.
+	"example.com/rotator/rotation/engine"
+)
+
+// Right is the pair of statements that grant a right to a user and revoke it. Take is "" if another right replaces it.
 type Right struct{ Give, Take string }
 
 // Level makes one user's rights equal to another's, for engines whose server cannot let one user act as another. It
@@ -25,7 +29,7 @@ func Level(read func() (want, have []Right, err error), run func(statement strin
 		}
 		var statements []string
 		for _, r := range extra {
-			if !slices.Contains(taken, r.Take) {
+			if r.Take != "" && !slices.Contains(taken, r.Take) {
 				taken, statements = append(taken, r.Take), append(statements, r.Take)
 			}
 		}
@@ -38,6 +42,21 @@ func Level(read func() (want, have []Right, err error), run func(statement strin
 			}
 		}
 	}
+}
+
+// Same levels the rights of two users or fails. read returns a user's rights as rights of the user other.
+func Same(current, other string, read func(user string) ([]Right, error), run func(statement string) error) error {
+	left, err := Level(func() (want, have []Right, err error) {
+		if want, err = read(current); err == nil {
+			have, err = read(other)
+		}
+		return want, have, err
+	}, run)
+	if err == nil && len(left) > 0 {
+		err = engine.Errorf(engine.PrivilegeMissing, "grant both the same by hand, or let the superuser grant it",
+			"only one of the users %q and %q has what this gives: %s", current, other, left[0].Give)
+	}
+	return err
 }
 
 // beyond returns what is in all but not in some.

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"example.com/rotator/rotation/engine"
 )
 
 // named returns rights by their names, such as "a", or "a by b" for a right that is revoked like "a".
@@ -56,6 +58,25 @@ func TestLevelReportsWhatTheServerDidNotDo(t *testing.T) {
 		}); !errors.Is(err, failure) {
 			t.Errorf("%s: %v", failing, err)
 		}
+	}
+}
+
+func TestSameReportsWhatOnlyOneUserHas(t *testing.T) {
+	rights := map[string][]Right{"app": {{Give: "role a"}}, "app_clone": {{Give: "role b"}}}
+	read := func(user string) ([]Right, error) { return rights[user], nil }
+	same := func(run func(string) error) error { return Same("app", "app_clone", read, run) }
+	err := same(func(string) error { return nil })
+	if !errors.Is(err, engine.PrivilegeMissing) || !strings.Contains(err.Error(), "role b") {
+		t.Error(err)
+	}
+	var ran []string
+	err = same(func(statement string) error {
+		ran = append(ran, statement)
+		rights["app_clone"] = []Right{{Give: statement}}
+		return nil
+	})
+	if err != nil || !slices.Equal(ran, []string{"role a"}) { // a right without Take is only replaced
+		t.Errorf("%q, %v", ran, err)
 	}
 }
 
