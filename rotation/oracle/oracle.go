@@ -10,6 +10,7 @@ import (
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/sqlengine"
+	"example.com/rotator/rotation/internal/sqlsession"
 	"example.com/rotator/rotation/pair"
 )
 
@@ -20,7 +21,7 @@ type Engine struct {
 	open opener
 }
 
-type base = sqlengine.Engine[*session]
+type base = sqlengine.Engine[*sqlsession.Session]
 
 // New returns the engine with the given policy for its connections, with the names and defaults of AWS's templates and
 // RDS's names.
@@ -80,7 +81,7 @@ func (e *Engine) Next(ctx context.Context, r *engine.Request) (engine.Value, err
 
 // change makes a change. A rehearsal only checks that it is allowed: a statement that could check more cannot be
 // undone. With a PASSWORD_ROLLOVER_TIME, the current password also stays valid.
-func change(ctx context.Context, s *session, c pair.Change) error {
+func change(ctx context.Context, s *sqlsession.Session, c pair.Change) error {
 	// In seconds: a frozen function cannot cancel anything, so the server must end the wait.
 	// Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/refrn/DDL_LOCK_TIMEOUT.html
 	if err := s.Exec(ctx, "ALTER SESSION SET DDL_LOCK_TIMEOUT = 5"); err != nil {
@@ -88,23 +89,24 @@ func change(ctx context.Context, s *session, c pair.Change) error {
 	}
 	c.Superuser, c.Current, c.Pending = canonical(c.Superuser), canonical(c.Current), canonical(c.Pending)
 	password, _ := c.Request.Pending.Text("password")
+	t := target{s, c, password}
 	if c.Request.Superuser {
-		return pair.Apply(ctx, target{s, c.Request, password}, c)
+		return pair.Apply(ctx, t, c)
 	}
 	if c.Rehearsal || s.Target.Password == password {
 		// An earlier attempt made the change. A profile with a password history would reject it now.
 		return nil
 	}
-	return s.setPassword(ctx, c.Pending, password, " REPLACE "+quoted(s.Target.Password))
+	return t.setPassword(ctx, c.Pending, " REPLACE "+quoted(s.Target.Password))
 }
 
 // setPassword sets a user's password; more is appended to the statement, which appears in no error. Like a logon
 // trigger, a password verify function can raise any number from 20000 to 20999.
-func (s *session) setPassword(ctx context.Context, user, password, more string) error {
+func (t target) setPassword(ctx context.Context, user, more string) error {
 	what := "the password of " + quoted(user) + " could not be changed"
-	_, err := s.Conn.ExecContext(ctx, "ALTER USER "+quoted(user)+" IDENTIFIED BY "+quoted(password)+more)
+	_, err := t.Conn.ExecContext(ctx, "ALTER USER "+quoted(user)+" IDENTIFIED BY "+quoted(t.password)+more)
 	if c := code(err); c >= 20000 && c <= 20999 {
 		return engine.Errorf(engine.PolicyRejected, advicePolicy, "%s: %w", what, err)
 	}
-	return s.Classify(ctx, what, err)
+	return t.Classify(ctx, what, err)
 }

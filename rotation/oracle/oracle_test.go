@@ -14,6 +14,8 @@ import (
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
+	"example.com/rotator/rotation/internal/sqlsession"
+	"example.com/rotator/rotation/pair"
 )
 
 const old, new1, new2 = "Old-password1", "New pass'word;2", "Newer-password3"
@@ -211,16 +213,15 @@ func TestRightsOnObjectsOfThePairAreLeftAlone(t *testing.T) {
 	u := o.user("APP", old)
 	u.objects = [][]string{{"READ", "SYS", "DATA_DIR", "DIRECTORY", "NO", "NO"},
 		{"SELECT", "APP_CLONE", "T", "TABLE", "NO", "NO"}}
-	s, err := o.engine().Login(enginetest.Within(t), value("ADMIN", "Admin-password1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	rights, err := s.rights(enginetest.Within(t), "APP", "APP", "APP_CLONE")
-	if err != nil || len(rights) != 1 || rights[0].Give != `GRANT READ ON DIRECTORY "DATA_DIR" TO "APP_CLONE"` ||
-		rights[0].Take != `REVOKE READ ON DIRECTORY "DATA_DIR" FROM "APP_CLONE"` {
-		t.Errorf("%+v, %v", rights, err)
-	}
+	want(t, "", o.engine().With(t.Context(), value("ADMIN", "Admin-password1"), func(s *sqlsession.Session) error {
+		rights, err := target{Session: s}.rights(t.Context(), "APP", "APP", "APP_CLONE")
+		if !slices.Equal(rights, []pair.Right{{Give: `GRANT READ ON DIRECTORY "DATA_DIR" TO "APP_CLONE"`,
+			Take: `REVOKE READ ON DIRECTORY "DATA_DIR" FROM "APP_CLONE"`},
+			{Give: `ALTER USER "APP_CLONE" DEFAULT ROLE NONE`}}) {
+			t.Errorf("%+v", rights)
+		}
+		return err
+	}))
 }
 
 func TestInterruptedStepRecognizesItsUserWithoutAMark(t *testing.T) {
@@ -393,9 +394,9 @@ func TestCausesOfErrors(t *testing.T) {
 		code  int
 		cause engine.Cause
 	}{{1017, engine.LoginRefused}, {28000, engine.PrivilegeMissing}, {28001, engine.PrivilegeMissing},
-		{1045, engine.PrivilegeMissing}, {1005, engine.InvalidSecret}, {12514, engine.InvalidSecret},
+		{1045, engine.PrivilegeMissing}, {12514, engine.InvalidSecret},
 		{12505, engine.InvalidSecret},
-		{12506, engine.PrivilegeMissing}, {12519, engine.TargetFailed}, {1033, engine.TargetFailed},
+		{12519, engine.TargetFailed}, {1033, engine.TargetFailed},
 		{1034, engine.TargetFailed}, {12541, engine.Unreachable}, {12170, engine.Unreachable},
 		{28040, engine.TargetFailed}, {20001, engine.TargetFailed}, {600, engine.TargetFailed}} {
 		o := newRecorder()

@@ -8,12 +8,13 @@ import (
 	"strings"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/sqlsession"
 	"example.com/rotator/rotation/pair"
 )
 
 type target struct {
-	*session
-	request  *engine.Request
+	*sqlsession.Session
+	change   pair.Change
 	password string
 }
 
@@ -64,7 +65,7 @@ func (t target) Mark(current, other *account) string { return mark(current.name,
 // Marked also recognizes a user that an interrupted step created: it has no password, right, object or proxy.
 func (t target) Marked(ctx context.Context, current, other *account) (bool, error) {
 	marked, err := t.marked(ctx, current, other)
-	if err != nil || marked || !pair.ProvedCurrent(t.engine.Kind(), t.request) {
+	if err != nil || marked || !pair.ProvedCurrent(t.change.Kind, t.change.Request) {
 		return marked, err
 	}
 	rows, err := t.Texts(ctx, "the user could not be read", `SELECT username FROM dba_users u
@@ -78,8 +79,8 @@ func (t target) Marked(ctx context.Context, current, other *account) (bool, erro
 	return len(rows) > 0, err
 }
 
-func (s *session) marked(ctx context.Context, a, b *account) (bool, error) {
-	rows, err := s.Texts(ctx, "the pair's mark could not be read",
+func (t target) marked(ctx context.Context, a, b *account) (bool, error) {
+	rows, err := t.Texts(ctx, "the pair's mark could not be read",
 		"SELECT client FROM proxy_users WHERE proxy = :1 AND client = :2 OR proxy = :3 AND client = :4",
 		a.name, b.name, b.name, a.name)
 	return len(rows) > 0, err
@@ -113,33 +114,36 @@ func (t target) Create(ctx context.Context, current *account, name string) (*acc
 func (t target) Equalize(ctx context.Context, current, other *account) error {
 	marked, err := t.marked(ctx, current, other)
 	if err == nil && !marked {
-		err = t.Change(ctx, t.request, mark(current.name, other.name))
+		err = t.Change(ctx, t.change.Request, mark(current.name, other.name))
 	}
 	if err == nil && current.attributes != other.attributes {
-		err = t.Change(ctx, t.request, "ALTER USER "+quoted(other.name)+" "+current.attributes)
+		err = t.Change(ctx, t.change.Request, "ALTER USER "+quoted(other.name)+" "+current.attributes)
 	}
 	if err == nil {
-		err = t.level(ctx, current.name, other.name)
+		err = pair.Same(current.name, other.name, func(user string) ([]pair.Right, error) {
+			return t.rights(ctx, user, current.name, other.name)
+		}, func(statement string) error { return t.Change(ctx, t.change.Request, statement) })
 	}
 	return err
 }
 
 func (t target) SetPassword(ctx context.Context, a *account) error {
-	if t.request.Strategy != engine.AlternatingUsers || !strings.Contains(a.status, "LOCKED") {
-		return t.setPassword(ctx, a.name, t.password, "")
+	unlock := ""
+	if t.change.Request.Strategy == engine.AlternatingUsers && strings.Contains(a.status, "LOCKED") {
+		unlock = " ACCOUNT UNLOCK"
 	}
-	err := t.setPassword(ctx, a.name, t.password, " ACCOUNT UNLOCK")
-	if err == nil {
-		t.request.Changed("ALTER USER " + quoted(a.name) + " ACCOUNT UNLOCK")
+	err := t.setPassword(ctx, a.name, unlock)
+	if err == nil && unlock != "" {
+		t.change.Request.Changed("ALTER USER " + quoted(a.name) + unlock)
 	}
 	return err
 }
 
-// rights returns a user's roles, system privileges, rights on objects and columns, except on the pair's objects, and
-// quotas, as rights of the other user. A right on a column is revoked from all columns of its table.
+// rights returns a user's roles, system privileges, rights on objects and columns, except on the pair's objects, quotas
+// and default roles, as rights of the other user. A right on a column is revoked from all columns of its table.
 // Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/sqlrf/GRANT.html
-func (s *session) rights(ctx context.Context, name, current, other string) (all []pair.Right, err error) {
-	rows, err := s.Texts(ctx, "the user's rights could not be read", `SELECT '"' || granted_role || '"', '', '',
+func (t target) rights(ctx context.Context, name, current, other string) (all []pair.Right, err error) {
+	rows, err := t.Texts(ctx, "the user's rights could not be read", `SELECT '"' || granted_role || '"', '', '',
 	DECODE(admin_option, 'YES', ' WITH ADMIN OPTION') ||
 	DECODE(delegate_option, 'YES', ' WITH DELEGATE OPTION') FROM dba_role_privs WHERE grantee = :1
 UNION ALL SELECT privilege, '', '', DECODE(admin_option, 'YES', ' WITH ADMIN OPTION')
@@ -160,55 +164,27 @@ UNION ALL SELECT privilege, ' ("' || column_name || '")', ' ON "' || owner || '"
 	if err != nil {
 		return nil, err
 	}
-	rows, err = s.Texts(ctx, "the quotas could not be read", `SELECT ' ON "' || tablespace_name || '"',
+	rows, err = t.Texts(ctx, "the quotas could not be read", `SELECT ' ON "' || tablespace_name || '"',
 	DECODE(max_bytes, -1, 'UNLIMITED', TO_CHAR(max_bytes)) FROM dba_ts_quotas
 	WHERE username = :1 AND dropped = 'NO' AND max_bytes <> 0`, name)
 	for _, r := range rows {
 		quota := "ALTER USER " + quoted(other) + " QUOTA "
 		all = append(all, pair.Right{Give: quota + r[1] + r[0], Take: quota + "0" + r[0]})
 	}
-	return all, err
-}
-
-// level makes the other user's rights, and then its default roles, equal to the current user's.
-func (t target) level(ctx context.Context, current, other string) error {
-	left, err := pair.Level(func() (want, have []pair.Right, err error) {
-		if want, err = t.rights(ctx, current, current, other); err == nil {
-			have, err = t.rights(ctx, other, current, other)
-		}
-		return want, have, err
-	}, func(statement string) error { return t.Change(ctx, t.request, statement) })
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if len(left) > 0 {
-		return engine.Errorf(engine.PrivilegeMissing, "grant both the same by hand, or let the superuser grant it",
-			"only one of the users %q and %q has what this gives: %s", current, other, left[0].Give)
-	}
-	want, err := t.defaults(ctx, current)
-	if err != nil {
-		return err
-	}
-	have, err := t.defaults(ctx, other)
-	if err != nil || want == have {
-		return err
-	}
-	return t.Change(ctx, t.request, "ALTER USER "+quoted(other)+" DEFAULT ROLE "+want)
-}
-
-// defaults returns the user's default roles in the syntax of ALTER USER.
-func (s *session) defaults(ctx context.Context, name string) (string, error) {
-	rows, err := s.Texts(ctx, "the default roles could not be read", `
-SELECT granted_role FROM dba_role_privs WHERE grantee = :1 AND default_role = 'YES' ORDER BY granted_role`, name)
+	rows, err = t.Texts(ctx, "the default roles could not be read", `SELECT granted_role FROM dba_role_privs
+	WHERE grantee = :1 AND default_role = 'YES' ORDER BY granted_role`, name)
 	var roles []string
 	for _, r := range rows {
 		roles = append(roles, quoted(r[0]))
 	}
-	return cmp.Or(strings.Join(roles, ", "), "NONE"), err
+	return append(all, pair.Right{Give: "ALTER USER " + quoted(other) + " DEFAULT ROLE " +
+		cmp.Or(strings.Join(roles, ", "), "NONE")}), err
 }
 
 // grants adds the privileges that the superuser needs.
-// Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/sqlrf/GRANT.html
 func grants(_ context.Context, r *engine.Request, n *engine.Needs) error {
 	privileges := []string{"SELECT_CATALOG_ROLE", "ALTER USER"}
 	if r.Strategy == engine.AlternatingUsers {

@@ -60,17 +60,12 @@ func open(ctx context.Context, t engine.Target, sid bool, config *tls.Config) (d
 	return conn, nil
 }
 
-type session struct {
-	*sqlsession.Session
-	engine *Engine
-}
-
 // connect logs in. It first treats dbname as AWS's templates do, as a SID over TLS and as a service name without, then
 // the other way around. The listener rejects an unknown one before a login.
 //
 // A listener without TLS only closes the connection, as a broken network does. That proves nothing, so plain text needs
 // "ssl": false in the secret.
-func (e *Engine) connect(ctx context.Context, t engine.Target) (*session, error) {
+func (e *Engine) connect(ctx context.Context, t engine.Target) (*sqlsession.Session, error) {
 	connect := func(ctx context.Context, config *tls.Config) (conn driver.Conn, err error) {
 		for _, sid := range []bool{config != nil, config == nil} {
 			if conn, err = e.open(ctx, t, sid, config); code(err) != 12505 && code(err) != 12514 {
@@ -82,8 +77,7 @@ func (e *Engine) connect(ctx context.Context, t engine.Target) (*session, error)
 	noTLS := func(err error) bool { return code(err) == 0 && boundconn.MaybePlain(err) }
 	policy := e.tls
 	policy.AllowPlaintext = false
-	s, err := messages.Open(ctx, policy, t, noTLS, connect)
-	return &session{s, e}, err
+	return messages.Open(ctx, policy, t, noTLS, connect)
 }
 
 func read(err error) (codes []int, shown error) {
@@ -117,9 +111,6 @@ var messages = sqlsession.Server{Read: read, Meanings: []sqlsession.Meaning{
 	sqlsession.Means(engine.PrivilegeMissing,
 		"reset the expired password, or give the user a profile with PASSWORD_LIFE_TIME UNLIMITED", 28001),
 	sqlsession.Means(engine.PrivilegeMissing, "grant the user CREATE SESSION", 1045),
-	sqlsession.Means(engine.InvalidSecret, "put a password into the secret", 1005),
-	sqlsession.Means(engine.TargetFailed,
-		"set SQLNET.ALLOWED_LOGON_VERSION_SERVER to a version that the driver supports", 28040, 28030),
 	sqlsession.Means(engine.PolicyRejected, advicePolicy, 28003, 28007, 28217, 28218, 988, 972),
 	sqlsession.Means(engine.TargetFailed,
 		"check the user's profile and PASSWORD_ROLLOVER_TIME: the server does not accept the login's password as old",
@@ -128,12 +119,10 @@ var messages = sqlsession.Server{Read: read, Meanings: []sqlsession.Meaning{
 	sqlsession.Means(engine.PrivilegeMissing, adviceGrant+"; reading rights requires SELECT_CATALOG_ROLE", 942, 4043),
 	sqlsession.Means(engine.InvalidSecret,
 		"correct the secret's field dbname: the listener knows no such service or SID", 12514, 12505, 12504),
-	sqlsession.Means(engine.PrivilegeMissing, "let the listener accept the function's address", 12506, 12546, 12529),
 	sqlsession.Means(engine.TargetFailed, "raise SESSIONS or PROCESSES", 12516, 12519, 12520, 12518, 18, 20, 2391),
 	sqlsession.Means(engine.TargetFailed, "set host to the primary: a standby cannot change a user", 16000, 16456),
 	sqlsession.Means(engine.Unreachable, "check port, security groups, routes and the listener",
 		12541, 12170, 12535, 12537, 12543, 12545, 3113, 3114, 3135),
 	sqlsession.Means(engine.InvalidSecret, "name the pluggable database in dbname, not the container", 65096, 65049),
-	sqlsession.Means(engine.InvalidSecret, "correct the secret's user name", 1918, 1917),
 	sqlsession.Means(engine.Locked, "end the session that holds the lock: v$session shows it", 54),
 }}
