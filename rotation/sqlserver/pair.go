@@ -10,12 +10,13 @@ import (
 	"unicode"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/sqlsession"
 	"example.com/rotator/rotation/pair"
 )
 
 type principal struct {
 	name     string
-	powerful bool   // it could become any other login
+	power    string // what makes it an administrator, who could become any other login, or ""
 	options  string // in the syntax of CREATE LOGIN and ALTER LOGIN
 	checked  bool   // by the password policy
 	disabled bool
@@ -23,23 +24,16 @@ type principal struct {
 
 func yes(s string) bool { return s == "1" || s == "true" }
 
+// Find returns a login, or nil. It refuses a contained user, who may change its own password.
 func (t *target) Find(ctx context.Context, name string) (*principal, error) {
-	return t.find(ctx, name, user(t.request.Current))
-}
-
-// find returns a login, or nil. It refuses a contained user, who may change its own password.
-func (s *session) find(ctx context.Context, name, current string) (*principal, error) {
-	if contained, err := s.contained(ctx, name); err != nil {
+	if contained, err := t.contained(ctx, name); err != nil {
 		return nil, err
 	} else if contained {
-		advice := "remove masterarn from the secret of a contained user"
-		if name != current {
-			advice = "drop or rename the user of the database"
-		}
-		return nil, engine.Errorf(engine.InvalidSecret, advice,
-			"%q is a user of the contained database %q, which a superuser does not rotate", name, s.Target.Database)
+		return nil, engine.Errorf(engine.InvalidSecret,
+			"remove masterarn from a contained user's secret; otherwise drop or rename the contained user",
+			"%q is a user of the contained database %q, which a superuser does not rotate", name, t.Target.Database)
 	}
-	rows, err := s.Texts(ctx, "the login could not be read", `WITH held AS (
+	rows, err := t.Texts(ctx, "the login could not be read", `WITH held AS (
 	SELECT principal_id FROM sys.sql_logins WHERE name = `+text(name)+`
 	UNION ALL SELECT m.role_principal_id FROM sys.server_role_members m JOIN held h
 		ON h.principal_id = m.member_principal_id)
@@ -55,13 +49,13 @@ SELECT name,
 		OR EXISTS (SELECT 1 FROM sys.server_permissions p JOIN held h ON h.principal_id = p.grantee_principal_id
 			WHERE p.class = 100 AND p.state IN ('G', 'W')
 			AND p.permission_name IN (N'CONTROL SERVER', N'ALTER ANY LOGIN', N'IMPERSONATE ANY LOGIN'))
-		THEN 1 ELSE 0 END, is_policy_checked, is_disabled
+		THEN N'an administrator' ELSE N'' END, is_policy_checked, is_disabled
 	FROM sys.sql_logins l WHERE name = `+text(name))
 	if err != nil || len(rows) == 0 {
 		return nil, err
 	}
 	r := rows[0]
-	return &principal{name: r[0], options: r[1], powerful: yes(r[2]), checked: yes(r[3]), disabled: yes(r[4])}, nil
+	return &principal{name: r[0], options: r[1], power: r[2], checked: yes(r[3]), disabled: yes(r[4])}, nil
 }
 
 // policy refuses a password that the server would reject: it checks the policy only when it sets a password.
@@ -83,17 +77,13 @@ func (p *principal) policy(password string) error {
 
 // target is the session for package pair. A pair is two logins.
 type target struct {
-	*session
+	*sqlsession.Session
+	engine   *Engine
 	request  *engine.Request
 	password string
 }
 
-func (t *target) Administrator(_ context.Context, p *principal) (string, error) {
-	if p.powerful {
-		return "an administrator", nil
-	}
-	return "", nil
-}
+func (t *target) Administrator(_ context.Context, p *principal) (string, error) { return p.power, nil }
 
 func (t *target) Exceeds(context.Context, *principal, *principal) (string, error) { return "", nil }
 
@@ -125,7 +115,7 @@ func (t *target) Rehearse(ctx context.Context, current, other *principal) error 
 		err = engine.Errorf(engine.PrivilegeMissing, adviceGrant, "the login %q lacks ALTER ANY LOGIN", t.Target.User)
 	}
 	if err == nil && current != nil {
-		_, err = t.equal(ctx, current.name, user(t.request.Pending))
+		_, err = t.shares(ctx, current.name, user(t.request.Pending))
 	}
 	return err
 }
@@ -145,7 +135,7 @@ func (t *target) Create(ctx context.Context, current *principal, name string) (*
 	err := t.Secretly(ctx, "the login "+identifier(name)+" could not be created",
 		"SET XACT_ABORT ON; BEGIN TRANSACTION; CREATE LOGIN "+identifier(name)+" WITH PASSWORD = "+
 			text(rand.Text()+"aA1!")+", "+current.options+"; "+marking+"; COMMIT TRANSACTION")
-	if slices.Contains(numbers(err), 15025) {
+	if codes, _ := read(err); slices.Contains(codes, 15025) {
 		return nil, fmt.Errorf("%w: %w", pair.ErrExists, err)
 	}
 	if err == nil {
@@ -157,7 +147,7 @@ func (t *target) Create(ctx context.Context, current *principal, name string) (*
 }
 
 func (t *target) SetPassword(ctx context.Context, p *principal) error {
-	return t.setPassword(ctx, "LOGIN", p.name, t.password, "")
+	return t.setPassword(ctx, "LOGIN", p.name, "")
 }
 
 // Equalize equalizes the two at the server and in every database where either has a user.
@@ -175,7 +165,7 @@ func (t *target) Equalize(ctx context.Context, current, other *principal) error 
 	if err != nil {
 		return err
 	}
-	shares, err := t.equal(ctx, current.name, other.name)
+	shares, err := t.shares(ctx, current.name, other.name)
 	for i := 0; err == nil && i < len(shares); i++ {
 		err = t.equalIn(ctx, shares[i], other.name)
 	}

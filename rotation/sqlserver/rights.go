@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/sqlsession"
 	"example.com/rotator/rotation/pair"
 )
 
@@ -39,7 +40,7 @@ func (p place) statements(r right, user string) pair.Right {
 	kind, _, _ := strings.Cut(r.what, " ON ") // a name can have a question mark
 	switch {
 	case strings.Contains(kind, unknown):
-		return pair.Right{Give: unknown + r.state + " " + r.what, Take: unknown + r.state + " " + r.what}
+		return pair.Right{Give: unknown + string(p) + " " + r.state + " " + r.what}
 	case r.role != "":
 		give, take = "ALTER "+r.role+" ADD MEMBER "+user, "ALTER "+r.role+" DROP MEMBER "+user
 	case r.state == "D":
@@ -51,51 +52,41 @@ func (p place) statements(r right, user string) pair.Right {
 	return pair.Right{Give: p.run(give), Take: p.run(take)}
 }
 
-// serverRights returns a row for each role and each permission of a login. The server quotes the names.
-const serverRights = `
-SELECT N'SERVER ROLE ' + QUOTENAME(r.name), N'', N'' FROM sys.server_role_members m
-	JOIN sys.server_principals r ON r.principal_id = m.role_principal_id
-	JOIN sys.server_principals l ON l.principal_id = m.member_principal_id WHERE l.name = %s
-UNION ALL SELECT N'', p.state, p.permission_name + COALESCE(CASE p.class WHEN 100 THEN N''
-	WHEN 101 THEN (SELECT CASE o.type WHEN 'R' THEN N' ON SERVER ROLE::' ELSE N' ON LOGIN::' END + QUOTENAME(o.name)
-		FROM sys.server_principals o WHERE o.principal_id = p.major_id)
-	END, N'?' + p.class_desc + N' ' + CAST(p.major_id AS nvarchar(11)))
-FROM sys.server_permissions p JOIN sys.server_principals l ON l.principal_id = p.grantee_principal_id WHERE l.name = %s`
-
-// databaseRights is serverRights for a user of the database that it runs in.
-const databaseRights = `
-SELECT N'ROLE ' + QUOTENAME(r.name), N'', N'' FROM sys.database_role_members m
-	JOIN sys.database_principals r ON r.principal_id = m.role_principal_id
-	JOIN sys.database_principals u ON u.principal_id = m.member_principal_id WHERE u.name = %s
-UNION ALL SELECT N'', p.state, p.permission_name + COALESCE(CASE p.class WHEN 0 THEN N''
-	WHEN 1 THEN N' ON OBJECT::' + QUOTENAME(OBJECT_SCHEMA_NAME(p.major_id)) + N'.' + QUOTENAME(OBJECT_NAME(p.major_id))
+// rightsQuery returns a row for each role and each permission of a principal. The server quotes the names. The state R
+// excludes a column from a permission on its table, which no single statement does.
+const rightsQuery = `
+SELECT N'{role} ' + QUOTENAME(r.name), N'', N'' FROM sys.{scope}_role_members m
+	JOIN sys.{scope}_principals r ON r.principal_id = m.role_principal_id
+	JOIN sys.{scope}_principals u ON u.principal_id = m.member_principal_id WHERE u.name = {name}
+UNION ALL SELECT N'', p.state, CASE p.state WHEN 'R' THEN N'?REVOKE ' ELSE N'' END + p.permission_name
+	+ COALESCE(CASE WHEN p.class IN (0, 100) THEN N''
+	WHEN p.class = 1 THEN N' ON OBJECT::' + QUOTENAME(OBJECT_SCHEMA_NAME(p.major_id)) + N'.'
+		+ QUOTENAME(OBJECT_NAME(p.major_id))
 		+ CASE WHEN p.minor_id = 0 THEN N'' ELSE N' (' + QUOTENAME(COL_NAME(p.major_id, p.minor_id)) + N')' END
-	WHEN 3 THEN N' ON SCHEMA::' + QUOTENAME(SCHEMA_NAME(p.major_id))
-	WHEN 4 THEN (SELECT CASE o.type WHEN 'R' THEN N' ON ROLE::' WHEN 'A' THEN N' ON APPLICATION ROLE::'
-		ELSE N' ON USER::' END + QUOTENAME(o.name) FROM sys.database_principals o WHERE o.principal_id = p.major_id)
-	WHEN 6 THEN (SELECT N' ON TYPE::' + QUOTENAME(SCHEMA_NAME(o.schema_id)) + N'.' + QUOTENAME(o.name)
+	WHEN p.class = 3 THEN N' ON SCHEMA::' + QUOTENAME(SCHEMA_NAME(p.major_id))
+	WHEN p.class IN (4, 101) THEN (SELECT CASE o.type WHEN 'R' THEN N' ON {role}::'
+		WHEN 'A' THEN N' ON APPLICATION ROLE::' ELSE N' ON {user}::' END + QUOTENAME(o.name)
+		FROM sys.{scope}_principals o WHERE o.principal_id = p.major_id)
+	WHEN p.class = 6 THEN (SELECT N' ON TYPE::' + QUOTENAME(SCHEMA_NAME(o.schema_id)) + N'.' + QUOTENAME(o.name)
 		FROM sys.types o WHERE o.user_type_id = p.major_id)
 	END, N'?' + p.class_desc + N' ' + CAST(p.major_id AS nvarchar(11)))
-FROM sys.database_permissions p JOIN sys.database_principals u ON u.principal_id = p.grantee_principal_id
-WHERE u.name = %s`
+FROM sys.{scope}_permissions p JOIN sys.{scope}_principals u ON u.principal_id = p.grantee_principal_id
+WHERE u.name = {name}`
 
-func (s *session) rights(ctx context.Context, p place, name string) ([]right, error) {
+func (t *target) rights(ctx context.Context, p place, name string) ([]right, error) {
 	if name == "" {
 		return nil, nil
 	}
-	query := strings.ReplaceAll(serverRights, "%s", text(name))
+	scope, role, user := "server", "SERVER ROLE", "LOGIN"
 	if p != server {
-		query = p.run(strings.ReplaceAll(databaseRights, "%s", text(name)))
+		scope, role, user = "database", "ROLE", "USER"
 	}
-	rows, err := s.Texts(ctx, "the rights of "+identifier(name)+" could not be read", query)
+	query := strings.NewReplacer("{scope}", scope, "{role}", role, "{user}", user, "{name}", text(name)).
+		Replace(rightsQuery)
+	rows, err := t.Texts(ctx, "the rights of "+identifier(name)+" could not be read", p.run(query))
 	var all []right
 	for _, r := range rows {
-		found := right{role: r[0], state: strings.TrimSpace(r[1]), what: r[2]}
-		if found.state == "R" {
-			// A column is excluded from a permission on the whole table. No single statement grants that.
-			found.what = unknown + "REVOKE " + found.what
-		}
-		all = append(all, found)
+		all = append(all, right{role: r[0], state: strings.TrimSpace(r[1]), what: r[2]})
 	}
 	return all, err
 }
@@ -107,41 +98,25 @@ func (t *target) level(ctx context.Context, at place, current, other string) err
 		return name != "" && (name == identifier(current) || name == identifier(other)) &&
 			(strings.Contains(r.what, " ON LOGIN::") || strings.Contains(r.what, " ON USER::"))
 	}
-	others := func(rights []right) (all []pair.Right) {
+	return pair.Same(current, other, func(user string) (all []pair.Right, err error) {
+		rights, err := t.rights(ctx, at, user)
 		for _, r := range rights {
 			if !between(r) {
 				all = append(all, at.statements(r, other))
 			}
 		}
-		return all
-	}
-	differ := func(what string) error {
-		return engine.Errorf(engine.PrivilegeMissing, "grant both the same by hand, or let the superuser grant it",
-			"only one of %q and %q has in %q what this gives: %s", current, other, cmp.Or(at, "master"), what)
-	}
-	left, err := pair.Level(func() ([]pair.Right, []pair.Right, error) {
-		theirs, err := t.rights(ctx, at, current)
-		if err != nil {
-			return nil, nil, err
-		}
-		mine, err := t.rights(ctx, at, other)
-		return others(theirs), others(mine), err
+		return all, err
 	}, func(statement string) error {
 		if strings.HasPrefix(statement, unknown) {
-			return differ(strings.TrimPrefix(statement, unknown))
+			return nil // the right is left
 		}
 		return t.Change(ctx, t.request, statement)
 	})
-	if err == nil && len(left) > 0 {
-		err = differ(left[0].Give)
-	}
-	return err
 }
 
 // grants adds the rights that the superuser needs itself, and notes those that it hands on.
-// Source: https://learn.microsoft.com/en-us/sql/t-sql/statements/alter-login-transact-sql#permissions,
-// https://learn.microsoft.com/en-us/sql/t-sql/statements/alter-server-role-transact-sql#permissions
-// and https://learn.microsoft.com/en-us/sql/t-sql/statements/grant-server-permissions-transact-sql#permissions
+// Source: https://learn.microsoft.com/en-us/sql/t-sql/statements/alter-login-transact-sql#permissions
+// and https://learn.microsoft.com/en-us/sql/t-sql/statements/alter-server-role-transact-sql#permissions
 func grants(_ context.Context, r *engine.Request, n *engine.Needs) error {
 	to := " TO " + identifier(n.Login) + ";"
 	n.Grants = []string{"USE [master]; GRANT ALTER ANY LOGIN" + to, "USE [master]; GRANT VIEW ANY DEFINITION" + to}
@@ -157,64 +132,55 @@ type dbUser struct{ name, schema string }
 
 type share struct {
 	at           place
-	readOnly     bool
 	theirs, mine dbUser
 }
 
-// shares returns the databases where either login has a user, and the names of those that the session's login cannot
-// open. Nobody can open one that is offline.
+// shares returns the databases where either login has a user. It refuses one where the two cannot be made equal, and
+// skips those that are offline, which nobody can open.
 // Source: https://learn.microsoft.com/en-us/sql/t-sql/functions/has-dbaccess-transact-sql
-func (s *session) shares(ctx context.Context, current, other string) (shares []share, closed []string, err error) {
-	databases, err := s.Texts(ctx, "the databases could not be read",
+func (t *target) shares(ctx context.Context, current, other string) (all []share, err error) {
+	databases, err := t.Texts(ctx, "the databases could not be read",
 		"SELECT name, HAS_DBACCESS(name), is_read_only FROM sys.databases WHERE name <> N'tempdb' ORDER BY name")
+	if err != nil {
+		return nil, err
+	}
+	var closed []string
 	for _, d := range databases {
 		if !yes(d[1]) {
 			closed = append(closed, d[0])
 			continue
 		}
-		one := share{at: place(d[0]), readOnly: yes(d[2])}
-		users, err := s.Texts(ctx, "the logins' users could not be read", one.at.run(`
+		s := share{at: place(d[0])}
+		users, err := t.Texts(ctx, "the logins' users could not be read", s.at.run(`
 SELECT l.name, u.name, COALESCE(u.default_schema_name, N'') FROM sys.database_principals u
 	JOIN sys.server_principals l ON l.sid = u.sid
 	WHERE l.name IN (`+text(current)+`, `+text(other)+`) AND u.type = 'S'`))
-		if err != nil {
-			return nil, nil, err
-		}
 		for _, u := range users {
 			if u[0] == current {
-				one.theirs = dbUser{u[1], u[2]}
+				s.theirs = dbUser{u[1], u[2]}
 			} else {
-				one.mine = dbUser{u[1], u[2]}
+				s.mine = dbUser{u[1], u[2]}
 			}
 		}
-		if len(users) > 0 {
-			shares = append(shares, one)
-		}
-	}
-	return shares, closed, err
-}
-
-// equal returns the databases where either login has a user. It refuses one where the two cannot be made equal.
-func (t *target) equal(ctx context.Context, current, other string) ([]share, error) {
-	shares, closed, err := t.shares(ctx, current, other)
-	if err != nil {
-		return nil, err
-	}
-	for _, s := range shares {
 		switch {
+		case err != nil:
+			return nil, err
+		case len(users) == 0:
+			continue
 		case s.mine.name == "dbo" || s.theirs.name == "dbo":
 			return nil, engine.Errorf(engine.PrivilegeMissing,
 				"give the database another owner, and the login a user with the role db_owner",
 				"one of the logins %q and %q owns the database %q", current, other, s.at)
-		case s.readOnly && s.mine.name == "":
+		case yes(d[2]) && s.mine.name == "":
 			return nil, engine.Errorf(engine.PrivilegeMissing, "set the database READ_WRITE for the first rotation",
 				"the login %q cannot get a user in the read-only database %q", other, s.at)
 		}
 		if err := t.untrapped(ctx, s.at); err != nil {
 			return nil, err
 		}
+		all = append(all, s)
 	}
-	return shares, t.missed(ctx, closed)
+	return all, t.missed(ctx, closed)
 }
 
 // missed refuses databases that the current login can open and the superuser cannot: the other login would lack them.
@@ -228,7 +194,7 @@ func (t *target) missed(ctx context.Context, closed []string) error {
 			": the second login gets nothing there")
 		return nil
 	}
-	return t.engine.With(ctx, t.request.Proofs[i], func(s *session) error {
+	return t.engine.With(ctx, t.request.Proofs[i], func(s *sqlsession.Session) error {
 		opened, err := s.Texts(ctx, "the databases could not be read",
 			"SELECT name FROM sys.databases WHERE HAS_DBACCESS(name) = 1")
 		for _, d := range opened {
@@ -260,20 +226,20 @@ SELECT t.name FROM sys.triggers t LEFT JOIN sys.sql_modules m ON m.object_id = t
 // equalIn makes the users of two logins equal in one database. If only the other login has a user, that user loses
 // every right, including CONNECT, but is not dropped: it may own objects.
 func (t *target) equalIn(ctx context.Context, s share, other string) error {
-	statement, schema := "ALTER USER "+identifier(s.mine.name), ""
-	if s.mine.name == "" {
-		s.mine.name = other
+	mine, statement := s.mine.name, ""
+	if mine == "" {
+		mine = other
 		statement = "CREATE USER " + identifier(other) + " FOR LOGIN " + identifier(other)
 	}
-	if s.theirs.name != "" && s.theirs.schema != s.mine.schema && s.theirs.schema != "" {
-		schema = " WITH DEFAULT_SCHEMA = " + identifier(s.theirs.schema)
+	if schema := s.theirs.schema; schema != "" && schema != s.mine.schema {
+		statement = cmp.Or(statement, "ALTER USER "+identifier(mine)) + " WITH DEFAULT_SCHEMA = " + identifier(schema)
 	}
-	if schema != "" || strings.HasPrefix(statement, "CREATE") {
-		if err := t.Change(ctx, t.request, s.at.run(statement+schema)); err != nil {
+	if statement != "" {
+		if err := t.Change(ctx, t.request, s.at.run(statement)); err != nil {
 			return err
 		}
 	}
-	return t.level(ctx, s.at, s.theirs.name, s.mine.name)
+	return t.level(ctx, s.at, s.theirs.name, mine)
 }
 
 // identifier quotes a name as QUOTENAME does.

@@ -17,16 +17,11 @@ import (
 	"example.com/rotator/rotation/internal/sqlsession"
 )
 
-type session struct {
-	*sqlsession.Session
-	engine *Engine
-}
-
 // noTLS matches the driver's whole text for a server without TLS: in other messages, a database's name could match a
 // part.
 func noTLS(err error) bool { return errtree.Is(err, "server does not support encryption") }
 
-func (e *Engine) connect(ctx context.Context, t engine.Target) (*session, error) {
+func (e *Engine) connect(ctx context.Context, t engine.Target) (*sqlsession.Session, error) {
 	connect := func(ctx context.Context, config *tls.Config) (driver.Conn, error) {
 		cfg := msdsn.Config{
 			Host: t.Host, Port: uint64(t.Port), Database: t.Database, User: t.User, Password: t.Password,
@@ -44,8 +39,7 @@ func (e *Engine) connect(ctx context.Context, t engine.Target) (*session, error)
 		connector.Dialer = dialer{ctx, t.Host}
 		return connector.Connect(ctx)
 	}
-	s, err := messages.Open(ctx, e.tls, t, noTLS, connect)
-	return &session{s, e}, err
+	return messages.Open(ctx, e.tls, t, noTLS, connect)
 }
 
 // dialer opens connections that end with their call: the driver checks its context only between messages, if at all.
@@ -62,23 +56,11 @@ func (d dialer) DialContext(_ context.Context, network, address string) (net.Con
 	return boundconn.Dial(d.ctx, network, address)
 }
 
-// numbers returns the numbers of all server messages in err: 4060 (no such database) precedes 18456 (login failed).
-func numbers(err error) (all []int) {
-	e, ok := errors.AsType[mssql.Error](err)
-	for _, each := range e.All {
-		all = append(all, int(each.Number))
-	}
-	if ok {
-		all = append(all, int(e.Number))
-	}
-	return all
-}
-
-// read also extracts a failed certificate verification from the driver's errors.
+// read returns the numbers of all server messages in err: 4060 (no such database) precedes 18456 (login failed).
 func read(err error) (codes []int, shown error) {
-	codes = numbers(err)
-	if certificate, ok := errors.AsType[*tls.CertificateVerificationError](err); ok && codes == nil {
-		err = certificate
+	e, _ := errors.AsType[mssql.Error](err)
+	for _, each := range e.All {
+		codes = append(codes, int(each.Number))
 	}
 	return codes, err
 }
@@ -92,10 +74,7 @@ const adviceGrant = "grant the login the rights that the engine's documentation 
 var messages = sqlsession.Server{Read: read, Meanings: []sqlsession.Meaning{
 	sqlsession.Means(engine.InvalidSecret,
 		"correct the field dbname, bring the database online, or create a user in it for the login", 4060, 4063, 911),
-	sqlsession.Means(engine.PrivilegeMissing, "give the login a default database that it can open", 4064),
-	sqlsession.Means(engine.PrivilegeMissing, "create a user for the superuser in that database", 916),
 	sqlsession.Means(engine.PrivilegeMissing, "let the server's logon trigger accept the login", 17892),
-	sqlsession.Means(engine.InvalidSecret, "name a SQL Server login, not a Windows login", 18452),
 	sqlsession.Means(engine.PrivilegeMissing, "enable, unlock or reset the login, as the server's message says; "+
 		"ALTER LOGIN … WITH CHECK_POLICY = OFF, then = ON, unlocks it", 18470, 18486, 15113, 18487, 18488),
 	sqlsession.Means(engine.LoginRefused, "check name and password; only the server's log has the reason", 18456),
@@ -103,7 +82,7 @@ var messages = sqlsession.Server{Read: read, Meanings: []sqlsession.Meaning{
 		"adjust PASSWORD_LENGTH and EXCLUDE_* to the policy, or rotate later if its history or minimum age is the "+
 			"reason",
 		15114, 15115, 15116, 15117, 15118, 15119, 18463, 18464, 18465, 18466, 18467, 18468),
-	sqlsession.Means(engine.PrivilegeMissing, adviceGrant, 15151, 15247, 229, 262, 297, 300, 4613),
+	sqlsession.Means(engine.PrivilegeMissing, adviceGrant, 15151, 15247, 229, 262, 297, 300, 916, 4613),
 	sqlsession.Means(engine.TargetFailed, "name the writer in the secret's host, or set the database READ_WRITE",
 		3906, 976, 978),
 	sqlsession.Means(engine.Locked, "wait for the transaction that sys.dm_tran_locks shows to end", 1222, 1205),

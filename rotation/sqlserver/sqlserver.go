@@ -12,6 +12,7 @@ import (
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/sqlengine"
+	"example.com/rotator/rotation/internal/sqlsession"
 	"example.com/rotator/rotation/pair"
 )
 
@@ -21,14 +22,14 @@ type Engine struct {
 	tls engine.TLSPolicy
 }
 
-type base = sqlengine.Engine[*session]
+type base = sqlengine.Engine[*sqlsession.Session]
 
 // New returns the engine with the given policy for its connections, with the names and defaults of AWS's templates and
 // RDS's names.
 func New(tls engine.TLSPolicy) *Engine {
 	e := &Engine{tls: tls}
 	e.base = base{
-		Port: 1433, Database: "master", Fault: fault, Connect: e.connect, Change: change, Grants: grants,
+		Port: 1433, Database: "master", Fault: fault, Connect: e.connect, Change: e.change, Grants: grants,
 		About: engine.Kind{
 			Names:       []string{"sqlserver", "sqlserver-*", "custom-sqlserver-*"},
 			Passwords:   engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
@@ -61,53 +62,49 @@ func length(s string) int { return len(utf16.Encode([]rune(s))) }
 
 // change makes a change. A rehearsal checks the superuser's right to make it, the databases, and what is documented of
 // the password policy.
-func change(ctx context.Context, s *session, c pair.Change) error {
+func (e *Engine) change(ctx context.Context, s *sqlsession.Session, c pair.Change) error {
 	// In milliseconds: a frozen function cannot cancel anything, so the server must end the wait.
 	// Source: https://learn.microsoft.com/en-us/sql/t-sql/statements/set-lock-timeout-transact-sql
 	if err := s.Exec(ctx, "SET LOCK_TIMEOUT 5000"); err != nil {
 		return err
 	}
 	password, _ := c.Request.Pending.Text("password")
+	t := &target{s, e, c.Request, password}
 	if c.Request.Superuser {
-		for _, name := range []*string{&c.Current, &c.Pending} {
-			if strings.EqualFold(*name, c.Superuser) { // most collations ignore case
-				*name = c.Superuser
-			}
-		}
-		return pair.Apply(ctx, &target{session: s, request: c.Request, password: password}, c)
+		return pair.Apply(ctx, t, c)
 	}
 	if s.Target.Password == password {
 		// An earlier attempt made the change. A policy with a password history would reject it now.
 		return nil
 	}
 	kind := "LOGIN"
-	contained, err := s.contained(ctx, c.Pending)
+	contained, err := t.contained(ctx, c.Pending)
 	if contained {
 		kind = "USER"
 	}
 	if c.Rehearsal && err == nil && !contained {
 		var p *principal
-		if p, err = s.find(ctx, c.Pending, c.Pending); p != nil {
+		if p, err = t.Find(ctx, c.Pending); p != nil {
 			err = p.policy(password)
 		}
 	}
 	if err != nil || c.Rehearsal {
 		return err
 	}
-	return s.setPassword(ctx, kind, c.Pending, password, " OLD_PASSWORD = "+text(s.Target.Password))
+	return t.setPassword(ctx, kind, c.Pending, " OLD_PASSWORD = "+text(s.Target.Password))
 }
 
 // setPassword changes a password. A user that changes its own must give the old one: the one that it logged in with,
 // which is not always AWSCURRENT's. The statement is a separate batch and appears in no error.
-func (s *session) setPassword(ctx context.Context, kind, name, password, old string) error {
-	return s.Secretly(ctx, "the password of "+identifier(name)+" could not be changed",
-		"ALTER "+kind+" "+identifier(name)+" WITH PASSWORD = "+text(password)+old)
+func (t *target) setPassword(ctx context.Context, kind, name, old string) error {
+	return t.Secretly(ctx, "the password of "+identifier(name)+" could not be changed",
+		"ALTER "+kind+" "+identifier(name)+" WITH PASSWORD = "+text(t.password)+old)
 }
 
 // contained reports whether a name is a contained user's. At a login to its database, it hides a login with that name.
 // Source: https://learn.microsoft.com/en-us/sql/relational-databases/databases/contained-databases
-func (s *session) contained(ctx context.Context, name string) (bool, error) {
-	rows, err := s.Texts(ctx, "the user could not be read", "SELECT name FROM sys.database_principals WHERE name = "+
+func (t *target) contained(ctx context.Context, name string) (bool, error) {
+	rows, err := t.Texts(ctx, "the user could not be read", "SELECT name FROM sys.database_principals WHERE name = "+
 		text(name)+" AND type = 'S' AND authentication_type = 2")
 	return len(rows) > 0, err
 }

@@ -36,7 +36,7 @@ func want(t testing.TB, cause engine.Cause, err error) {
 
 // loginRow is the server's description of an ordinary login.
 func loginRow(name string) []string {
-	return []string{name, "DEFAULT_DATABASE = [master], CHECK_EXPIRATION = OFF, CHECK_POLICY = ON", "0", "1", "0"}
+	return []string{name, "DEFAULT_DATABASE = [master], CHECK_EXPIRATION = OFF, CHECK_POLICY = ON", "", "1", "0"}
 }
 
 // onlyLogins answers queries about logins, and returns no contained users.
@@ -175,8 +175,6 @@ func TestCausesOfFailedLogins(t *testing.T) {
 		{[]tdsErr{{18456, "Login failed for user 'app'."}}, engine.LoginRefused},
 		{[]tdsErr{{4060, "Cannot open database \"x\" requested by the login. The login failed."},
 			{18456, "Login failed for user 'app'."}}, engine.InvalidSecret},
-		{[]tdsErr{{4064, "Cannot open user default database. Login failed."}, {18456, "Login failed for user 'app'."}},
-			engine.PrivilegeMissing},
 		{[]tdsErr{{18456, "Login failed for user 'app'."},
 			{17892, "Logon failed for login 'app' due to trigger execution."}}, engine.PrivilegeMissing},
 		{[]tdsErr{{18470, "Login failed for user 'app'. Reason: The account is disabled."}}, engine.PrivilegeMissing},
@@ -186,7 +184,6 @@ func TestCausesOfFailedLogins(t *testing.T) {
 			engine.PrivilegeMissing},
 		{[]tdsErr{{18488, "Login failed for user 'app'. Reason: The password of the account must be changed."}},
 			engine.PrivilegeMissing},
-		{[]tdsErr{{18452, "Login failed. The login is from an untrusted domain"}}, engine.InvalidSecret},
 		{[]tdsErr{{18401, "Login failed for user 'app'. Reason: Server is in script upgrade mode."}},
 			engine.TargetFailed},
 		{[]tdsErr{{17142, "SQL Server service has been paused."}}, engine.TargetFailed},
@@ -317,7 +314,7 @@ func (m *model) answer(sql string) ([][]string, error) {
 		r = slices.Clone(r)
 		for _, right := range m.server[r[0]] { // the query lists the roles and permissions of administrators
 			if strings.Contains(sql, "N'"+right[0]+right[2]+"'") {
-				r[2] = "1"
+				r[2] = "an administrator"
 			}
 		}
 		return [][]string{r}, nil
@@ -613,9 +610,10 @@ func TestOtherLoginsAreNotChanged(t *testing.T) {
 	s, m := administered(t)
 	m.logins["app_clone"] = loginRow("app_clone")
 	sysadmin := loginRow("boss")
-	sysadmin[2] = "1"
+	sysadmin[2] = "an administrator"
 	m.logins["boss"], m.logins["boss_clone"], m.logins["admin_clone"] = sysadmin, loginRow("boss_clone"),
 		loginRow("admin_clone")
+	m.logins["Admin"], m.logins["ADMIN"] = sysadmin, sysadmin // most collations ignore case: they are the superuser
 	for current, other := range map[string]string{"app": "app_clone", "boss": "boss_clone", "boss_clone": "boss",
 		"admin": "admin_clone", "admin_clone": "ADMIN"} {
 		r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value(current, old, ""),
@@ -680,8 +678,7 @@ func TestSuperuserDoesNotChangeAContainedUser(t *testing.T) {
 		r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, more),
 			Pending: s.value("app_clone", new1, more), Login: s.value("admin", "Admin-password1", more),
 			Superuser: true}
-		advice := map[string]string{"app": "remove masterarn", "app_clone": "drop or rename the user"}[hidden]
-		enginetest.WantCause(t, newEngine(t).DryRun(enginetest.Within(t), r), engine.InvalidSecret, advice)
+		enginetest.WantCause(t, newEngine(t).DryRun(enginetest.Within(t), r), engine.InvalidSecret, "remove masterarn")
 		want(t, engine.InvalidSecret, newEngine(t).Set(enginetest.Within(t), r))
 		r.Strategy, r.Current, r.Pending = engine.SingleUser, s.value(hidden, old, more), s.value(hidden, new1, more)
 		want(t, engine.InvalidSecret, newEngine(t).Set(enginetest.Within(t), r))
