@@ -249,16 +249,13 @@ func TestChangesAreReported(t *testing.T) {
 	if err := f.engine.Set(enginetest.Within(t), r); err != nil {
 		t.Fatal(err)
 	}
-	s, err := f.engine.Login(enginetest.Within(t), r.Login)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
 	pending, _ := f.engine.Parse(r.Pending)
 	c := pair.Change{Kind: f.engine.Kind(), Request: r, Current: name, Pending: pending.User}
 	r.Proofs = []engine.Value{r.Current, r.Pending}
 	users := map[string]*user{name: {Name: name}, pending.User: {Name: pending.User, Roles: []role{{"read", "shop"}}}}
-	if err := pair.Apply(enginetest.Within(t), known{target{s, c, pending}, users}, c); err != nil {
+	if err := f.engine.With(enginetest.Within(t), r.Login, func(s *session) error {
+		return pair.Apply(enginetest.Within(t), known{target{s, c, pending}, users}, c)
+	}); err != nil {
 		t.Fatal(err)
 	}
 	wanted := []string{"changed at the target: the user " + pending.User + " is created, as the second user of " + name,

@@ -68,9 +68,6 @@ func (s *session) described(e *event.ServerDescriptionChangedEvent) {
 	}
 }
 
-// User returns the user who logged in.
-func (s *session) User() string { return s.target.User }
-
 // Close ends the session without waiting long for a hung server.
 func (s *session) Close() {
 	s.end(context.Canceled)

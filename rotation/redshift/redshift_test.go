@@ -221,13 +221,10 @@ func TestErrorsLeaveSettingsValuesOut(t *testing.T) {
 	c := newCluster(t)
 	current := &user{name: c.user(old), settings: []string{"app.key=it's a-key TO us", "work_mem=a-key-in-a-setting"}}
 	other := &user{name: c.user(old)}
-	s, err := c.engine.Login(ctx(t), c.superuser())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	err = s.Transaction(ctx(t), &engine.Request{}, true, func(w *pgsession.Work) error {
-		return (&target{w}).attributes(ctx(t), current, other)
+	err := c.engine.With(ctx(t), c.superuser(), func(s *pgsession.Session) error {
+		return s.Transaction(ctx(t), &engine.Request{}, true, func(w *pgsession.Work) error {
+			return (&target{w}).attributes(ctx(t), current, other)
+		})
 	})
 	want(t, engine.TargetFailed, err)
 	if !strings.Contains(fmt.Sprint(err), `SET "work_mem"`) || strings.Contains(fmt.Sprint(err), "a-key") {

@@ -112,9 +112,6 @@ func (f *frugal) Read(p []byte) (int, error) {
 // Version returns the server's version as it reports it, such as "17.2 (Debian 17.2-1)".
 func (s *Session) Version() string { return s.Conn.ParameterStatus("server_version") }
 
-// User returns the user who logged in.
-func (s *Session) User() string { return s.Target.User }
-
 // Close closes the connection without waiting long for a hung server.
 func (s *Session) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)

@@ -8,14 +8,8 @@ import (
 	"example.com/rotator/rotation/pair"
 )
 
-// Session is a login at a server.
-type Session interface {
-	Close()
-	User() string // the user who logged in, as spelled in the secret
-}
-
-// Engine has the methods that these engines share by embedding it.
-type Engine[S Session] struct {
+// Engine has the methods that these engines share by embedding it. S is a login at a server.
+type Engine[S interface{ Close() }] struct {
 	About    engine.Kind
 	Port     int    // the default
 	Database string // the default
@@ -89,27 +83,23 @@ func (e *Engine[S]) Act(ctx context.Context, r *engine.Request, login engine.Val
 	if err != nil {
 		return err
 	}
+	user, _ := login.Text("username")
 	return e.With(ctx, login, func(s S) error {
-		return do(ctx, s, pair.Change{Kind: e.Kind(), Request: r, Superuser: s.User(), Current: current.User,
+		return do(ctx, s, pair.Change{Kind: e.Kind(), Request: r, Superuser: user, Current: current.User,
 			Pending: pending.User, Rehearsal: rehearsal})
 	})
 }
 
 // With logs in with a value and calls do.
 func (e *Engine[S]) With(ctx context.Context, v engine.Value, do func(S) error) error {
-	s, err := e.Login(ctx, v)
+	t, err := e.Parse(v)
+	if err != nil {
+		return err
+	}
+	s, err := e.Connect(ctx, t)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
 	return do(s)
-}
-
-// Login logs in with a value.
-func (e *Engine[S]) Login(ctx context.Context, v engine.Value) (s S, err error) {
-	t, err := e.Parse(v)
-	if err != nil {
-		return s, err
-	}
-	return e.Connect(ctx, t)
 }
