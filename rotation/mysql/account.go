@@ -47,39 +47,30 @@ func mark(user, other string) string {
 	return "rotator-" + hex.EncodeToString(sum[:8])
 }
 
-func markObject(mark string) string { return identifier(mark) + ".*" }
-
 func marking(mark string, a account) string {
-	return "GRANT SHOW VIEW ON " + markObject(mark) + " TO " + a.name()
+	return "GRANT SHOW VIEW ON " + identifier(mark) + ".* TO " + a.name()
 }
 
 // birth is a second user's clause until its rights are granted. No CA issues the certificate, so nobody can log in.
 func birth(mark string) string { return "REQUIRE SUBJECT " + text("/CN="+mark) }
 
-func (s *session) describeSelf(ctx context.Context) (account, error) {
-	self := s.self
-	err := s.describe(ctx, &self, "CURRENT_USER()")
-	return self, err
-}
-
-func (s *session) describe(ctx context.Context, a *account, name string) error {
+func (s *session) describe(ctx context.Context, a *account) error {
 	var statement string
-	if err := s.Conn.QueryRowContext(ctx, "SHOW CREATE USER "+name).Scan(&statement); err != nil {
+	if err := s.Conn.QueryRowContext(ctx, "SHOW CREATE USER "+a.name()).Scan(&statement); err != nil {
 		return s.Classify(ctx, "the user's attributes cannot be read", err)
 	}
-	return a.parse(statement, s.dialect.defaults())
+	return a.parse(statement, s.facts.defaults)
 }
 
 var (
-	methods = lazyregexp.New(`(?:IDENTIFIED WITH|VIA| OR) (\x00\d+\x00|\w+)`)
-	roles   = lazyregexp.New(` DEFAULT ROLE (\S+(?:, ?\S+)*?) REQUIRE `)
-	// attributes are the clauses that ALTER USER also accepts: REQUIRE, WITH, and the rest, which has no quoted part.
-	// So it cannot be a verifier, which can follow IDENTIFIED BY PASSWORD.
-	attributes = lazyregexp.New(`(?: REQUIRE (NONE|SSL|X509|(?:ISSUER|SUBJECT|CIPHER) \x00\d+\x00` +
-		`(?: (?:ISSUER|SUBJECT|CIPHER) \x00\d+\x00)*))?(?: WITH((?: MAX_\w+ [\d.]+)+))?` +
-		`((?: (?:ACCOUNT|PASSWORD|FAILED_LOGIN_ATTEMPTS) [^\x00]+)?)$`)
-	expired   = lazyregexp.New(` PASSWORD EXPIRE( ACCOUNT| PASSWORD|$)`)
-	misplaced = lazyregexp.New(` (?:REQUIRE|WITH MAX_|ACCOUNT|PASSWORD [A-Z])`)
+	// description matches a masked CREATE USER: methods, default roles, REQUIRE, WITH, and the rest, which has no quoted
+	// part and so no verifier. ALTER USER also accepts the last three.
+	description = lazyregexp.New(`^CREATE USER \S+` +
+		`(?: IDENTIFIED (?:WITH|VIA|BY (PASSWORD)) (\S+(?: (?:AS|USING) \S+)?(?: OR \S+(?: USING \S+)?)*))?` +
+		`(?: DEFAULT ROLE (\S+(?:, ?\S+)*))?` +
+		`(?: REQUIRE (NONE|SSL|X509|(?:ISSUER|SUBJECT|CIPHER) \S+(?: (?:ISSUER|SUBJECT|CIPHER) \S+)*))?` +
+		`(?: WITH((?: MAX_\w+ [\d.]+)+))?((?: (?:ACCOUNT|PASSWORD|FAILED_LOGIN_ATTEMPTS) [^\x00]+)?)$`)
+	expired = lazyregexp.New(` PASSWORD EXPIRE( ACCOUNT| PASSWORD|$)`)
 )
 
 // limits are in the server's description of a user only if they are not 0.
@@ -87,16 +78,16 @@ var limits = []string{"MAX_QUERIES_PER_HOUR 0", "MAX_UPDATES_PER_HOUR 0", "MAX_C
 	"MAX_USER_CONNECTIONS 0"}
 
 // parse reads the server's CREATE USER and adds the clauses that it omits because they have the default. It ignores
-// ATTRIBUTE, which is last and, like certificate names, not escaped.
+// ATTRIBUTE, which is last and, like certificate names, not escaped. It refuses a user who logs in without a password.
 func (a *account) parse(statement string, defaults []string) error {
 	masked, quoted := mask(statement)
 	masked, _, _ = strings.Cut(strings.Join(strings.Fields(masked), " "), " ATTRIBUTE ")
-	m := attributes().FindStringSubmatch(masked)
-	if strings.ContainsAny(masked, "`'") || misplaced().MatchString(strings.TrimSuffix(masked, m[0])) {
+	m := description().FindStringSubmatch(masked)
+	if m == nil || strings.ContainsAny(masked, "`'") {
 		return unreadable(statement)
 	}
 	// An account whose password has expired shows that instead of the interval.
-	with, rest := m[2], expired().ReplaceAllString(m[3], " PASSWORD EXPIRE DEFAULT$1")
+	with, rest := m[5], expired().ReplaceAllString(m[6], " PASSWORD EXPIRE DEFAULT$1")
 	for _, clause := range defaults {
 		name, part := clause[:strings.LastIndexByte(clause, ' ')+1], &rest
 		if strings.HasPrefix(name, "MAX_") {
@@ -106,30 +97,26 @@ func (a *account) parse(statement string, defaults []string) error {
 			*part += " " + clause
 		}
 	}
-	a.attributes = unmask("REQUIRE "+cmp.Or(m[1], "NONE")+" WITH"+with+rest, quoted)
-	for _, m := range methods().FindAllStringSubmatch(masked, -1) {
-		a.plugins = append(a.plugins, strings.Trim(unmask(m[1], quoted), "'`"))
+	a.attributes = unmask("REQUIRE "+cmp.Or(m[4], "NONE")+" WITH"+with+rest, quoted)
+	if m[3] != "" {
+		a.roles = unmask(m[3], quoted)
 	}
-	if strings.Contains(masked, " IDENTIFIED BY PASSWORD ") {
-		a.plugins = append(a.plugins, native)
+	for method := range strings.SplitSeq(m[2], " OR ") {
+		plugin, _, _ := strings.Cut(method, " ")
+		a.plugins = append(a.plugins, strings.Trim(unmask(plugin, quoted), "'`"))
+	}
+	if m[1] != "" {
+		a.plugins = []string{native}
 	}
 	for _, p := range []string{"sha256_password", "caching_sha2_password", ed25519, native} {
 		if slices.Contains(a.plugins, p) {
 			a.plugin = p
 		}
 	}
-	if m := roles().FindStringSubmatch(masked); m != nil {
-		a.roles = unmask(m[1], quoted)
-	}
-	return nil
-}
-
-// password returns the account's plugin, or an error if it does not log in with a password.
-func (a account) password() (string, error) {
 	if a.plugin != "" {
-		return a.plugin, nil
+		return nil
 	}
-	return "", engine.Errorf(engine.InvalidSecret, adviceNoPassword,
+	return engine.Errorf(engine.InvalidSecret, adviceNoPassword,
 		"the user %s does not log in with a password but with %s", a.name(), strings.Join(a.plugins, ", "))
 }
 

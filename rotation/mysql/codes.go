@@ -34,9 +34,6 @@ const (
 	readOnlyMode        = 1836
 	expiredAtLogin      = 1862
 
-	malformed     = 2027 // a client error
-	clearPassword = 2061 // a client error
-
 	mysqlTLSRequired  = 3159
 	mysqlHistory      = 3638
 	mysqlNotFirst     = 3891 // REPLACE does not have the primary password

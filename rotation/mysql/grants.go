@@ -193,11 +193,12 @@ func (s *session) powers(ctx context.Context, a account) ([]rights, error) {
 func grants(_ context.Context, r *engine.Request, n *engine.Needs) error {
 	current, _ := r.Current.Text("username")
 	pending, _ := r.Pending.Text("username")
-	to := " TO " + account{user: n.Login, host: "%"}.name()
+	login := account{user: n.Login, host: "%"}
+	to := " TO " + login.name()
 	n.Grants = []string{"GRANT CREATE USER ON *.*" + to + ";", "GRANT SELECT ON mysql.*" + to + ";"}
 	n.Note = "MariaDB with a password-checking plugin also needs UPDATE on mysql.*"
 	if r.Strategy == engine.AlternatingUsers {
-		n.Grants = append(n.Grants, "GRANT SHOW VIEW ON "+markObject(mark(current, pending))+to+" WITH GRANT OPTION;")
+		n.Grants = append(n.Grants, marking(mark(current, pending), login)+" WITH GRANT OPTION;")
 		n.Note = "also grant it each right of the user WITH GRANT OPTION; if the user has roles, in MySQL ROLE_ADMIN, " +
 			"in MariaDB each role WITH ADMIN OPTION and UPDATE on mysql.*; " + n.Note
 	} else if database, _ := r.Current.Text("dbname"); database != "" { // a login to it needs some right on it

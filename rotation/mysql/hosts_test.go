@@ -25,7 +25,7 @@ func TestAccountsForOtherHostsAreRefused(t *testing.T) {
 		r := f.alternating(name, own, clone, "Second-Pw-2")
 		r.Proofs = []engine.Value{r.Current, f.value(clone, "Proved-Pw-1")}
 		for user, clones := range map[string][]string{name: nil, clone: {"localhost"}, clone + " alone": nil} {
-			user, _, alone := strings.Cut(user, " ")
+			user, _, _ := strings.Cut(user, " ")
 			for _, host := range clones {
 				f.sql("CREATE USER " + account(clone, host) + " IDENTIFIED " + f.by("Proved-Pw-1"))
 			}
@@ -37,9 +37,6 @@ func TestAccountsForOtherHostsAreRefused(t *testing.T) {
 			}
 			for _, err := range errs {
 				fails(t, err, engine.TakeoverRefused, user, "10.9.8.7", "rename or drop")
-				if one := strings.Contains(err.Error(), "is not for "+name+`'s host "localhost"`); one != alone {
-					t.Errorf("%v", err)
-				}
 			}
 			if f.created(user, "10.9.8.7") != before {
 				t.Error("another account was changed")

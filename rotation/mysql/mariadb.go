@@ -1,7 +1,6 @@
 package mysql
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha1"
 	"crypto/sha512"
@@ -18,6 +17,14 @@ import (
 // mariadb is the dialect of MariaDB. It sends unsalted hashes, because the server logs every statement unchanged.
 type mariadb struct{ *session }
 
+// Source: https://mariadb.com/kb/en/show-create-user/
+var ofMariaDB = facts{role: "default_role", isUser: "is_role = 'N'", defaultRoles: "SET DEFAULT ROLE %[2]s FOR %[1]s",
+	defaults: append(slices.Clone(limits), "MAX_STATEMENT_TIME 0", "PASSWORD EXPIRE DEFAULT", "ACCOUNT UNLOCK"),
+	oldest:   []int{10, 4, 0},
+	// FLUSH TABLES WITH READ LOCK disables lock_wait_timeout, and GRANT could otherwise create a user.
+	settings: "SET SESSION max_statement_time = 11, slow_query_log = OFF, sql_mode = '" + quoting +
+		",NO_AUTO_CREATE_USER'"}
+
 const (
 	native  = "mysql_native_password"
 	ed25519 = "ed25519"
@@ -29,23 +36,19 @@ const (
 func hash(plugin, password string) string {
 	if plugin == ed25519 {
 		seed := sha512.Sum512([]byte(password))
-		secret, err := edwards25519.NewScalar().SetBytesWithClamping(seed[:32])
-		if err != nil {
-			panic("mysql: not a scalar") // unreachable: any 32 bytes are a scalar
-		}
+		secret, _ := edwards25519.NewScalar().SetBytesWithClamping(seed[:32]) // any 32 bytes are a scalar
 		return base64.RawStdEncoding.EncodeToString(new(edwards25519.Point).ScalarBaseMult(secret).Bytes())
 	}
 	once := sha1.Sum([]byte(password))
 	return fmt.Sprintf("*%X", sha1.Sum(once[:]))
 }
 
-// method returns an authentication method in the syntax of ALTER USER, for two passwords unless keep is "".
-func method(plugin, password, keep string) string {
-	s := plugin + " USING " + text(hash(plugin, password))
-	if keep != "" {
-		s += " OR " + method(plugin, keep, "")
+// expression returns what the server stores for a password, as SQL.
+func expression(strict bool, plugin, password string) string {
+	if strict {
+		return "PASSWORD(" + text(password) + ")"
 	}
-	return s
+	return text(hash(plugin, password))
 }
 
 // strict reports whether the server refuses hashes because it checks every password itself. It keeps the session's
@@ -82,13 +85,10 @@ func (a account) another() error {
 		"the user has a second password and may not remove it")
 }
 
-// own returns the session user's account, which logs in with a password, and strict's results.
+// own returns the session user's account and strict's results.
 func (m *mariadb) own(ctx context.Context) (self account, strict bool, err error) {
-	self, err = m.describeSelf(ctx)
-	if err == nil {
-		_, err = self.password()
-	}
-	if err == nil {
+	self = m.self
+	if err = m.describe(ctx, &self); err == nil {
 		strict, err = m.strict(ctx)
 	}
 	return self, strict, err
@@ -119,16 +119,13 @@ func (m *mariadb) change(ctx context.Context, r *engine.Request, password, _ str
 	if second := self.another(); second != nil {
 		r.Warn(second.Error())
 	}
-	credential := text(hash(self.plugin, password))
-	if strict {
-		credential = "PASSWORD(" + text(password) + ")"
-	}
-	return m.secretly(ctx, "the password could not be changed", "SET PASSWORD = "+credential)
+	return m.secretly(ctx, "the password could not be changed",
+		"SET PASSWORD = "+expression(strict, self.plugin, password))
 }
 
 func (m *mariadb) retire(ctx context.Context, _ string) error {
-	self, err := m.describeSelf(ctx)
-	if err != nil {
+	self := m.self
+	if err := m.describe(ctx, &self); err != nil {
 		return err
 	}
 	return self.another()
@@ -142,26 +139,9 @@ func (m *mariadb) rehearseOther(ctx context.Context, _ string) error {
 	return err
 }
 
-func (m *mariadb) users() (roles, condition string) {
-	roles = "IF(COALESCE(default_role, '') = '', '', CONCAT('`', REPLACE(default_role, '`', '``'), '`'))"
-	return roles, "is_role = 'N'"
-}
-
-// Source: https://mariadb.com/kb/en/show-create-user/
-func (m *mariadb) defaults() []string {
-	return append(slices.Clone(limits), "MAX_STATEMENT_TIME 0", "PASSWORD EXPIRE DEFAULT", "ACCOUNT UNLOCK")
-}
-
 func (m *mariadb) credential(ctx context.Context, plugin, password string) (string, error) {
 	strict, err := m.strict(ctx)
-	if strict {
-		return "VIA " + plugin + " USING PASSWORD(" + text(password) + ")", err
-	}
-	return "VIA " + method(plugin, password, ""), err
-}
-
-func (m *mariadb) defaultRoles(a account, roles string) string {
-	return "SET DEFAULT ROLE " + cmp.Or(roles, "NONE") + " FOR " + a.name()
+	return "VIA " + plugin + " USING " + expression(strict, plugin, password), err
 }
 
 func (m *mariadb) setPassword(ctx context.Context, a, like account, password, keep string) error {
@@ -173,7 +153,12 @@ func (m *mariadb) setPassword(ctx context.Context, a, like account, password, ke
 	case err != nil:
 		return err
 	case strict:
-		return m.secretly(ctx, what, "SET PASSWORD FOR "+a.name()+" = PASSWORD("+text(password)+")")
+		return m.secretly(ctx, what, "SET PASSWORD FOR "+a.name()+" = "+expression(strict, like.plugin, password))
 	}
-	return m.secretly(ctx, what, "ALTER USER "+a.name()+" IDENTIFIED VIA "+method(like.plugin, password, keep))
+	method := like.plugin + " USING "
+	statement := "ALTER USER " + a.name() + " IDENTIFIED VIA " + method + expression(false, like.plugin, password)
+	if keep != "" {
+		statement += " OR " + method + expression(false, like.plugin, keep)
+	}
+	return m.secretly(ctx, what, statement)
 }

@@ -1,7 +1,6 @@
 package mysql
 
 import (
-	"cmp"
 	"context"
 	"slices"
 
@@ -12,6 +11,11 @@ import (
 // policy to a hash; the server logs them as <secret>.
 // Source: https://dev.mysql.com/doc/refman/8.4/en/password-logging.html
 type mysqld struct{ *session }
+
+// Source: https://dev.mysql.com/doc/refman/8.4/en/show-create-user.html
+var ofMySQL = facts{role: "''", isUser: "TRUE", defaultRoles: "ALTER USER %s DEFAULT ROLE %s",
+	defaults: append(slices.Clone(limits), "FAILED_LOGIN_ATTEMPTS 0", "PASSWORD_LOCK_TIME 0"),
+	oldest:   []int{8, 0, 19}, settings: "SET SESSION sql_mode = '" + quoting + "'"}
 
 // alter returns the statement that changes the session user's password if old is its primary password.
 // Source: https://dev.mysql.com/doc/refman/8.4/en/alter-user.html
@@ -100,19 +104,8 @@ func (m *mysqld) rehearseOther(ctx context.Context, password string) error {
 		"ALTER USER IF EXISTS "+nobody.name()+" IDENTIFIED BY "+text(password))
 }
 
-func (m *mysqld) users() (roles, condition string) { return "''", "TRUE" }
-
-// Source: https://dev.mysql.com/doc/refman/8.4/en/show-create-user.html
-func (m *mysqld) defaults() []string {
-	return append(slices.Clone(limits), "FAILED_LOGIN_ATTEMPTS 0", "PASSWORD_LOCK_TIME 0")
-}
-
 func (m *mysqld) credential(_ context.Context, plugin, password string) (string, error) {
 	return "WITH " + text(plugin) + " BY " + text(password), nil
-}
-
-func (m *mysqld) defaultRoles(a account, roles string) string {
-	return "ALTER USER " + a.name() + " DEFAULT ROLE " + cmp.Or(roles, "NONE")
 }
 
 // setPassword keeps a password with one statement that makes it first the primary and then the retained password: it

@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,11 +23,6 @@ type target struct {
 	current  *account // the first user that Find returned
 }
 
-// toFirst reports whether the change is to the first user, which an administrator created.
-func (t *target) toFirst() bool {
-	return t.change.Current == t.change.Pending+t.change.Kind.CloneSuffix
-}
-
 func (t *target) alter(ctx context.Context, statement string) error {
 	return t.Change(ctx, t.change.Request, statement)
 }
@@ -34,35 +30,28 @@ func (t *target) alter(ctx context.Context, statement string) error {
 func (t *target) mark() string { return mark(t.change.Current, t.change.Pending) }
 
 func (t *target) Find(ctx context.Context, name string) (*account, error) {
-	roles, condition := t.dialect.users()
-	rows, err := t.Texts(ctx, "the user's accounts cannot be read", "SELECT Host, "+roles+", EXISTS (SELECT * FROM "+
-		"mysql.db d WHERE d.Db = "+text(t.mark())+" AND d.User = u.User AND d.Host = u.Host) FROM mysql.user u WHERE "+
-		"User = "+text(name)+" AND "+condition+" ORDER BY Host")
+	rows, err := t.Texts(ctx, "the user's accounts cannot be read", "SELECT Host, "+t.facts.role+", EXISTS (SELECT * "+
+		"FROM mysql.db d WHERE d.Db = "+text(t.mark())+" AND d.User = u.User AND d.Host = u.Host) FROM mysql.user u "+
+		"WHERE User = "+text(name)+" AND "+t.facts.isUser+" ORDER BY Host")
 	if err != nil || len(rows) == 0 {
 		return nil, err
 	}
-	a := &account{user: name, host: rows[0][0], roles: rows[0][1], marked: rows[0][2] == "1"}
+	a := &account{user: name, host: rows[0][0], marked: rows[0][2] == "1"}
+	if role := rows[0][1]; role != "" {
+		a.roles = identifier(role)
+	}
 	if t.current == nil {
 		t.current = a
 	}
-	const advice = "rename or drop accounts until each user of the secret has one, for the same host"
-	if len(rows) > 1 {
-		var hosts []string
-		for _, row := range rows {
-			hosts = append(hosts, row[0])
+	for _, row := range rows {
+		if one := (account{user: name, host: row[0]}); one.host != t.current.host {
+			return nil, engine.Errorf(engine.TakeoverRefused,
+				"rename or drop accounts until each user of the secret has one, for the same host",
+				"the accounts %s and %s may belong to different people", t.current.name(), one.name())
 		}
-		return nil, engine.Errorf(engine.TakeoverRefused, advice,
-			"the user %q has accounts for the hosts %q, which may belong to different people", name, hosts)
 	}
-	if a.host != t.current.host {
-		return nil, engine.Errorf(engine.TakeoverRefused, advice, "the account %s is not for %s's host %q", a.name(),
-			t.current.user, t.current.host)
-	}
-	if err := t.describe(ctx, a, a.name()); err != nil {
-		return nil, err
-	}
+	err = t.describe(ctx, a)
 	a.newborn = strings.HasPrefix(a.attributes, birth(t.mark())+" ")
-	_, err = a.password()
 	return a, err
 }
 
@@ -106,32 +95,20 @@ func (t *target) Create(ctx context.Context, current *account, name string) (*ac
 	return &a, err
 }
 
-// Equalize compares both accounts again at the end, because the password is set next.
+// Equalize copies the mark with the other rights.
 func (t *target) Equalize(ctx context.Context, current, other *account) error {
-	for _, a := range []*account{current, other} {
-		if !a.marked {
-			if err := t.alter(ctx, marking(t.mark(), *a)); err != nil {
-				return err
-			}
-		}
+	var err error
+	if !current.marked {
+		err = t.alter(ctx, marking(t.mark(), *current))
 	}
-	if err := t.level(ctx, *current, *other); err != nil {
-		return err
+	if err == nil {
+		err = t.level(ctx, *current, *other)
 	}
-	if other.attributes != current.attributes {
-		if err := t.alter(ctx, "ALTER USER "+other.name()+" "+current.attributes); err != nil {
-			return err
-		}
+	if err == nil && other.attributes != current.attributes {
+		err = t.alter(ctx, "ALTER USER "+other.name()+" "+current.attributes)
 	}
-	if other.roles != current.roles {
-		if err := t.alter(ctx, t.dialect.defaultRoles(*other, current.roles)); err != nil {
-			return err
-		}
-	}
-	now, err := t.Find(ctx, other.user)
-	if err == nil && (now == nil || now.attributes != current.attributes || now.roles != current.roles) {
-		err = engine.Errorf(engine.TargetFailed, "give both users the same attributes by hand",
-			"the users %s and %s still differ", current.name(), other.name())
+	if err == nil && other.roles != current.roles {
+		err = t.alter(ctx, fmt.Sprintf(t.facts.defaultRoles, other.name(), cmp.Or(current.roles, "NONE")))
 	}
 	return err
 }

@@ -33,13 +33,13 @@ func (t *target) level(ctx context.Context, current, other account) error {
 		locked: map[string]bool{}}
 	for range 4 {
 		toTake, toGive, err := p.differences(ctx)
+		if err == nil {
+			err = p.take(ctx, toTake)
+		}
+		if err == nil {
+			err = p.give(ctx, toGive)
+		}
 		if err != nil || len(toTake)+len(toGive) == 0 {
-			return err
-		}
-		if err := p.take(ctx, toTake); err != nil {
-			return err
-		}
-		if err := p.give(ctx, toGive); err != nil {
 			return err
 		}
 	}
@@ -79,19 +79,18 @@ func (t *target) rehearseRights(ctx context.Context, current account, other *acc
 // differences returns the rights to revoke from and to grant to the account, except those in left.
 func (p *parity) differences(ctx context.Context) (toTake, toGive []right, err error) {
 	want, err := p.rights(ctx, p.from)
+	have := rights{}
+	if err == nil && p.have != nil {
+		have, err = p.rights(ctx, *p.have)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
-	have := rights{}
-	if p.have != nil {
-		if have, err = p.rights(ctx, *p.have); err != nil {
-			return nil, nil, err
-		}
-	}
 	toTake, toGive = difference(want, have)
+	toFirst := p.change.Current == p.change.Pending+p.change.Kind.CloneSuffix
 	for _, r := range toTake {
 		switch {
-		case p.left[r] || !p.toFirst():
+		case p.left[r] || !toFirst:
 		case !r.revoke:
 			p.leave(r, "the user %s keeps a right that %s lacks until the next rotation; to revoke it: %s",
 				p.have.name(), p.from.name(), r.take(*p.have))
@@ -118,11 +117,12 @@ func (p *parity) lose(r right, why string) {
 func (p *parity) take(ctx context.Context, list []right) error {
 	for _, r := range list {
 		err := p.send(ctx, r.take(p.to))
-		switch c := code(err); {
+		switch {
 		case errors.Is(err, engine.PrivilegeMissing):
 			p.leave(r, "the user %s has a right that %s lacks and that the superuser may not revoke: %s",
 				p.to.name(), p.from.name(), r.take(p.to))
-		case c == noSuchGrant, c == noSuchTableGrant, c == noSuchRoutineGrant: // already revoked
+		case absent(err):
+			p.left[r] = true
 		case err != nil:
 			return err
 		}
@@ -130,59 +130,49 @@ func (p *parity) take(ctx context.Context, list []right) error {
 	return nil
 }
 
-// give grants rights. Restrictions come last: other grants may add them.
+// give grants rights, and restrictions later. It does not wait for every table that a stranger has locked, which can be
+// indefinitely.
 func (p *parity) give(ctx context.Context, list []right) error {
-	if len(list) == 0 {
-		return nil
-	}
-	// The owner of a table can lock it indefinitely.
 	if err := p.Exec(ctx, "SET SESSION lock_wait_timeout = 2"); err != nil {
 		return err
 	}
 	for _, r := range list {
 		if r.revoke && !list[0].revoke {
-			break
+			break // the grants may have added this restriction
 		}
-		if err := p.try(ctx, r); err != nil {
+		database, required := quotation().FindString(r.object), p.required(r)
+		if !required && (p.locked[database] || len(p.locked) == 3) {
+			p.lose(r, "a table is locked")
+			continue
+		}
+		err := p.send(ctx, r.give(p.to))
+		switch {
+		case err == nil:
+		case absent(err):
+			p.left[r] = true
+		case required || code(err) == 0: // or the server did not answer
 			return err
+		default:
+			if locked(err) {
+				p.locked[database] = true
+			}
+			p.lose(r, err.Error())
 		}
 	}
-	return p.Exec(ctx, "SET SESSION lock_wait_timeout = "+lockWait)
-}
-
-// try grants a right. It does not wait for every table that a stranger has locked.
-func (p *parity) try(ctx context.Context, r right) error {
-	database, required := quotation().FindString(r.object), p.required(r)
-	if !required && (p.locked[database] || len(p.locked) == 3) {
-		p.lose(r, "a table is locked")
-		return nil
-	}
-	err := p.send(ctx, r.give(p.to))
-	switch {
-	case code(err) == 0: // granted, or the server did not answer
-		return err
-	case unusable(err):
-		p.left[r] = true
-		return nil
-	case required:
-		return err
-	case locked(err):
-		p.locked[database] = true
-	}
-	p.lose(r, err.Error())
 	return nil
 }
 
 // required reports whether a rotation stops if the account does not get a right. Default roles are activated later.
 func (p *parity) required(r right) bool {
 	database, _ := p.change.Request.Current.Text("dbname")
-	return r.revoke || r.object == "*.*" && !dynamic(r.name) || r.object == markObject(p.mark()) ||
+	return r.revoke || r.object == "*.*" && !dynamic(r.name) || r.object == identifier(p.mark())+".*" ||
 		r.object == "" && strings.Contains(p.from.roles, r.name) ||
 		strings.HasSuffix(r.object, ".*") && covers(r.object, database)
 }
 
-// unusable reports whether a right is on an object that does not exist or cannot be opened, so nobody can use it.
-func unusable(err error) bool {
-	absent := []int{unknownColumn, noSuchTable, brokenMerge, noSuchRoutine, brokenView, noSuchDefiner}
-	return slices.Contains(absent, code(err))
+// absent reports whether a right does not exist, or is on an object that does not exist or cannot be opened, so nobody
+// can use it.
+func absent(err error) bool {
+	return slices.Contains([]int{unknownColumn, noSuchGrant, noSuchTable, noSuchTableGrant, brokenMerge, noSuchRoutine,
+		brokenView, noSuchRoutineGrant, noSuchDefiner}, code(err))
 }

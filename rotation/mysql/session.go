@@ -21,7 +21,17 @@ type session struct {
 	engine  *Engine
 	self    account // the account that the server used for the login
 	dialect dialect
+	facts   facts
 	server  string // its product and version
+}
+
+// facts are the parts of statements in which the servers differ.
+type facts struct {
+	role, isUser string   // on the table of users: the default role if it is there, and whether the row is a user
+	defaultRoles string   // sets default roles; formatted with the account and the roles
+	defaults     []string // clauses that the server omits in its description of a user
+	oldest       []int    // the first version that is supported
+	settings     string   // the statement that prepares a session
 }
 
 type dialect interface {
@@ -33,14 +43,10 @@ type dialect interface {
 	// retire makes the session's password the only valid one of its user; old was the previous one.
 	retire(ctx context.Context, old string) error
 
-	users() (roles, condition string) // columns of the user table: the default roles, and whether the row is a user
-	defaults() []string               // clauses that the server omits in its description of a user
 	// rehearseOther checks that the session's user may change other users' passwords.
 	rehearseOther(ctx context.Context, password string) error
 	// credential returns what follows IDENTIFIED for a password, and keeps it out of the server's log.
 	credential(ctx context.Context, plugin, password string) (string, error)
-	// defaultRoles returns the statement that sets an account's default roles.
-	defaultRoles(a account, roles string) string
 	// setPassword makes password valid for an account, alone or next to keep, with like's authentication method. It
 	// returns engine.ErrOneAtATime if it cannot keep both valid.
 	setPassword(ctx context.Context, a, like account, password, keep string) error
@@ -59,17 +65,30 @@ func (e *Engine) connect(ctx context.Context, t engine.Target) (*session, error)
 		cfg := mysql.NewConfig()
 		cfg.Net, cfg.Addr, cfg.TLS = "tcp", t.Address(), config
 		cfg.User, cfg.Passwd, cfg.DBName = t.User, t.Password, t.Database
-		cfg.Params = map[string]string{"sql_mode": text(quoting), "lock_wait_timeout": lockWait,
-			"innodb_lock_wait_timeout": lockWait, "wait_timeout": idleLimit}
+		cfg.Params = map[string]string{"lock_wait_timeout": lockWait, "innodb_lock_wait_timeout": lockWait,
+			"wait_timeout": idleLimit}
 		cfg.Logger = &mysql.NopLogger{}
 		connector, err := mysql.NewConnector(cfg)
 		if err != nil {
-			return nil, engine.Errorf(engine.InternalError, "report this as a bug",
-				"the driver's settings are unusable: %w", err)
+			return nil, err
 		}
 		// In one of 256 logins, the driver mistakes the end of the ed25519 challenge for a terminator.
 		for try := 0; try == 0 || try < 3 && errors.Is(err, mysql.ErrMalformPkt); try++ {
 			conn, err = connector.Connect(ctx)
+		}
+		what := "no login at " + t.Address()
+		switch c := code(err); {
+		case c == accessDenied, c == noPasswordLogin: // after the login, these answer a GRANT
+			// For a user that does not exist, MariaDB imitates an account.
+			err = engine.Errorf(engine.LoginRefused, "check the user's name and password, that it logs in with a password, "+
+				`the addresses that the account allows, and its REQUIRE clause; with "ssl": false, look for REQUIRE SSL `+
+				"and require_secure_transport", "%s: %w", what, err)
+		case errors.Is(err, mysql.ErrCleartextPassword):
+			err = engine.Errorf(engine.InvalidSecret, adviceNoPassword,
+				"%s: the server asks for a password or token in plain text", what)
+		case errors.Is(err, mysql.ErrMalformPkt): // the driver supports only the first two methods of a MariaDB account
+			err = engine.Errorf(engine.TargetFailed, "put mysql_native_password first, with at most one more method",
+				"%s: %w", what, err)
 		}
 		return conn, err
 	}
@@ -100,27 +119,16 @@ func (s *session) identify(ctx context.Context) error {
 			"the login of %q uses the account %s", s.Target.User, s.self.name())
 	}
 	var version [3]int
-	if _, err := fmt.Sscanf(v, "%d.%d.%d", &version[0], &version[1], &version[2]); err != nil {
-		return engine.Errorf(engine.TargetFailed, "check that the host is a MySQL or MariaDB server",
-			"the server's version %q is unknown", v)
-	}
-	product, oldest := "MySQL", [3]int{8, 0, 19}
+	_, _ = fmt.Sscanf(v, "%d.%d.%d", &version[0], &version[1], &version[2]) // an unknown format is not supported
+	s.dialect, s.facts, s.server = &mysqld{s}, ofMySQL, "MySQL "+v
 	if strings.Contains(v, "MariaDB") {
-		product, oldest = "MariaDB", [3]int{10, 4, 0}
+		s.dialect, s.facts, s.server = &mariadb{s}, ofMariaDB, "MariaDB "+v
 	}
-	s.server = product + " " + v
-	if slices.Compare(version[:], oldest[:]) < 0 {
-		return engine.Errorf(engine.TargetFailed, fmt.Sprintf("upgrade the server to %s %d.%d.%d or later", product,
-			oldest[0], oldest[1], oldest[2]), "the version of the server is not supported: %s", s.server)
+	if slices.Compare(version[:], s.facts.oldest) < 0 {
+		return engine.Errorf(engine.TargetFailed, "upgrade the server to MySQL 8.0.19, MariaDB 10.4 or later",
+			"the version of the server is not supported: %s", s.server)
 	}
-	if product == "MySQL" {
-		s.dialect = &mysqld{s}
-		return nil
-	}
-	s.dialect = &mariadb{s}
-	// FLUSH TABLES WITH READ LOCK disables lock_wait_timeout, and GRANT could otherwise create a user.
-	return s.Exec(ctx, "SET SESSION max_statement_time = 11, slow_query_log = OFF, sql_mode = "+
-		text(quoting+",NO_AUTO_CREATE_USER"))
+	return s.Exec(ctx, s.facts.settings)
 }
 
 // secretly runs a statement with a password or verifier. MariaDB's first error gives the reason for a refusal.
@@ -159,16 +167,8 @@ func code(err error) int {
 
 func locked(err error) bool { return code(err) == lockWaitTimeout || code(err) == mariadbTimeout }
 
-// messages explains the servers' errors. After the login, accessDenied is the answer to a GRANT.
-var messages = sqlsession.Server{Read: read, AtLogin: []sqlsession.Meaning{
-	sqlsession.Means(engine.LoginRefused, "check the user's name and password, the addresses that the account allows, "+
-		`and its REQUIRE clause; with "ssl": false, look for REQUIRE SSL and require_secure_transport`, accessDenied),
-	// MariaDB imitates an account for a user that does not exist.
-	sqlsession.Means(engine.LoginRefused, "check that the account exists and logs in with a password", noPasswordLogin),
-	sqlsession.Means(engine.InvalidSecret, adviceNoPassword, clearPassword),
-	// The driver supports only the first two methods of a MariaDB account.
-	sqlsession.Means(engine.TargetFailed, "put mysql_native_password first, with at most one more method", malformed),
-}, Meanings: []sqlsession.Meaning{
+// messages explains the servers' errors.
+var messages = sqlsession.Server{Read: read, Meanings: []sqlsession.Meaning{
 	sqlsession.Means(engine.InvalidSecret, "correct or remove the secret's field dbname", unknownDatabase),
 	sqlsession.Means(engine.PrivilegeMissing, "create an account of the user for the function's address", hostDenied),
 	// This cause makes the machine try other versions: an abandoned rotation's version has the primary password.
@@ -194,18 +194,13 @@ var messages = sqlsession.Server{Read: read, AtLogin: []sqlsession.Meaning{
 func read(err error) (codes []int, shown error) {
 	e, ok := errors.AsType[*mysql.MySQLError](err)
 	switch {
-	case ok && e.Number == syntaxError:
+	case !ok && (errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn)):
+		return nil, fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err) // the driver hides what ended the connection
+	case !ok:
+		return nil, err
+	case e.Number == syntaxError:
 		before, _, _ := strings.Cut(e.Message, " near ")
 		err = &mysql.MySQLError{Number: e.Number, SQLState: e.SQLState, Message: before}
-	case errors.Is(err, mysql.ErrCleartextPassword):
-		return []int{clearPassword}, errors.New("the server asks for a password or token in plain text")
-	case errors.Is(err, mysql.ErrMalformPkt):
-		return []int{malformed}, err
-	case errors.Is(err, driver.ErrBadConn), errors.Is(err, mysql.ErrInvalidConn):
-		return nil, fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err) // the driver hides what ended the connection
 	}
-	if ok {
-		codes = []int{int(e.Number)}
-	}
-	return codes, err
+	return []int{int(e.Number)}, err
 }

@@ -20,7 +20,6 @@ import (
 type Server struct {
 	// Read returns the codes of the server's messages in an error, and the error to show.
 	Read     func(error) (codes []int, shown error)
-	AtLogin  []Meaning // apply only to logins, before Meanings
 	Meanings []Meaning // the first match applies; other server errors are TargetFailed
 }
 
@@ -65,15 +64,12 @@ func (server Server) Open(ctx context.Context, policy engine.TLSPolicy, t engine
 		}
 		s.db.Close()
 		if config == nil || !noTLS(err) {
-			return nil, s.classify(ctx, slices.Concat(server.AtLogin, server.Meanings), "no login at "+t.Address(), err)
+			return nil, s.Classify(ctx, "no login at "+t.Address(), err)
 		}
 	}
 	return nil, engine.Errorf(engine.TLSFailed, `enable TLS on the server, set port to one with TLS, or set "ssl": false `+
 		"in the secret to send passwords in plain text", "%s does not offer TLS: %w", t.Address(), err)
 }
-
-// User returns the user who logged in.
-func (s *Session) User() string { return s.Target.User }
 
 // Close closes the connection.
 func (s *Session) Close() {
@@ -130,10 +126,6 @@ func (s *Session) Texts(ctx context.Context, what, query string, args ...any) ([
 
 // Classify adds a cause and advice to an error, and returns an *engine.Error or nil unchanged.
 func (s *Session) Classify(ctx context.Context, what string, err error) error {
-	return s.classify(ctx, s.server.Meanings, what, err)
-}
-
-func (s *Session) classify(ctx context.Context, meanings []Meaning, what string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -141,7 +133,7 @@ func (s *Session) classify(ctx context.Context, meanings []Meaning, what string,
 		return e
 	}
 	codes, err := s.server.Read(err)
-	for _, m := range meanings {
+	for _, m := range s.server.Meanings {
 		if slices.ContainsFunc(m.codes, func(c int) bool { return slices.Contains(codes, c) }) {
 			return engine.Errorf(m.cause, m.advice, "%s: %w", what, err)
 		}
