@@ -33,15 +33,17 @@ func (e fielded) Kind() engine.Kind {
 }
 
 func TestEngineWithABarePassword(t *testing.T) {
-	enginetest.Run(t, func(*testing.T) enginetest.Harness {
-		return &harness{env: map[string]string{"ENGINE": "generic"}, first: "initial-Passw0rd",
-			open: func(v engine.Value) error {
-				if len(v.Reveal()) < 16 {
-					return engine.LoginRefused
-				}
-				return nil
-			}}
-	})
+	enginetest.Run(t, func(*testing.T) enginetest.Harness { return barePassword() })
+}
+
+func barePassword() *harness {
+	return &harness{env: map[string]string{"ENGINE": "generic"}, first: "initial-Passw0rd",
+		open: func(v engine.Value) error {
+			if len(v.Reveal()) < 16 {
+				return engine.LoginRefused
+			}
+			return nil
+		}}
 }
 
 func TestEngineWithKeysInFields(t *testing.T) {

@@ -21,6 +21,7 @@ import (
 	"github.com/aws/smithy-go/middleware"
 	"github.com/google/uuid"
 
+	"example.com/rotator/internal/testing/world"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/generic"
@@ -356,5 +357,19 @@ func TestInvalidOptionsAreReportedAndChangeNothing(t *testing.T) {
 		if engine.CauseOf(err) != c.cause || !strings.Contains(fmt.Sprint(err), c.want) || !v.Equal(c.first) {
 			t.Errorf("%v: %v; unchanged %v", c.env, err, v.Equal(c.first))
 		}
+	}
+}
+
+// TestSecretOfMSK follows the recipe in docs/engines/generic.md.
+func TestSecretOfMSK(t *testing.T) {
+	w := world.New(t, generic.New())
+	arn := w.Secret("AmazonMSK_alice", engine.StringValue(`{"username": "alice", "password": "alice-secret"}`))
+	w.Tag(arn, "engine", "generic", "generic-field", "password")
+	if err := w.Rotate(arn); err != nil {
+		t.Fatal(err)
+	}
+	now := w.Get(arn, "AWSCURRENT").Reveal()
+	if !regexp.MustCompile(`^\{"username": "alice", "password": ".{32,}"\}$`).Match(now) {
+		t.Error("the value has another format")
 	}
 }

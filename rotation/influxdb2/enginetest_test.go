@@ -7,8 +7,6 @@ import (
 	"slices"
 	"testing"
 
-	"example.com/rotator/internal/testing/awsfake"
-	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
@@ -82,10 +80,8 @@ func (h *tokens) New(_ context.Context, host string, port int) (value, superuser
 		return at(host, port).With("token",
 			h.token(h.owner, "suite", append(h.authorizer(h.owner), h.readAndWrite(h.bucket())...))), superuser, nil
 	}
-	instance := testserver.Unique("instance")
-	h.timestream.Put(instance, awsfake.Instance{Endpoint: host, Port: port})
 	timestream := engine.StringValue(`{"engine":"timestream-influxdb","type":"custom","org":"first"}`).
-		With("dbIdentifier", instance)
+		With("dbIdentifier", h.instance(host, port))
 	return timestream.With("token", h.token(h.owner, "suite", h.readAndWrite(h.bucket()))),
 		timestream.With("username", h.User).With("password", h.Password), nil
 }

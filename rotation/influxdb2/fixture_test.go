@@ -24,6 +24,7 @@ type fixture struct {
 	*testserver.InfluxDB2Server
 	t          testing.TB
 	timestream *awsfake.Timestream
+	api        string // the fake's URL
 	users      *Users
 	tokens     *Tokens
 	org        string // the id of the administrator's organization, whose name is "first"
@@ -37,8 +38,9 @@ func newFixture(t testing.TB) *fixture {
 		timestream: awsfake.NewTimestream()}
 	service := httptest.NewServer(f.timestream.Handler())
 	t.Cleanup(service.Close)
+	f.api = service.URL
 	settings := func(context.Context, string) (aws.Config, error) {
-		return aws.Config{Region: "us-east-1", BaseEndpoint: &service.URL,
+		return aws.Config{Region: "us-east-1", BaseEndpoint: &f.api,
 			Credentials: credentials.StaticCredentialsProvider{Value: f.timestream.Credentials()}}, nil
 	}
 	policy := engine.TLSPolicy{ExtraCAs: f.CA.PEM}
@@ -94,6 +96,13 @@ func (f *fixture) drop(id string) {
 		}
 	}
 	f.must(http.MethodDelete, "users/"+id, nil, nil)
+}
+
+// instance creates an instance of Timestream that is a server, and returns its name.
+func (f *fixture) instance(host string, port int) string {
+	name := testserver.Unique("instance")
+	f.timestream.Put(name, awsfake.Instance{Endpoint: host, Port: port})
+	return name
 }
 
 // bucket creates a bucket and returns its id.

@@ -8,9 +8,7 @@ import (
 
 // TestSecretOfAWSTemplate: secrets of AWS's templates are rotated unchanged.
 func TestSecretOfAWSTemplate(t *testing.T) {
-	for users, multi := range map[string]bool{"SingleUser": false, "MultiUser": true} {
-		t.Run(users, func(t *testing.T) {
-			awstemplate.Rotate(t, "RDSOracleRotation"+users, recorded(newRecorder(), multi), nil)
-		})
-	}
+	f := awstemplate.New(t, nil)
+	f.Rotate("RDSOracleRotationSingleUser", recorded(newRecorder(), false))
+	f.Rotate("RDSOracleRotationMultiUser", recorded(newRecorder(), true))
 }

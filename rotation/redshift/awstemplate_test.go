@@ -9,10 +9,8 @@ import (
 
 // TestSecretOfAWSTemplate: secrets of AWS's templates are rotated unchanged.
 func TestSecretOfAWSTemplate(t *testing.T) {
-	for users, strategy := range map[string]engine.Strategy{"SingleUser": engine.SingleUser, "MultiUser": engine.AlternatingUsers} {
-		t.Run(users, func(t *testing.T) {
-			h := newHarness(t, newCluster(t), strategy)
-			awstemplate.Rotate(t, "RedshiftRotation"+users, h, h.CA.PEM)
-		})
-	}
+	c := newCluster(t)
+	f := awstemplate.New(t, map[string]string{"CA_BUNDLE": string(c.CA.PEM)})
+	f.Rotate("RedshiftRotationSingleUser", newHarness(t, c, engine.SingleUser))
+	f.Rotate("RedshiftRotationMultiUser", newHarness(t, c, engine.AlternatingUsers))
 }

@@ -8,9 +8,7 @@ import (
 
 // TestSecretOfAWSTemplate: secrets of AWS's templates are rotated unchanged.
 func TestSecretOfAWSTemplate(t *testing.T) {
-	for users, multi := range map[string]bool{"SingleUser": false, "MultiUser": true} {
-		t.Run(users, func(t *testing.T) {
-			awstemplate.Rotate(t, "RDSSQLServerRotation"+users, newHarness(t, multi), certificates(t).PEM)
-		})
-	}
+	f := awstemplate.New(t, map[string]string{"CA_BUNDLE": string(certificates(t).PEM)})
+	f.Rotate("RDSSQLServerRotationSingleUser", newHarness(t, false))
+	f.Rotate("RDSSQLServerRotationMultiUser", newHarness(t, true))
 }

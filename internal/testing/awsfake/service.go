@@ -113,6 +113,12 @@ func newService() service {
 // Credentials returns the credentials that the fake accepts.
 func (s *service) Credentials() aws.Credentials { return s.credentials }
 
+// Env returns the variables that make the function call the fake at url. name is the service's in the SDK's variables.
+func (s *service) Env(name, url string) map[string]string {
+	return map[string]string{"AWS_ENDPOINT_URL_" + name: url, "AWS_ACCESS_KEY_ID": s.credentials.AccessKeyID,
+		"AWS_SECRET_ACCESS_KEY": s.credentials.SecretAccessKey}
+}
+
 // PutPolicy sets the caller's only identity policy. Without one it may do everything.
 func (s *service) PutPolicy(document string) error {
 	p, err := iampolicy.Parse(document, "aws:ResourceTag/rotator:secret")

@@ -1,35 +1,34 @@
-// Package awstemplate provides the secret formats of AWS's rotation templates, for tests that rotate the same secrets.
+// Package awstemplate rotates secrets in the formats of AWS's rotation templates, for tests of engines.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_secret_json_structure.html
 package awstemplate
 
 import (
 	"fmt"
-	"slices"
-	"strings"
+
+	"example.com/rotator/rotation/engine"
 )
 
-// Forms maps the names of AWS's templates, without the prefix SecretsManager, to their secrets' formats. Tests fill in
-// the names in braces. Every database's format ends with fields that no template reads.
+// Forms maps the names of AWS's templates, without the prefix SecretsManager, to their secrets' formats. Every
+// database's format ends with fields that no template reads.
 var Forms = func() map[string]string {
 	forms := map[string]string{
-		"RotationTemplate": `{password}`,
-		"ActiveDirectoryRotationSingleUser": `{"awsSeamlessDomainDirectoryId": "{directory}",` +
-			` "awsSeamlessDomainUsername": "{username}", "awsSeamlessDomainPassword": "{password}"}`,
-		"ElasticacheUserRotation": `{"password": "{password}", "username": "{username}", "user_arn": "{user_arn}"}`,
-		"InfluxDBRotationSingleUser": `{"engine": "timestream-influxdb", "username": "{username}",` +
-			` "password": "{password}", "dbIdentifier": "{instance}"}`,
-		"InfluxDBRotationMultiUser": `{"engine": "timestream-influxdb", "org": "{org}",` +
-			` "adminSecretArn": "{superuser}", "type": "custom", "dbIdentifier": "{instance}", "token": "{token}", "writeBuckets": [],` +
-			` "readBuckets": [], "permissions": []}`,
+		"RotationTemplate": `a bare string`,
+		"ActiveDirectoryRotationSingleUser": `{"awsSeamlessDomainDirectoryId": "",` +
+			` "awsSeamlessDomainUsername": "", "awsSeamlessDomainPassword": ""}`,
+		"ElasticacheUserRotation": `{"password": "", "username": "", "user_arn": ""}`,
+		"InfluxDBRotationSingleUser": `{"engine": "timestream-influxdb", "username": "",` +
+			` "password": "", "dbIdentifier": ""}`,
+		"InfluxDBRotationMultiUser": `{"engine": "timestream-influxdb", "org": "", "adminSecretArn": "",` +
+			` "type": "custom", "dbIdentifier": "", "token": "", "writeBuckets": [], "readBuckets": [], "permissions": []}`,
 	}
-	const form = `{"engine": %q, "host": "{host}", "username": "{username}", "password": "{password}",` +
-		` "dbname": "{dbname}", "port": {port}%s, "dbInstanceIdentifier": "shop", "dbClusterIdentifier": ""}`
+	const form = `{"engine": %q, "host": "", "username": "", "password": "", "dbname": "", "port": 1%s,` +
+		` "dbInstanceIdentifier": "shop", "dbClusterIdentifier": ""}`
 	for name, engine := range map[string]string{
 		"RDSPostgreSQL": "postgres", "RDSMySQL": "mysql", "RDSMariaDB": "mariadb", "RDSOracle": "oracle",
 		"RDSSQLServer": "sqlserver", "Redshift": "redshift", "MongoDB": "mongo",
 	} {
 		forms[name+"RotationSingleUser"] = fmt.Sprintf(form, engine, "")
-		forms[name+"RotationMultiUser"] = fmt.Sprintf(form, engine, `, "masterarn": "{superuser}"`)
+		forms[name+"RotationMultiUser"] = fmt.Sprintf(form, engine, `, "masterarn": ""`)
 	}
 	return forms
 }()
@@ -38,11 +37,16 @@ var Forms = func() map[string]string {
 var NoDropIn = []string{"RDSDb2RotationSingleUser", "RDSDb2RotationMultiUser",
 	"ActiveDirectoryAndKeytabRotationSingleUser"}
 
-// Secret returns a template's secret filled with values, given as pairs of a name and a value.
-func Secret(template string, values ...string) string {
-	pairs := slices.Clone(values)
-	for i := 0; i < len(pairs); i += 2 {
-		pairs[i] = "{" + pairs[i] + "}"
+// secret returns v in a template's format, without the fields that the format lacks.
+func secret(template string, v engine.Value) engine.Value {
+	form := engine.StringValue(Forms[template])
+	if !form.IsObject() {
+		return v
 	}
-	return strings.NewReplacer(pairs...).Replace(Forms[template])
+	for _, name := range form.Names() {
+		if raw := v.JSON(name); raw != nil && name != "engine" {
+			form = form.WithJSON(name, raw)
+		}
+	}
+	return form
 }
