@@ -19,7 +19,7 @@ import (
 // https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_ListTagsForResource.html,
 // https://docs.aws.amazon.com/memorydb/latest/APIReference/API_ListTags.html
 type Caches struct {
-	service
+	Service
 	opts  CachesOptions
 	users map[string]*CacheUser // by service and id
 	busy  int                   // changes in progress
@@ -47,16 +47,16 @@ type CacheUser struct {
 
 // NewCaches returns a fake without users.
 func NewCaches(o CachesOptions) *Caches {
-	f := &Caches{service: newService(), opts: o, users: make(map[string]*CacheUser)}
-	f.idle = sync.NewCond(&f.mu)
+	f := &Caches{Service: NewService(), opts: o, users: make(map[string]*CacheUser)}
+	f.idle = sync.NewCond(f)
 	return f
 }
 
 // Add adds a user to a service, "elasticache" or "memorydb", and returns its ARN. The defaults for
 // status and type are active and password.
 func (f *Caches) Add(service string, u CacheUser) string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.Lock()
+	defer f.Unlock()
 	u.Status, u.Type = cmp.Or(u.Status, "active"), cmp.Or(u.Type, "password")
 	f.users[service+"/"+u.ID] = &u
 	return cacheARN(service, u.ID)
@@ -64,8 +64,8 @@ func (f *Caches) Add(service string, u CacheUser) string {
 
 // User returns a user's current state.
 func (f *Caches) User(service, id string) CacheUser {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.Lock()
+	defer f.Unlock()
 	u := *f.users[service+"/"+id]
 	u.Passwords = slices.Clone(u.Passwords)
 	return u
@@ -73,8 +73,8 @@ func (f *Caches) User(service, id string) CacheUser {
 
 // Tag sets a user's tag.
 func (f *Caches) Tag(service, id, key, value string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.Lock()
+	defer f.Unlock()
 	u := f.users[service+"/"+id]
 	tags := maps.Clone(u.Tags) // a response may hold the old ones
 	if tags == nil {
@@ -86,8 +86,8 @@ func (f *Caches) Tag(service, id, key, value string) {
 
 // Wait waits until all changes are applied.
 func (f *Caches) Wait() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.Lock()
+	defer f.Unlock()
 	for f.busy > 0 {
 		f.idle.Wait()
 	}
@@ -98,12 +98,12 @@ func cacheARN(service, id string) string {
 	if service == "memorydb" {
 		resource = "user/" + id
 	}
-	return "arn:aws:" + service + ":" + region + ":" + account + ":" + resource
+	return "arn:aws:" + service + ":" + Region + ":" + Account + ":" + resource
 }
 
 // Handler serves calls to both services. The signature names the service.
 func (f *Caches) Handler() http.Handler {
-	memoryDB, elastiCache := jsonHandler(&f.service, "memorydb", f.memoryDB), f.handler(f.elastiCache, writeXML)
+	memoryDB, elastiCache := JSONHandler(&f.Service, "memorydb", f.memoryDB), f.XMLHandler(f.elastiCache)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if sig, _ := sigv4.Read(r); sig.Service == "memorydb" {
 			memoryDB.ServeHTTP(w, r)
@@ -138,20 +138,20 @@ func tagList(u CacheUser) []cacheTag {
 	return list
 }
 
-func (f *Caches) elastiCache(c call) (any, *fault) {
-	if fault := f.signed(c, "elasticache"); fault != nil {
+func (f *Caches) elastiCache(c Call) (any, *Fault) {
+	if fault := f.Signed(c, "elasticache"); fault != nil {
 		return nil, fault
 	}
-	id := c.form.Get("UserId")
-	if c.action == "ListTagsForResource" {
-		_, id, _ = strings.Cut(c.form.Get("ResourceName"), ":user:")
+	id := c.Form.Get("UserId")
+	if c.Action == "ListTagsForResource" {
+		_, id, _ = strings.Cut(c.Form.Get("ResourceName"), ":user:")
 	}
-	u, fault := f.serve("elasticache", c.action, id, members(c.form, "Passwords.member.%d"))
+	u, fault := f.serve("elasticache", c.Action, id, Members(c.Form, "Passwords.member.%d"))
 	if fault != nil {
 		return nil, fault
 	}
 	m := cacheMember{u.ID, u.Name, u.Status, cacheAuthentication{u.Type, len(u.Passwords)}, cacheARN("elasticache", u.ID)}
-	switch c.action {
+	switch c.Action {
 	case "DescribeUsers":
 		return struct {
 			Users []cacheMember `xml:"Users>member"`
@@ -173,13 +173,13 @@ type memoryDBInput struct {
 	}
 }
 
-func (f *Caches) memoryDB(action string, in memoryDBInput) (any, *fault) {
+func (f *Caches) memoryDB(action string, in memoryDBInput) (any, *Fault) {
 	id := in.UserName
 	if action == "ListTags" {
 		_, id, _ = strings.Cut(in.ResourceArn, ":user/")
 	}
 	if action == "UpdateUser" && in.AuthenticationMode.Type != "password" {
-		return nil, &fault{code: "InvalidParameterCombinationException", message: "the fake expects passwords"}
+		return nil, &Fault{Code: "InvalidParameterCombinationException", Message: "the fake expects passwords"}
 	}
 	u, fault := f.serve("memorydb", action, id, in.AuthenticationMode.Passwords)
 	if fault != nil {
@@ -197,13 +197,13 @@ func (f *Caches) memoryDB(action string, in memoryDBInput) (any, *fault) {
 }
 
 // serve performs an action and returns the user's new state.
-func (f *Caches) serve(service, action, id string, passwords []string) (CacheUser, *fault) {
+func (f *Caches) serve(service, action, id string, passwords []string) (CacheUser, *Fault) {
 	// failed returns a fault with the code of ElastiCache's API, to which MemoryDB's appends the ending.
-	failed := func(code, ending, message string) (CacheUser, *fault) {
+	failed := func(code, ending, message string) (CacheUser, *Fault) {
 		if service == "memorydb" {
 			code += ending
 		}
-		return CacheUser{}, &fault{code: code, message: message}
+		return CacheUser{}, &Fault{Code: code, Message: message}
 	}
 	u := f.users[service+"/"+id]
 	have := make(map[string][]string)
@@ -212,8 +212,8 @@ func (f *Caches) serve(service, action, id string, passwords []string) (CacheUse
 			have["aws:ResourceTag/"+k] = []string{v}
 		}
 	}
-	if fault := f.denied(service+":"+action, cacheARN(service, id), have); fault != nil {
-		return failed("AccessDenied", "Exception", fault.message)
+	if fault := f.Denied(service+":"+action, cacheARN(service, id), have); fault != nil {
+		return failed("AccessDenied", "Exception", fault.Message)
 	}
 	if u == nil {
 		return failed("UserNotFound", "Fault", "User "+id+" not found.")
@@ -243,8 +243,8 @@ func (f *Caches) serve(service, action, id string, passwords []string) (CacheUse
 		if f.opts.Apply != nil {
 			err = f.opts.Apply(u.Name, passwords)
 		}
-		f.mu.Lock()
-		defer f.mu.Unlock()
+		f.Lock()
+		defer f.Unlock()
 		if u.Passwords, u.Status = passwords, "active"; err != nil {
 			u.Status = "failed: " + err.Error()
 		}

@@ -10,7 +10,7 @@ import (
 // Sources: https://docs.aws.amazon.com/directoryservice/latest/devguide/API_DescribeDirectories.html,
 // https://docs.aws.amazon.com/directoryservice/latest/devguide/API_ResetUserPassword.html
 type Directories struct {
-	service
+	Service
 	reset       func(user, password string) (code string)
 	directories map[string]Directory
 }
@@ -24,20 +24,20 @@ type Directory struct {
 
 // NewDirectories returns a fake without directories. reset sets a password and returns the API's error code, or "".
 func NewDirectories(reset func(user, password string) (code string)) *Directories {
-	return &Directories{service: newService(), reset: reset,
+	return &Directories{Service: NewService(), reset: reset,
 		directories: map[string]Directory{}}
 }
 
 // Put adds or replaces a directory.
 func (f *Directories) Put(id string, d Directory) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.Lock()
+	defer f.Unlock()
 	f.directories[id] = d
 }
 
 // Handler serves calls.
 func (f *Directories) Handler() http.Handler {
-	return jsonHandler(&f.service, "ds", f.serve)
+	return JSONHandler(&f.Service, "ds", f.serve)
 }
 
 type directoryInput struct {
@@ -45,20 +45,20 @@ type directoryInput struct {
 	DirectoryId, UserName, NewPassword string
 }
 
-func (f *Directories) serve(action string, in directoryInput) (any, *fault) {
-	id, resource := in.DirectoryId, "arn:aws:ds:"+region+":"+account+":directory/"+in.DirectoryId
+func (f *Directories) serve(action string, in directoryInput) (any, *Fault) {
+	id, resource := in.DirectoryId, "arn:aws:ds:"+Region+":"+Account+":directory/"+in.DirectoryId
 	if action == "DescribeDirectories" {
 		if len(in.DirectoryIds) != 1 {
-			return nil, &fault{code: "InvalidParameterException", message: "one directory is expected here"}
+			return nil, &Fault{Code: "InvalidParameterException", Message: "one directory is expected here"}
 		}
 		id, resource = in.DirectoryIds[0], "*"
 	}
-	if fault := f.denied("ds:"+action, resource, nil); fault != nil {
+	if fault := f.Denied("ds:"+action, resource, nil); fault != nil {
 		return nil, fault
 	}
 	d, ok := f.directories[id]
 	if !ok {
-		return nil, &fault{code: "EntityDoesNotExistException", message: "Directory " + id + " does not exist"}
+		return nil, &Fault{Code: "EntityDoesNotExistException", Message: "Directory " + id + " does not exist"}
 	}
 	switch action {
 	case "DescribeDirectories":
@@ -70,9 +70,9 @@ func (f *Directories) serve(action string, in directoryInput) (any, *fault) {
 			"Type": cmp.Or(d.Type, "MicrosoftAD"), "Stage": stage, "DnsIpAddrs": d.Addresses}}}, nil
 	case "ResetUserPassword":
 		if code := f.reset(in.UserName, in.NewPassword); code != "" {
-			return nil, &fault{code: code, message: "the domain refuses"}
+			return nil, &Fault{Code: code, Message: "the domain refuses"}
 		}
 		return map[string]any{}, nil
 	}
-	return nil, &fault{code: "UnknownOperationException"}
+	return nil, &Fault{Code: "UnknownOperationException"}
 }

@@ -23,7 +23,7 @@ import (
 // is eventually consistent: calls see a change only after a delay on its clock.
 // Source: https://docs.aws.amazon.com/IAM/latest/APIReference/welcome.html
 type IAM struct {
-	recorder
+	Recorder
 	opts  IAMOptions
 	users map[string]*iamUser // by account and name
 	keys  map[string]*iamKey  // including deleted ones
@@ -95,13 +95,13 @@ func NewIAM(o IAMOptions) *IAM {
 // AddUser adds a user with one active key that is visible everywhere. The user's policy allows the actions on the user
 // itself, such as iam:CreateAccessKey. A user of the same name is replaced.
 func (f *IAM) AddUser(name string, allowed ...string) aws.Credentials {
-	return f.AddUserIn(account, name, allowed...)
+	return f.AddUserIn(Account, name, allowed...)
 }
 
 // AddUserIn is AddUser in another account.
 func (f *IAM) AddUserIn(account, name string, allowed ...string) aws.Credentials {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.Lock()
+	defer f.Unlock()
 	long := f.opts.Now().Add(-24 * time.Hour)
 	u := &iamUser{policy: allow(f.userARN(account, name), allowed)}
 	u.tags.set(long, map[string]string{})
@@ -122,39 +122,39 @@ func (f *IAM) userARN(account, name string) string {
 // PutPolicy sets the only identity policy of a user added by AddUser. It supports conditions on aws:TagKeys.
 func (f *IAM) PutPolicy(user, document string) error {
 	p, err := iampolicy.Parse(document, "aws:TagKeys")
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.users[account+"/"+user].policy = p
+	f.Lock()
+	defer f.Unlock()
+	f.users[Account+"/"+user].policy = p
 	return err
 }
 
 // AddKey adds another key, created age ago, as an administrator does.
 func (f *IAM) AddKey(user string, age time.Duration) aws.Credentials {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.newKey(iamKey{account: account, user: user}, f.opts.Now().Add(-age)).credentials()
+	f.Lock()
+	defer f.Unlock()
+	return f.newKey(iamKey{account: Account, user: user}, f.opts.Now().Add(-age)).credentials()
 }
 
 // AddRole returns credentials of a role that may perform the actions on all users.
 func (f *IAM) AddRole(name string, allowed ...string) aws.Credentials {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	k := iamKey{account: account, role: name, token: letters(60), policy: allow("*", allowed)}
+	f.Lock()
+	defer f.Unlock()
+	k := iamKey{account: Account, role: name, token: letters(60), policy: allow("*", allowed)}
 	return f.newKey(k, f.opts.Now().Add(-24*time.Hour)).credentials()
 }
 
 // SetStatus makes a key Active or Inactive, visible immediately and everywhere.
 func (f *IAM) SetStatus(id, status string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.Lock()
+	defer f.Unlock()
 	f.keys[id].status.set(f.opts.Now().Add(-24*time.Hour), status)
 }
 
 // Keys returns the actual states, by id, of the keys of a user added by AddUser.
 func (f *IAM) Keys(user string) map[string]string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.keysOf(account + "/" + user)
+	f.Lock()
+	defer f.Unlock()
+	return f.keysOf(Account + "/" + user)
 }
 
 func (f *IAM) keysOf(owner string) map[string]string {
@@ -186,22 +186,22 @@ func letters(n int) string {
 	return base32.StdEncoding.EncodeToString(b)[:n]
 }
 
-var notValid = &fault{403, "InvalidClientTokenId", "The security token included in the request is invalid."}
+var notValid = &Fault{403, "InvalidClientTokenId", "The security token included in the request is invalid."}
 
 // Handler serves calls to both services. The signature names the service.
 func (f *IAM) Handler() http.Handler {
-	calls := f.handler(f.serve, writeXML)
+	calls := f.XMLHandler(f.serve)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Date", f.opts.Now().UTC().Format(http.TimeFormat))
 		calls.ServeHTTP(w, r)
 	})
 }
 
-func (f *IAM) serve(c call) (any, *fault) {
+func (f *IAM) serve(c Call) (any, *Fault) {
 	now := f.opts.Now()
 	sig, ok := sigv4.Read(c.Request)
 	if !ok {
-		return nil, &fault{403, "MissingAuthenticationToken", "Request is missing Authentication Token"}
+		return nil, &Fault{403, "MissingAuthenticationToken", "Request is missing Authentication Token"}
 	}
 	key := f.keys[sig.Key]
 	if key == nil {
@@ -211,20 +211,20 @@ func (f *IAM) serve(c call) (any, *fault) {
 		c.Header.Get("X-Amz-Security-Token") != key.token {
 		return nil, notValid
 	}
-	if !madeWith(sig, c, key.secret, now) {
-		return nil, &fault{403, "SignatureDoesNotMatch",
+	if !MadeWith(sig, c, key.secret, now) {
+		return nil, &Fault{403, "SignatureDoesNotMatch",
 			"The request signature we calculated does not match the signature you provided."}
 	}
 	switch sig.Service {
 	case "sts":
-		return f.sts(key, c.action)
+		return f.sts(key, c.Action)
 	case "iam":
 		if sig.Region != "us-east-1" {
-			return nil, &fault{403, "SignatureDoesNotMatch", "Credential should be scoped to a valid region. "}
+			return nil, &Fault{403, "SignatureDoesNotMatch", "Credential should be scoped to a valid region. "}
 		}
-		return f.iam(key, c.action, c.form, now)
+		return f.iam(key, c.Action, c.Form, now)
 	}
-	return nil, &fault{403, "SignatureDoesNotMatch", "Credential should be scoped to correct service. "}
+	return nil, &Fault{403, "SignatureDoesNotMatch", "Credential should be scoped to correct service. "}
 }
 
 func (k *iamKey) owner() string { return k.account + "/" + k.user }
@@ -248,7 +248,7 @@ type iamResult struct {
 	More bool                      `xml:"IsTruncated"`
 }
 
-func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time) (any, *fault) {
+func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time) (any, *Fault) {
 	name := cmp.Or(form.Get("UserName"), caller.user)
 	owner := caller.account + "/" + name
 	u, policy := f.users[owner], caller.policy
@@ -256,18 +256,18 @@ func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time)
 		policy = own.policy
 	}
 	if policy == nil || !policy.Permits("iam:"+action, f.userARN(caller.account, name),
-		map[string][]string{"aws:TagKeys": members(form, "Tags.member.%d.Key")}) {
-		return nil, &fault{403, "AccessDenied", fmt.Sprintf("User: %s is not authorized to perform: iam:%s on "+
+		map[string][]string{"aws:TagKeys": Members(form, "Tags.member.%d.Key")}) {
+		return nil, &Fault{403, "AccessDenied", fmt.Sprintf("User: %s is not authorized to perform: iam:%s on "+
 			"resource: user %s because no identity-based policy allows the iam:%s action",
 			f.arn(caller), action, name, action)}
 	}
 	if u == nil {
-		return nil, &fault{404, "NoSuchEntity", "The user with name " + name + " cannot be found."}
+		return nil, &Fault{404, "NoSuchEntity", "The user with name " + name + " cannot be found."}
 	}
 	key := f.keys[form.Get("AccessKeyId")]
 	if action == "UpdateAccessKey" || action == "DeleteAccessKey" {
 		if key == nil || key.owner() != owner || key.status.last() == keyDeleted {
-			return nil, &fault{404, "NoSuchEntity",
+			return nil, &Fault{404, "NoSuchEntity",
 				"The Access Key with id " + form.Get("AccessKeyId") + " cannot be found."}
 		}
 	}
@@ -288,17 +288,17 @@ func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time)
 		}
 	case "TagUser":
 		tags := maps.Clone(u.tags.last())
-		for i, k := range members(form, "Tags.member.%d.Key") {
+		for i, k := range Members(form, "Tags.member.%d.Key") {
 			v := form.Get(fmt.Sprintf("Tags.member.%d.Value", i+1))
 			if k == "" || len(k) > 128 || len(v) > 256 || !tagForm.MatchString(k) || !tagForm.MatchString(v) {
-				return nil, &fault{400, "ValidationError", "a tag is not valid"}
+				return nil, &Fault{400, "ValidationError", "a tag is not valid"}
 			}
 			tags[k] = v
 		}
 		u.tags.set(now, tags)
 	case "CreateAccessKey":
 		if len(f.keysOf(owner)) >= 2 {
-			return nil, &fault{409, "LimitExceeded", "Cannot exceed quota for AccessKeysPerUser: 2"}
+			return nil, &Fault{409, "LimitExceeded", "Cannot exceed quota for AccessKeysPerUser: 2"}
 		}
 		k := f.newKey(iamKey{account: caller.account, user: name}, now)
 		result.Key = &types.AccessKey{UserName: &name, AccessKeyId: &k.id, Status: keyActive, SecretAccessKey: &k.secret,
@@ -306,23 +306,23 @@ func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time)
 	case "UpdateAccessKey":
 		status := form.Get("Status")
 		if status != keyActive && status != keyInactive {
-			return nil, &fault{400, "ValidationError",
+			return nil, &Fault{400, "ValidationError",
 				"1 validation error detected: Value at 'status' failed to satisfy constraint"}
 		}
 		key.status.set(now, status)
 	case "DeleteAccessKey":
 		key.status.set(now, keyDeleted)
 	default:
-		return nil, &fault{400, "InvalidAction", "Could not find operation " + action + " for version 2010-05-08"}
+		return nil, &Fault{400, "InvalidAction", "Could not find operation " + action + " for version 2010-05-08"}
 	}
 	return result, nil
 }
 
 // sts performs an action of STS. GetCallerIdentity needs no permission.
 // Source: https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
-func (f *IAM) sts(caller *iamKey, action string) (any, *fault) {
+func (f *IAM) sts(caller *iamKey, action string) (any, *Fault) {
 	if action != "GetCallerIdentity" {
-		return nil, &fault{400, "InvalidAction", "Could not find operation " + action + " for version 2011-06-15"}
+		return nil, &Fault{400, "InvalidAction", "Could not find operation " + action + " for version 2011-06-15"}
 	}
 	return struct {
 		Arn     string

@@ -5,7 +5,7 @@ import "net/http"
 // Timestream is a fake of GetDbInstance in Timestream for InfluxDB.
 // Source: https://docs.aws.amazon.com/ts-influxdb/latest/ts-influxdb-api/API_GetDbInstance.html
 type Timestream struct {
-	service
+	Service
 	instances map[string]Instance
 }
 
@@ -20,36 +20,36 @@ type Instance struct {
 
 // NewTimestream returns a fake without instances.
 func NewTimestream() *Timestream {
-	return &Timestream{service: newService(), instances: map[string]Instance{}}
+	return &Timestream{Service: NewService(), instances: map[string]Instance{}}
 }
 
 // Put adds or replaces an instance.
 func (f *Timestream) Put(id string, i Instance) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.Lock()
+	defer f.Unlock()
 	f.instances[id] = i
 }
 
 // Handler serves calls.
 func (f *Timestream) Handler() http.Handler {
-	return jsonHandler(&f.service, "timestream-influxdb", f.serve)
+	return JSONHandler(&f.Service, "timestream-influxdb", f.serve)
 }
 
-func (f *Timestream) serve(action string, in struct{ Identifier string }) (any, *fault) {
+func (f *Timestream) serve(action string, in struct{ Identifier string }) (any, *Fault) {
 	if action != "GetDbInstance" {
-		return nil, &fault{code: "UnknownOperationException"}
+		return nil, &Fault{Code: "UnknownOperationException"}
 	}
 	if len(in.Identifier) < 3 {
-		return nil, &fault{code: "ValidationException", message: "identifier is not valid"}
+		return nil, &Fault{Code: "ValidationException", Message: "identifier is not valid"}
 	}
-	resource := "arn:aws:timestream-influxdb:" + region + ":" + account + ":db-instance/" + in.Identifier
-	if fault := f.denied("timestream-influxdb:GetDbInstance", resource, nil); fault != nil {
+	resource := "arn:aws:timestream-influxdb:" + Region + ":" + Account + ":db-instance/" + in.Identifier
+	if fault := f.Denied("timestream-influxdb:GetDbInstance", resource, nil); fault != nil {
 		return nil, fault
 	}
 	i, ok := f.instances[in.Identifier]
 	if !ok {
-		return nil, &fault{code: "ResourceNotFoundException",
-			message: "DbInstance with id " + in.Identifier + " not found"}
+		return nil, &Fault{Code: "ResourceNotFoundException",
+			Message: "DbInstance with id " + in.Identifier + " not found"}
 	}
 	out := map[string]any{"id": in.Identifier, "name": in.Identifier, "arn": resource,
 		"status": "CREATING", "vpcSubnetIds": []string{}, "influxAuthParametersSecretArn": i.SecretARN}
