@@ -15,7 +15,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 
-	"example.com/rotator/internal/testing/awsfake"
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
@@ -28,7 +27,7 @@ var permissions = []string{"iam:ListAccessKeys", "iam:ListUserTags", "iam:TagUse
 
 // harness is a fake IAM with a fast clock, on which delays of seconds, and the engine's minute, pass during a test.
 type harness struct {
-	fake     *awsfake.IAM
+	fake     *fakeIAM
 	server   *httptest.Server
 	endpoint string
 	byRole   bool
@@ -43,7 +42,7 @@ func newHarness(t testing.TB, byRole bool) *harness {
 		// within 15 s.
 		speed = 10
 	}
-	h := &harness{byRole: byRole, fake: awsfake.NewIAM(awsfake.IAMOptions{
+	h := &harness{byRole: byRole, fake: newFake(fakeOptions{
 		Now:        func() time.Time { return begin.Add(speed * time.Since(begin)) },
 		LoginDelay: speed * 100 * time.Millisecond,
 		ListDelay:  speed * 30 * time.Millisecond,

@@ -16,7 +16,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
-	"example.com/rotator/internal/testing/awsfake"
 	"example.com/rotator/internal/testing/world"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
@@ -31,7 +30,7 @@ const (
 
 // account is a fake IAM without delays and with a user ci.
 type account struct {
-	fake   *awsfake.IAM
+	fake   *fakeIAM
 	engine *iam.Engine
 	first  engine.Value
 	key    aws.Credentials
@@ -39,7 +38,7 @@ type account struct {
 
 func newWorld(t *testing.T, allowed ...string) *account {
 	t.Helper()
-	fake := awsfake.NewIAM(awsfake.IAMOptions{})
+	fake := newFake(fakeOptions{})
 	server := httptest.NewServer(fake.Handler())
 	t.Cleanup(server.Close)
 	w := &account{fake: fake, key: fake.AddUser("ci", allowed...)}
@@ -125,7 +124,7 @@ func TestNextReplacesTheKeyOfAWSPREVIOUS(t *testing.T) {
 
 func TestAnotherSecretsIntentExplainsNothing(t *testing.T) {
 	clock := time.Now()
-	fake := awsfake.NewIAM(awsfake.IAMOptions{Now: func() time.Time { return clock }})
+	fake := newFake(fakeOptions{Now: func() time.Time { return clock }})
 	server := httptest.NewServer(fake.Handler())
 	defer server.Close()
 	subject := newEngine(server.URL, aws.Credentials{}, false)
@@ -160,7 +159,7 @@ func TestKeyCreatedByHandAfterAFailureStays(t *testing.T) {
 		t.Run(code, func(t *testing.T) {
 			ctx := context5(t)
 			clock := time.Now()
-			fake := awsfake.NewIAM(awsfake.IAMOptions{Now: func() time.Time { return clock }})
+			fake := newFake(fakeOptions{Now: func() time.Time { return clock }})
 			server := httptest.NewServer(fake.Handler())
 			defer server.Close()
 			subject := newEngine(server.URL, aws.Credentials{}, false)
@@ -191,7 +190,7 @@ func TestKeyCreatedByHandAfterAFailureStays(t *testing.T) {
 // A refused attempt keeps the note of an earlier one.
 func TestRefusedAttemptKeepsAnEarlierNote(t *testing.T) {
 	clock := time.Now()
-	fake := awsfake.NewIAM(awsfake.IAMOptions{Now: func() time.Time { return clock }})
+	fake := newFake(fakeOptions{Now: func() time.Time { return clock }})
 	server := httptest.NewServer(fake.Handler())
 	defer server.Close()
 	subject := newEngine(server.URL, aws.Credentials{}, false)
@@ -245,7 +244,7 @@ func TestNextWithAnOlderKey(t *testing.T) {
 // TestInactiveKeyInAWSCURRENTIsReplaced: an administrator deactivated the key that the function created.
 func TestInactiveKeyInAWSCURRENTIsReplaced(t *testing.T) {
 	clock := time.Now()
-	fake := awsfake.NewIAM(awsfake.IAMOptions{Now: func() time.Time { return clock }})
+	fake := newFake(fakeOptions{Now: func() time.Time { return clock }})
 	server := httptest.NewServer(fake.Handler())
 	defer server.Close()
 	e := newEngine(server.URL, aws.Credentials{}, false)
@@ -353,7 +352,7 @@ func TestKeyIDAloneEndsNoKey(t *testing.T) {
 				return e.DryRun(t.Context(), r)
 			}, "Active"},
 		} {
-			fake := awsfake.NewIAM(awsfake.IAMOptions{})
+			fake := newFake(fakeOptions{})
 			server := httptest.NewServer(fake.Handler())
 			defer server.Close()
 			own, role := fake.AddUser("ci", permissions...), fake.AddRole("rotator", permissions...)
@@ -416,7 +415,7 @@ func TestSecretCannotNameASuperuser(t *testing.T) {
 // TestNextRotationReplacesTheKeyOfACanceledOne: it waits until no call can be about to store that key.
 func TestNextRotationReplacesTheKeyOfACanceledOne(t *testing.T) {
 	clock := time.Now()
-	fake := awsfake.NewIAM(awsfake.IAMOptions{Now: func() time.Time { return clock }})
+	fake := newFake(fakeOptions{Now: func() time.Time { return clock }})
 	server := httptest.NewServer(fake.Handler())
 	defer server.Close()
 	e := newEngine(server.URL, aws.Credentials{}, false)
@@ -579,7 +578,7 @@ func TestExpiredSignatureIsNotARefusal(t *testing.T) {
 
 // Anyone with an account can create a user with any name in it.
 func TestRoleRefusesAUserOfAnotherAccount(t *testing.T) {
-	fake := awsfake.NewIAM(awsfake.IAMOptions{})
+	fake := newFake(fakeOptions{})
 	server := httptest.NewServer(fake.Handler())
 	defer server.Close()
 	fake.AddUser("admin")

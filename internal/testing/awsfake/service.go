@@ -1,6 +1,6 @@
-// Package awsfake is the common part of small fakes of AWS services, for tests over HTTP with the real SDK. The fake of a
-// service is in the tests of the engine that changes credentials with it. It implements only the calls that the engine
-// makes, as AWS documents them, and was not compared with AWS itself. Fakes check signatures and are safe for
+// Package awsfake is the common part of small fakes of AWS services, for tests over HTTP with the real SDK. The fake of
+// a service is in the tests of the engine that changes credentials with it. It implements only the calls that the
+// engine makes, as AWS documents them, and was not compared with AWS itself. Fakes check signatures and are safe for
 // concurrent use.
 package awsfake
 

@@ -1,4 +1,4 @@
-package awsfake
+package iam_test
 
 import (
 	"cmp"
@@ -16,21 +16,22 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
 	"example.com/rotator/internal/sigv4"
+	"example.com/rotator/internal/testing/awsfake"
 	"example.com/rotator/sim/iampolicy"
 )
 
-// IAM is a fake of how IAM and STS handle users and their access keys. It checks permissions, enforces IAM's limits and
+// fakeIAM is a fake of how IAM and STS handle users and their access keys. It checks permissions, enforces IAM's limits and
 // is eventually consistent: calls see a change only after a delay on its clock.
 // Source: https://docs.aws.amazon.com/IAM/latest/APIReference/welcome.html
-type IAM struct {
-	Recorder
-	opts  IAMOptions
+type fakeIAM struct {
+	awsfake.Recorder
+	opts  fakeOptions
 	users map[string]*iamUser // by account and name
 	keys  map[string]*iamKey  // including deleted ones
 }
 
-// IAMOptions configure a fake; the zero value is usable.
-type IAMOptions struct {
+// fakeOptions configure a fake; the zero value is usable.
+type fakeOptions struct {
 	// Now is the fake's clock, for delays and creation dates. It may run faster than the real one. nil means time.Now.
 	Now func() time.Time
 	// LoginDelay is how long a new key is refused, and an inactive or deleted key still works.
@@ -84,22 +85,22 @@ func (e *eventual[T]) get(at time.Time) (v T, ok bool) {
 
 func (e *eventual[T]) last() T { return e.values[len(e.values)-1] }
 
-// NewIAM returns a fake without users.
-func NewIAM(o IAMOptions) *IAM {
+// newFake returns a fake without users.
+func newFake(o fakeOptions) *fakeIAM {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &IAM{opts: o, users: make(map[string]*iamUser), keys: make(map[string]*iamKey)}
+	return &fakeIAM{opts: o, users: make(map[string]*iamUser), keys: make(map[string]*iamKey)}
 }
 
 // AddUser adds a user with one active key that is visible everywhere. The user's policy allows the actions on the user
 // itself, such as iam:CreateAccessKey. A user of the same name is replaced.
-func (f *IAM) AddUser(name string, allowed ...string) aws.Credentials {
-	return f.AddUserIn(Account, name, allowed...)
+func (f *fakeIAM) AddUser(name string, allowed ...string) aws.Credentials {
+	return f.AddUserIn(awsfake.Account, name, allowed...)
 }
 
 // AddUserIn is AddUser in another account.
-func (f *IAM) AddUserIn(account, name string, allowed ...string) aws.Credentials {
+func (f *fakeIAM) AddUserIn(account, name string, allowed ...string) aws.Credentials {
 	f.Lock()
 	defer f.Unlock()
 	long := f.opts.Now().Add(-24 * time.Hour)
@@ -115,49 +116,49 @@ func allow(resource string, actions []string) *iampolicy.Policy {
 	}}
 }
 
-func (f *IAM) userARN(account, name string) string {
+func (f *fakeIAM) userARN(account, name string) string {
 	return "arn:aws:iam::" + account + ":user/" + f.opts.Path + name
 }
 
 // PutPolicy sets the only identity policy of a user added by AddUser. It supports conditions on aws:TagKeys.
-func (f *IAM) PutPolicy(user, document string) error {
+func (f *fakeIAM) PutPolicy(user, document string) error {
 	p, err := iampolicy.Parse(document, "aws:TagKeys")
 	f.Lock()
 	defer f.Unlock()
-	f.users[Account+"/"+user].policy = p
+	f.users[awsfake.Account+"/"+user].policy = p
 	return err
 }
 
 // AddKey adds another key, created age ago, as an administrator does.
-func (f *IAM) AddKey(user string, age time.Duration) aws.Credentials {
+func (f *fakeIAM) AddKey(user string, age time.Duration) aws.Credentials {
 	f.Lock()
 	defer f.Unlock()
-	return f.newKey(iamKey{account: Account, user: user}, f.opts.Now().Add(-age)).credentials()
+	return f.newKey(iamKey{account: awsfake.Account, user: user}, f.opts.Now().Add(-age)).credentials()
 }
 
 // AddRole returns credentials of a role that may perform the actions on all users.
-func (f *IAM) AddRole(name string, allowed ...string) aws.Credentials {
+func (f *fakeIAM) AddRole(name string, allowed ...string) aws.Credentials {
 	f.Lock()
 	defer f.Unlock()
-	k := iamKey{account: Account, role: name, token: letters(60), policy: allow("*", allowed)}
+	k := iamKey{account: awsfake.Account, role: name, token: letters(60), policy: allow("*", allowed)}
 	return f.newKey(k, f.opts.Now().Add(-24*time.Hour)).credentials()
 }
 
 // SetStatus makes a key Active or Inactive, visible immediately and everywhere.
-func (f *IAM) SetStatus(id, status string) {
+func (f *fakeIAM) SetStatus(id, status string) {
 	f.Lock()
 	defer f.Unlock()
 	f.keys[id].status.set(f.opts.Now().Add(-24*time.Hour), status)
 }
 
 // Keys returns the actual states, by id, of the keys of a user added by AddUser.
-func (f *IAM) Keys(user string) map[string]string {
+func (f *fakeIAM) Keys(user string) map[string]string {
 	f.Lock()
 	defer f.Unlock()
-	return f.keysOf(Account + "/" + user)
+	return f.keysOf(awsfake.Account + "/" + user)
 }
 
-func (f *IAM) keysOf(owner string) map[string]string {
+func (f *fakeIAM) keysOf(owner string) map[string]string {
 	keys := make(map[string]string)
 	for _, k := range f.keys {
 		if k.owner() == owner && k.status.last() != keyDeleted {
@@ -168,7 +169,7 @@ func (f *IAM) keysOf(owner string) map[string]string {
 }
 
 // newKey creates an active key for the owner that k names.
-func (f *IAM) newKey(k iamKey, now time.Time) *iamKey {
+func (f *fakeIAM) newKey(k iamKey, now time.Time) *iamKey {
 	k.id, k.secret = "AKIAFAKE"+letters(12), base64.StdEncoding.EncodeToString([]byte(letters(30)))
 	k.created = now.UTC().Truncate(time.Second) // as IAM shows it
 	k.status.set(now, keyActive)
@@ -186,10 +187,14 @@ func letters(n int) string {
 	return base32.StdEncoding.EncodeToString(b)[:n]
 }
 
-var notValid = &Fault{403, "InvalidClientTokenId", "The security token included in the request is invalid."}
+func refused(status int, code, message string) *awsfake.Fault {
+	return &awsfake.Fault{Status: status, Code: code, Message: message}
+}
+
+var notValid = refused(403, "InvalidClientTokenId", "The security token included in the request is invalid.")
 
 // Handler serves calls to both services. The signature names the service.
-func (f *IAM) Handler() http.Handler {
+func (f *fakeIAM) Handler() http.Handler {
 	calls := f.XMLHandler(f.serve)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Date", f.opts.Now().UTC().Format(http.TimeFormat))
@@ -197,11 +202,11 @@ func (f *IAM) Handler() http.Handler {
 	})
 }
 
-func (f *IAM) serve(c Call) (any, *Fault) {
+func (f *fakeIAM) serve(c awsfake.Call) (any, *awsfake.Fault) {
 	now := f.opts.Now()
 	sig, ok := sigv4.Read(c.Request)
 	if !ok {
-		return nil, &Fault{403, "MissingAuthenticationToken", "Request is missing Authentication Token"}
+		return nil, refused(403, "MissingAuthenticationToken", "Request is missing Authentication Token")
 	}
 	key := f.keys[sig.Key]
 	if key == nil {
@@ -211,25 +216,25 @@ func (f *IAM) serve(c Call) (any, *Fault) {
 		c.Header.Get("X-Amz-Security-Token") != key.token {
 		return nil, notValid
 	}
-	if !MadeWith(sig, c, key.secret, now) {
-		return nil, &Fault{403, "SignatureDoesNotMatch",
-			"The request signature we calculated does not match the signature you provided."}
+	if !awsfake.MadeWith(sig, c, key.secret, now) {
+		return nil, refused(403, "SignatureDoesNotMatch",
+			"The request signature we calculated does not match the signature you provided.")
 	}
 	switch sig.Service {
 	case "sts":
 		return f.sts(key, c.Action)
 	case "iam":
 		if sig.Region != "us-east-1" {
-			return nil, &Fault{403, "SignatureDoesNotMatch", "Credential should be scoped to a valid region. "}
+			return nil, refused(403, "SignatureDoesNotMatch", "Credential should be scoped to a valid region. ")
 		}
 		return f.iam(key, c.Action, c.Form, now)
 	}
-	return nil, &Fault{403, "SignatureDoesNotMatch", "Credential should be scoped to correct service. "}
+	return nil, refused(403, "SignatureDoesNotMatch", "Credential should be scoped to correct service. ")
 }
 
 func (k *iamKey) owner() string { return k.account + "/" + k.user }
 
-func (f *IAM) arn(k *iamKey) string {
+func (f *fakeIAM) arn(k *iamKey) string {
 	if k.role != "" {
 		return "arn:aws:sts::" + k.account + ":assumed-role/" + k.role + "/rotator"
 	}
@@ -248,7 +253,7 @@ type iamResult struct {
 	More bool                      `xml:"IsTruncated"`
 }
 
-func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time) (any, *Fault) {
+func (f *fakeIAM) iam(caller *iamKey, action string, form url.Values, now time.Time) (any, *awsfake.Fault) {
 	name := cmp.Or(form.Get("UserName"), caller.user)
 	owner := caller.account + "/" + name
 	u, policy := f.users[owner], caller.policy
@@ -256,19 +261,19 @@ func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time)
 		policy = own.policy
 	}
 	if policy == nil || !policy.Permits("iam:"+action, f.userARN(caller.account, name),
-		map[string][]string{"aws:TagKeys": Members(form, "Tags.member.%d.Key")}) {
-		return nil, &Fault{403, "AccessDenied", fmt.Sprintf("User: %s is not authorized to perform: iam:%s on "+
+		map[string][]string{"aws:TagKeys": awsfake.Members(form, "Tags.member.%d.Key")}) {
+		return nil, refused(403, "AccessDenied", fmt.Sprintf("User: %s is not authorized to perform: iam:%s on "+
 			"resource: user %s because no identity-based policy allows the iam:%s action",
-			f.arn(caller), action, name, action)}
+			f.arn(caller), action, name, action))
 	}
 	if u == nil {
-		return nil, &Fault{404, "NoSuchEntity", "The user with name " + name + " cannot be found."}
+		return nil, refused(404, "NoSuchEntity", "The user with name "+name+" cannot be found.")
 	}
 	key := f.keys[form.Get("AccessKeyId")]
 	if action == "UpdateAccessKey" || action == "DeleteAccessKey" {
 		if key == nil || key.owner() != owner || key.status.last() == keyDeleted {
-			return nil, &Fault{404, "NoSuchEntity",
-				"The Access Key with id " + form.Get("AccessKeyId") + " cannot be found."}
+			return nil, refused(404, "NoSuchEntity",
+				"The Access Key with id "+form.Get("AccessKeyId")+" cannot be found.")
 		}
 	}
 	seen := now.Add(-f.opts.ListDelay)
@@ -288,17 +293,17 @@ func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time)
 		}
 	case "TagUser":
 		tags := maps.Clone(u.tags.last())
-		for i, k := range Members(form, "Tags.member.%d.Key") {
+		for i, k := range awsfake.Members(form, "Tags.member.%d.Key") {
 			v := form.Get(fmt.Sprintf("Tags.member.%d.Value", i+1))
 			if k == "" || len(k) > 128 || len(v) > 256 || !tagForm.MatchString(k) || !tagForm.MatchString(v) {
-				return nil, &Fault{400, "ValidationError", "a tag is not valid"}
+				return nil, refused(400, "ValidationError", "a tag is not valid")
 			}
 			tags[k] = v
 		}
 		u.tags.set(now, tags)
 	case "CreateAccessKey":
 		if len(f.keysOf(owner)) >= 2 {
-			return nil, &Fault{409, "LimitExceeded", "Cannot exceed quota for AccessKeysPerUser: 2"}
+			return nil, refused(409, "LimitExceeded", "Cannot exceed quota for AccessKeysPerUser: 2")
 		}
 		k := f.newKey(iamKey{account: caller.account, user: name}, now)
 		result.Key = &types.AccessKey{UserName: &name, AccessKeyId: &k.id, Status: keyActive, SecretAccessKey: &k.secret,
@@ -306,23 +311,23 @@ func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time)
 	case "UpdateAccessKey":
 		status := form.Get("Status")
 		if status != keyActive && status != keyInactive {
-			return nil, &Fault{400, "ValidationError",
-				"1 validation error detected: Value at 'status' failed to satisfy constraint"}
+			return nil, refused(400, "ValidationError",
+				"1 validation error detected: Value at 'status' failed to satisfy constraint")
 		}
 		key.status.set(now, status)
 	case "DeleteAccessKey":
 		key.status.set(now, keyDeleted)
 	default:
-		return nil, &Fault{400, "InvalidAction", "Could not find operation " + action + " for version 2010-05-08"}
+		return nil, refused(400, "InvalidAction", "Could not find operation "+action+" for version 2010-05-08")
 	}
 	return result, nil
 }
 
 // sts performs an action of STS. GetCallerIdentity needs no permission.
 // Source: https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
-func (f *IAM) sts(caller *iamKey, action string) (any, *Fault) {
+func (f *fakeIAM) sts(caller *iamKey, action string) (any, *awsfake.Fault) {
 	if action != "GetCallerIdentity" {
-		return nil, &Fault{400, "InvalidAction", "Could not find operation " + action + " for version 2011-06-15"}
+		return nil, refused(400, "InvalidAction", "Could not find operation "+action+" for version 2011-06-15")
 	}
 	return struct {
 		Arn     string

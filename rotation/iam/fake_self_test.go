@@ -1,4 +1,4 @@
-package awsfake
+package iam_test
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 
 // iamWorld is a fake with a stopped clock and a user who may do everything.
 type iamWorld struct {
-	*IAM
+	*fakeIAM
 	now   time.Time
 	url   string
 	first aws.Credentials
@@ -27,7 +27,7 @@ func newIAMWorld(t *testing.T) *iamWorld {
 	t.Helper()
 	w := &iamWorld{now: time.Now()}
 	now := func() time.Time { return w.now }
-	w.IAM = NewIAM(IAMOptions{Now: now, LoginDelay: 10 * time.Second, ListDelay: 3 * time.Second})
+	w.fakeIAM = newFake(fakeOptions{Now: now, LoginDelay: 10 * time.Second, ListDelay: 3 * time.Second})
 	server := httptest.NewServer(w.Handler())
 	t.Cleanup(server.Close)
 	w.url = server.URL
