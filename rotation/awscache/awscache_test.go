@@ -21,7 +21,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/google/uuid"
 
-	"example.com/rotator/internal/testing/awsfake"
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/awscache"
@@ -125,7 +124,7 @@ func TestConcurrentSets(t *testing.T) {
 func TestWaitIsBounded(t *testing.T) {
 	each(t, func(t *testing.T, c *cache) {
 		v := c.user(t)
-		c.fake.Add(c.service, awsfake.CacheUser{ID: id(v), Name: id(v), Status: "modifying"})
+		c.fake.Add(c.service, fakeUser{ID: id(v), Name: id(v), Status: "modifying"})
 		c.options.MaxWait = 50 * time.Millisecond
 		begin := time.Now()
 		err := c.engine().Set(enginetest.Within(t), request(v, second))
@@ -275,7 +274,7 @@ func TestAnotherUserWithTheSameNameIsNotChanged(t *testing.T) {
 	arn, _ := v.Text("user_arn")
 	c.options.SecretARN, c.options.UserName = secretARN, id(v)
 	other := c.fake.Add("elasticache",
-		awsfake.CacheUser{ID: "other", Name: id(v), Passwords: []string{"Others-Passw0rd-0123456789"}})
+		fakeUser{ID: "other", Name: id(v), Passwords: []string{"Others-Passw0rd-0123456789"}})
 	for _, bad := range []string{other, strings.ReplaceAll(arn, "us-east-1", "eu-west-1")} {
 		r := request(bare(v).With("user_arn", bad), second)
 		_, nerr := c.engine().Next(enginetest.Within(t), r)
@@ -299,7 +298,7 @@ func TestPasswordOfAnotherUserWithTheSameNameIsNotTried(t *testing.T) {
 	c := newCache(t, "elasticache")
 	v := c.user(t)
 	other := c.fake.Add("elasticache",
-		awsfake.CacheUser{ID: "other", Name: id(v), Passwords: []string{"Others-Passw0rd-0123456789"}})
+		fakeUser{ID: "other", Name: id(v), Passwords: []string{"Others-Passw0rd-0123456789"}})
 	w := newWorld(t, c, v.With("user_arn", other))
 	w.put(v.With("password", "not-that-of-the-user-0123"))
 	if err := w.rotate(); !errors.Is(err, engine.LoginRefused) {
@@ -538,16 +537,16 @@ func TestUsersThatCannotBeRotated(t *testing.T) {
 		v := c.user(t)
 		name := id(v)
 		for what, u := range map[string]struct {
-			user awsfake.CacheUser
+			user fakeUser
 			want engine.Cause
 			text string
 		}{
-			"IAM": {awsfake.CacheUser{ID: name, Name: name, Type: "iam"}, engine.TargetFailed, "by iam"},
-			"no password": {awsfake.CacheUser{ID: name, Name: name, Type: "no-password"},
+			"IAM": {fakeUser{ID: name, Name: name, Type: "iam"}, engine.TargetFailed, "by iam"},
+			"no password": {fakeUser{ID: name, Name: name, Type: "no-password"},
 				engine.TargetFailed, "by no-password"},
-			"deleting": {awsfake.CacheUser{ID: name, Name: name, Status: "deleting"},
+			"deleting": {fakeUser{ID: name, Name: name, Status: "deleting"},
 				engine.TargetFailed, "is deleting"},
-			"another name": {awsfake.CacheUser{ID: name, Name: "other"}, engine.InvalidSecret, `"other"`},
+			"another name": {fakeUser{ID: name, Name: "other"}, engine.InvalidSecret, `"other"`},
 		} {
 			c.fake.Add(c.service, u.user)
 			if err := c.engine().DryRun(enginetest.Within(t), request(v, second)); !errors.Is(err, u.want) ||

@@ -13,7 +13,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/redis/go-redis/v9"
 
-	"example.com/rotator/internal/testing/awsfake"
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation/awscache"
 	"example.com/rotator/rotation/engine"
@@ -26,7 +25,7 @@ type cache struct {
 	service string
 	server  *testserver.RedisServer
 	admin   *redis.Client
-	fake    *awsfake.Caches
+	fake    *fakeCaches
 	api     *httptest.Server
 	options awscache.Options
 }
@@ -52,7 +51,7 @@ func newCache(t testing.TB, service string) *cache {
 	c := &cache{service: service, server: testserver.Redis(t, testserver.RedisOptions{})}
 	c.options = awscache.Options{MaxWait: 20 * time.Second, Interval: interval}
 	c.admin = c.server.Connect(t)
-	c.fake = awsfake.NewCaches(awsfake.CachesOptions{Delay: delay, Apply: c.apply})
+	c.fake = newFake(fakeOptions{Delay: delay, Apply: c.apply})
 	c.api = httptest.NewServer(c.fake.Handler())
 	t.Cleanup(func() {
 		c.api.Close()
@@ -100,7 +99,7 @@ func (c *cache) New(_ context.Context, host string, port int) (value, superuser 
 	if err := c.apply(user, []string{password}); err != nil {
 		return value, superuser, err
 	}
-	arn := c.fake.Add(c.service, awsfake.CacheUser{ID: user, Name: user, Passwords: []string{password}})
+	arn := c.fake.Add(c.service, fakeUser{ID: user, Name: user, Passwords: []string{password}})
 	mark := `"engine":"memorydb"`
 	if c.service == "elasticache" {
 		mark = fmt.Sprintf(`"user_arn":%q`, arn)
@@ -135,7 +134,7 @@ func (c *cache) Restore(_ context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")
 	c.fake.Wait()
-	c.fake.Add(c.service, awsfake.CacheUser{ID: user, Name: user, Passwords: []string{password},
+	c.fake.Add(c.service, fakeUser{ID: user, Name: user, Passwords: []string{password},
 		Tags: c.fake.User(c.service, user).Tags})
 	return c.apply(user, []string{password})
 }

@@ -13,5 +13,6 @@ func TestSecretOfAWSTemplate(t *testing.T) {
 	f := awstemplate.New(t, env)
 	f.Rotate("ActiveDirectoryRotationSingleUser", h)
 	env["DICT_KEY_DIRECTORY"], env["DICT_KEY_USERNAME"], env["DICT_KEY_PASSWORD"] = "DirectoryId", "Username", "Password"
-	f.Rotate("ActiveDirectoryRotationSingleUser", h, "awsSeamlessDomainDirectoryId", "DirectoryId", "awsSeamlessDomain", "")
+	f.Rotate("ActiveDirectoryRotationSingleUser", h,
+		"awsSeamlessDomainDirectoryId", "DirectoryId", "awsSeamlessDomain", "")
 }

@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"example.com/rotator/internal/testing/awsfake"
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/internal/testing/world"
 	"example.com/rotator/rotation/engine"
@@ -126,24 +125,24 @@ func TestDirectories(t *testing.T) {
 	f := newFixture(t)
 	name, _, _ := f.user(t)
 	domain := strings.ToLower(testserver.ADRealm)
-	try := func(d awsfake.Directory) error {
+	try := func(d fakeDirectory) error {
 		f.fake.Put("d-0123456789", d)
 		r := f.request("d-0123456789", name, first)
 		return f.engine().Verify(enginetest.Within(t), r, r.Current)
 	}
 	for kind, text := range map[string]string{"ADConnector": "ADConnector", "SharedMicrosoftAD": "SharedMicrosoftAD"} {
-		enginetest.WantCause(t, try(awsfake.Directory{Name: domain, Type: kind, Addresses: []string{f.Host}}),
+		enginetest.WantCause(t, try(fakeDirectory{Name: domain, Type: kind, Addresses: []string{f.Host}}),
 			engine.InvalidSecret, text)
 	}
-	enginetest.WantCause(t, try(awsfake.Directory{Name: domain}), engine.TargetFailed, "Creating")
-	enginetest.WantCause(t, try(awsfake.Directory{Name: "other.example.com", Addresses: []string{f.Host}}),
+	enginetest.WantCause(t, try(fakeDirectory{Name: domain}), engine.TargetFailed, "Creating")
+	enginetest.WantCause(t, try(fakeDirectory{Name: "other.example.com", Addresses: []string{f.Host}}),
 		engine.LoginRefused, "does not exist")
 	// Nothing listens at the first address.
-	if err := try(awsfake.Directory{Name: domain, Type: "SimpleAD",
+	if err := try(fakeDirectory{Name: domain, Type: "SimpleAD",
 		Addresses: []string{"127.0.0.2", f.Host}}); err != nil {
 		t.Error(err)
 	}
-	enginetest.WantCause(t, try(awsfake.Directory{Name: domain, Addresses: []string{"127.0.0.2"}}), engine.Unreachable,
+	enginetest.WantCause(t, try(fakeDirectory{Name: domain, Addresses: []string{"127.0.0.2"}}), engine.Unreachable,
 		"127.0.0.2:88")
 	r := f.request("d-00000fffff", name, first)
 	enginetest.WantCause(t, f.engine().Verify(enginetest.Within(t), r, r.Current), engine.InvalidSecret, "d-00000fffff")
@@ -212,7 +211,7 @@ func TestCheck(t *testing.T) {
 	f := newFixture(t)
 	w := world.New(t, f.engine())
 	name, _, directory := f.user(t)
-	f.fake.Put("d-0aaaaaaaaa", awsfake.Directory{Name: "corp.example.com", Type: "ADConnector",
+	f.fake.Put("d-0aaaaaaaaa", fakeDirectory{Name: "corp.example.com", Type: "ADConnector",
 		Addresses: []string{f.Host}})
 	for failure, v := range map[string]engine.Value{
 		"": f.value(directory, name, first), "loginclients": f.value(directory, name, "wrong"),

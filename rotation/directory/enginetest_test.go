@@ -14,7 +14,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/go-ldap/ldap/v3"
 
-	"example.com/rotator/internal/testing/awsfake"
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
@@ -23,7 +22,7 @@ import (
 // fixture is a real domain in which a fake of AWS's API resets passwords.
 type fixture struct {
 	*testserver.SambaServer
-	fake *awsfake.Directories
+	fake *fakeDirectories
 	url  string
 
 	mu    sync.Mutex
@@ -33,7 +32,7 @@ type fixture struct {
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{SambaServer: testserver.SharedSamba(t, testserver.SambaOptions{}), ports: map[string]int{}}
-	f.fake = awsfake.NewDirectories(f.ResetPassword)
+	f.fake = newFake(f.ResetPassword)
 	api := httptest.NewServer(f.fake.Handler())
 	t.Cleanup(api.Close)
 	f.url = api.URL
@@ -80,7 +79,7 @@ func (f *fixture) directory(port int) (id string) {
 		}
 		f.ports[address] = port
 	}
-	f.fake.Put(id, awsfake.Directory{Name: strings.ToLower(testserver.ADRealm), Addresses: []string{address}})
+	f.fake.Put(id, fakeDirectory{Name: strings.ToLower(testserver.ADRealm), Addresses: []string{address}})
 	return id
 }
 

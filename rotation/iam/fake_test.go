@@ -20,8 +20,8 @@ import (
 	"example.com/rotator/sim/iampolicy"
 )
 
-// fakeIAM is a fake of how IAM and STS handle users and their access keys. It checks permissions, enforces IAM's limits and
-// is eventually consistent: calls see a change only after a delay on its clock.
+// fakeIAM is a fake of how IAM and STS handle users and their access keys. It checks permissions, enforces IAM's limits
+// and is eventually consistent: calls see a change only after a delay on its clock.
 // Source: https://docs.aws.amazon.com/IAM/latest/APIReference/welcome.html
 type fakeIAM struct {
 	awsfake.Recorder

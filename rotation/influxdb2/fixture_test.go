@@ -12,7 +12,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
-	"example.com/rotator/internal/testing/awsfake"
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation/engine"
 )
@@ -23,7 +22,7 @@ const secretARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:influx-A
 type fixture struct {
 	*testserver.InfluxDB2Server
 	t          testing.TB
-	timestream *awsfake.Timestream
+	timestream *fakeTimestream
 	api        string // the fake's URL
 	users      *Users
 	tokens     *Tokens
@@ -35,7 +34,7 @@ type account struct{ ID, Name string }
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{InfluxDB2Server: testserver.SharedInfluxDB2(t), t: t,
-		timestream: awsfake.NewTimestream()}
+		timestream: newFake()}
 	service := httptest.NewServer(f.timestream.Handler())
 	t.Cleanup(service.Close)
 	f.api = service.URL
@@ -101,7 +100,7 @@ func (f *fixture) drop(id string) {
 // instance creates an instance of Timestream that is a server, and returns its name.
 func (f *fixture) instance(host string, port int) string {
 	name := testserver.Unique("instance")
-	f.timestream.Put(name, awsfake.Instance{Endpoint: host, Port: port})
+	f.timestream.Put(name, fakeInstance{Endpoint: host, Port: port})
 	return name
 }
 

@@ -18,7 +18,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"example.com/rotator/internal/testing/awsfake"
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/internal/testing/world"
 	"example.com/rotator/rotation/engine"
@@ -391,8 +390,8 @@ func TestSuperuserIsSentToNoOtherServer(t *testing.T) {
 	defer thief.Close()
 	_, text, _ := net.SplitHostPort(thief.Listener.Addr().String())
 	port, _ := strconv.Atoi(text)
-	f.timestream.Put("ours", awsfake.Instance{Endpoint: f.Host, Port: f.Port, SecretARN: adminARN})
-	f.timestream.Put("thiefs", awsfake.Instance{Endpoint: "localhost", Port: port, SecretARN: secretARN})
+	f.timestream.Put("ours", fakeInstance{Endpoint: f.Host, Port: f.Port, SecretARN: adminARN})
+	f.timestream.Put("thiefs", fakeInstance{Endpoint: "localhost", Port: port, SecretARN: secretARN})
 	bare := engine.StringValue(`{}`).With("username", f.User).With("password", f.Password)
 	_, owner := f.user()
 	good := f.token(owner, "", f.readAndWrite(f.bucket()))
@@ -439,7 +438,7 @@ func TestInstancesOwnSecretAsSuperuser(t *testing.T) {
 	instance := testserver.Unique("instance")
 	bare := engine.StringValue(`{"organization":"first"}`).With("username", f.User).With("password", f.Password)
 	super := w.Secret("made-by-timestream", bare)
-	f.timestream.Put(instance, awsfake.Instance{Endpoint: f.Host, Port: f.Port, SecretARN: super})
+	f.timestream.Put(instance, fakeInstance{Endpoint: f.Host, Port: f.Port, SecretARN: super})
 	name, owner := f.user()
 	base := engine.StringValue(`{"engine":"timestream-influxdb"}`).With("dbIdentifier", instance).
 		With("adminSecretArn", super)
@@ -477,8 +476,8 @@ func TestCredentialStaysWithItsInstance(t *testing.T) {
 	users, tokens := NewUsers(policy, f.users.settings), NewTokens(policy, f.tokens.settings)
 	_, text, _ := net.SplitHostPort(thief.Listener.Addr().String())
 	port, _ := strconv.Atoi(text)
-	f.timestream.Put("ours", awsfake.Instance{Endpoint: f.Host, Port: f.Port})
-	f.timestream.Put("thiefs", awsfake.Instance{Endpoint: "127.0.0.1", Port: port})
+	f.timestream.Put("ours", fakeInstance{Endpoint: f.Host, Port: f.Port})
+	f.timestream.Put("thiefs", fakeInstance{Endpoint: "127.0.0.1", Port: port})
 	w := world.New(t, users, tokens)
 	_, owner := f.user()
 	base := engine.StringValue(`{"engine":"timestream-influxdb","dbIdentifier":"ours"}`)
@@ -512,8 +511,8 @@ func TestInstanceThatCannotBeFound(t *testing.T) {
 		v := value(instance)
 		return f.users.Verify(enginetest.Within(t), request(v, engine.Value{}), v)
 	}
-	f.timestream.Put("ours", awsfake.Instance{Endpoint: f.Host, Port: f.Port})
-	f.timestream.Put("new", awsfake.Instance{})
+	f.timestream.Put("ours", fakeInstance{Endpoint: f.Host, Port: f.Port})
+	f.timestream.Put("new", fakeInstance{})
 	if err := verify("ours"); err != nil {
 		t.Error(err)
 	}

@@ -1,43 +1,45 @@
-package awsfake
+package directory
 
 import (
 	"cmp"
 	"net/http"
+
+	"example.com/rotator/internal/testing/awsfake"
 )
 
-// Directories is a fake of the two calls of AWS Directory Service that describe directories and reset passwords. It
+// fakeDirectories is a fake of the two calls of AWS Directory Service that describe directories and reset passwords. It
 // resets passwords in a real domain.
 // Sources: https://docs.aws.amazon.com/directoryservice/latest/devguide/API_DescribeDirectories.html,
 // https://docs.aws.amazon.com/directoryservice/latest/devguide/API_ResetUserPassword.html
-type Directories struct {
-	Service
+type fakeDirectories struct {
+	awsfake.Service
 	reset       func(user, password string) (code string)
-	directories map[string]Directory
+	directories map[string]fakeDirectory
 }
 
-// Directory is a directory of the fake.
-type Directory struct {
+// fakeDirectory is a directory of the fake.
+type fakeDirectory struct {
 	Name      string   // the domain's
 	Type      string   // MicrosoftAD if empty
 	Addresses []string // of the domain controllers
 }
 
-// NewDirectories returns a fake without directories. reset sets a password and returns the API's error code, or "".
-func NewDirectories(reset func(user, password string) (code string)) *Directories {
-	return &Directories{Service: NewService(), reset: reset,
-		directories: map[string]Directory{}}
+// newFake returns a fake without directories. reset sets a password and returns the API's error code, or "".
+func newFake(reset func(user, password string) (code string)) *fakeDirectories {
+	return &fakeDirectories{Service: awsfake.NewService(), reset: reset,
+		directories: map[string]fakeDirectory{}}
 }
 
 // Put adds or replaces a directory.
-func (f *Directories) Put(id string, d Directory) {
+func (f *fakeDirectories) Put(id string, d fakeDirectory) {
 	f.Lock()
 	defer f.Unlock()
 	f.directories[id] = d
 }
 
 // Handler serves calls.
-func (f *Directories) Handler() http.Handler {
-	return JSONHandler(&f.Service, "ds", f.serve)
+func (f *fakeDirectories) Handler() http.Handler {
+	return awsfake.JSONHandler(&f.Service, "ds", f.serve)
 }
 
 type directoryInput struct {
@@ -45,11 +47,11 @@ type directoryInput struct {
 	DirectoryId, UserName, NewPassword string
 }
 
-func (f *Directories) serve(action string, in directoryInput) (any, *Fault) {
-	id, resource := in.DirectoryId, "arn:aws:ds:"+Region+":"+Account+":directory/"+in.DirectoryId
+func (f *fakeDirectories) serve(action string, in directoryInput) (any, *awsfake.Fault) {
+	id, resource := in.DirectoryId, "arn:aws:ds:"+awsfake.Region+":"+awsfake.Account+":directory/"+in.DirectoryId
 	if action == "DescribeDirectories" {
 		if len(in.DirectoryIds) != 1 {
-			return nil, &Fault{Code: "InvalidParameterException", Message: "one directory is expected here"}
+			return nil, &awsfake.Fault{Code: "InvalidParameterException", Message: "one directory is expected here"}
 		}
 		id, resource = in.DirectoryIds[0], "*"
 	}
@@ -58,7 +60,7 @@ func (f *Directories) serve(action string, in directoryInput) (any, *Fault) {
 	}
 	d, ok := f.directories[id]
 	if !ok {
-		return nil, &Fault{Code: "EntityDoesNotExistException", Message: "Directory " + id + " does not exist"}
+		return nil, &awsfake.Fault{Code: "EntityDoesNotExistException", Message: "Directory " + id + " does not exist"}
 	}
 	switch action {
 	case "DescribeDirectories":
@@ -70,9 +72,9 @@ func (f *Directories) serve(action string, in directoryInput) (any, *Fault) {
 			"Type": cmp.Or(d.Type, "MicrosoftAD"), "Stage": stage, "DnsIpAddrs": d.Addresses}}}, nil
 	case "ResetUserPassword":
 		if code := f.reset(in.UserName, in.NewPassword); code != "" {
-			return nil, &Fault{Code: code, Message: "the domain refuses"}
+			return nil, &awsfake.Fault{Code: code, Message: "the domain refuses"}
 		}
 		return map[string]any{}, nil
 	}
-	return nil, &Fault{Code: "UnknownOperationException"}
+	return nil, &awsfake.Fault{Code: "UnknownOperationException"}
 }

@@ -1,4 +1,4 @@
-package awsfake
+package awscache_test
 
 import (
 	"cmp"
@@ -10,32 +10,33 @@ import (
 	"time"
 
 	"example.com/rotator/internal/sigv4"
+	"example.com/rotator/internal/testing/awsfake"
 )
 
-// Caches is a fake of how ElastiCache and MemoryDB handle users. It describes them, lists their tags and changes their
-// passwords after some time in the status "modifying". It enforces the services' password rules.
+// fakeCaches is a fake of how ElastiCache and MemoryDB handle users. It describes them, lists their tags and changes
+// their passwords after some time in the status "modifying". It enforces the services' password rules.
 // Sources: https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_ModifyUser.html,
 // https://docs.aws.amazon.com/memorydb/latest/APIReference/API_UpdateUser.html,
 // https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_ListTagsForResource.html,
 // https://docs.aws.amazon.com/memorydb/latest/APIReference/API_ListTags.html
-type Caches struct {
-	Service
-	opts  CachesOptions
-	users map[string]*CacheUser // by service and id
-	busy  int                   // changes in progress
+type fakeCaches struct {
+	awsfake.Service
+	opts  fakeOptions
+	users map[string]*fakeUser // by service and id
+	busy  int                  // changes in progress
 	idle  *sync.Cond
 }
 
-// CachesOptions configure a fake.
-type CachesOptions struct {
+// fakeOptions configure a fake.
+type fakeOptions struct {
 	// Delay is how long a change takes.
 	Delay time.Duration
 	// Apply applies a change to the cache itself. If it fails, the user's status shows the error.
 	Apply func(user string, passwords []string) error
 }
 
-// CacheUser is a user of a fake.
-type CacheUser struct {
+// fakeUser is a user of a fake.
+type fakeUser struct {
 	// ID is the user's id, and Name is the name for logins. They are the same in MemoryDB.
 	ID, Name string
 	// Status is active, modifying or deleting, and Type is password, no-password or iam.
@@ -45,16 +46,16 @@ type CacheUser struct {
 	Tags      map[string]string
 }
 
-// NewCaches returns a fake without users.
-func NewCaches(o CachesOptions) *Caches {
-	f := &Caches{Service: NewService(), opts: o, users: make(map[string]*CacheUser)}
+// newFake returns a fake without users.
+func newFake(o fakeOptions) *fakeCaches {
+	f := &fakeCaches{Service: awsfake.NewService(), opts: o, users: make(map[string]*fakeUser)}
 	f.idle = sync.NewCond(f)
 	return f
 }
 
 // Add adds a user to a service, "elasticache" or "memorydb", and returns its ARN. The defaults for
 // status and type are active and password.
-func (f *Caches) Add(service string, u CacheUser) string {
+func (f *fakeCaches) Add(service string, u fakeUser) string {
 	f.Lock()
 	defer f.Unlock()
 	u.Status, u.Type = cmp.Or(u.Status, "active"), cmp.Or(u.Type, "password")
@@ -63,7 +64,7 @@ func (f *Caches) Add(service string, u CacheUser) string {
 }
 
 // User returns a user's current state.
-func (f *Caches) User(service, id string) CacheUser {
+func (f *fakeCaches) User(service, id string) fakeUser {
 	f.Lock()
 	defer f.Unlock()
 	u := *f.users[service+"/"+id]
@@ -72,7 +73,7 @@ func (f *Caches) User(service, id string) CacheUser {
 }
 
 // Tag sets a user's tag.
-func (f *Caches) Tag(service, id, key, value string) {
+func (f *fakeCaches) Tag(service, id, key, value string) {
 	f.Lock()
 	defer f.Unlock()
 	u := f.users[service+"/"+id]
@@ -85,7 +86,7 @@ func (f *Caches) Tag(service, id, key, value string) {
 }
 
 // Wait waits until all changes are applied.
-func (f *Caches) Wait() {
+func (f *fakeCaches) Wait() {
 	f.Lock()
 	defer f.Unlock()
 	for f.busy > 0 {
@@ -98,12 +99,12 @@ func cacheARN(service, id string) string {
 	if service == "memorydb" {
 		resource = "user/" + id
 	}
-	return "arn:aws:" + service + ":" + Region + ":" + Account + ":" + resource
+	return "arn:aws:" + service + ":" + awsfake.Region + ":" + awsfake.Account + ":" + resource
 }
 
 // Handler serves calls to both services. The signature names the service.
-func (f *Caches) Handler() http.Handler {
-	memoryDB, elastiCache := JSONHandler(&f.Service, "memorydb", f.memoryDB), f.XMLHandler(f.elastiCache)
+func (f *fakeCaches) Handler() http.Handler {
+	memoryDB, elastiCache := awsfake.JSONHandler(&f.Service, "memorydb", f.memoryDB), f.XMLHandler(f.elastiCache)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if sig, _ := sigv4.Read(r); sig.Service == "memorydb" {
 			memoryDB.ServeHTTP(w, r)
@@ -130,7 +131,7 @@ type cacheAuthentication struct {
 
 type cacheTag struct{ Key, Value string }
 
-func tagList(u CacheUser) []cacheTag {
+func tagList(u fakeUser) []cacheTag {
 	list := []cacheTag{}
 	for k, v := range u.Tags {
 		list = append(list, cacheTag{k, v})
@@ -138,7 +139,7 @@ func tagList(u CacheUser) []cacheTag {
 	return list
 }
 
-func (f *Caches) elastiCache(c Call) (any, *Fault) {
+func (f *fakeCaches) elastiCache(c awsfake.Call) (any, *awsfake.Fault) {
 	if fault := f.Signed(c, "elasticache"); fault != nil {
 		return nil, fault
 	}
@@ -146,7 +147,7 @@ func (f *Caches) elastiCache(c Call) (any, *Fault) {
 	if c.Action == "ListTagsForResource" {
 		_, id, _ = strings.Cut(c.Form.Get("ResourceName"), ":user:")
 	}
-	u, fault := f.serve("elasticache", c.Action, id, Members(c.Form, "Passwords.member.%d"))
+	u, fault := f.serve("elasticache", c.Action, id, awsfake.Members(c.Form, "Passwords.member.%d"))
 	if fault != nil {
 		return nil, fault
 	}
@@ -173,13 +174,13 @@ type memoryDBInput struct {
 	}
 }
 
-func (f *Caches) memoryDB(action string, in memoryDBInput) (any, *Fault) {
+func (f *fakeCaches) memoryDB(action string, in memoryDBInput) (any, *awsfake.Fault) {
 	id := in.UserName
 	if action == "ListTags" {
 		_, id, _ = strings.Cut(in.ResourceArn, ":user/")
 	}
 	if action == "UpdateUser" && in.AuthenticationMode.Type != "password" {
-		return nil, &Fault{Code: "InvalidParameterCombinationException", Message: "the fake expects passwords"}
+		return nil, &awsfake.Fault{Code: "InvalidParameterCombinationException", Message: "the fake expects passwords"}
 	}
 	u, fault := f.serve("memorydb", action, id, in.AuthenticationMode.Passwords)
 	if fault != nil {
@@ -197,13 +198,13 @@ func (f *Caches) memoryDB(action string, in memoryDBInput) (any, *Fault) {
 }
 
 // serve performs an action and returns the user's new state.
-func (f *Caches) serve(service, action, id string, passwords []string) (CacheUser, *Fault) {
+func (f *fakeCaches) serve(service, action, id string, passwords []string) (fakeUser, *awsfake.Fault) {
 	// failed returns a fault with the code of ElastiCache's API, to which MemoryDB's appends the ending.
-	failed := func(code, ending, message string) (CacheUser, *Fault) {
+	failed := func(code, ending, message string) (fakeUser, *awsfake.Fault) {
 		if service == "memorydb" {
 			code += ending
 		}
-		return CacheUser{}, &Fault{Code: code, Message: message}
+		return fakeUser{}, &awsfake.Fault{Code: code, Message: message}
 	}
 	u := f.users[service+"/"+id]
 	have := make(map[string][]string)
