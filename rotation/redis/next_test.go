@@ -10,10 +10,15 @@ import (
 
 // Because of the tag, `make test` does not need what `make deps-next` downloads.
 
-func TestValkeyEngineItself(t *testing.T) { suite(t, "valkey", testserver.Valkey, "itself") }
+func TestValkeyEngineItself(t *testing.T) { suite(t, "valkey", valkey, "itself") }
 
-func TestValkeyEngineSuperuser(t *testing.T) { suite(t, "valkey", testserver.Valkey, "superuser") }
+func TestValkeyEngineSuperuser(t *testing.T) { suite(t, "valkey", valkey, "superuser") }
 
-func TestValkeyRestartKeepsTheChange(t *testing.T) { restart(t, testserver.Valkey) }
+func TestValkeyRestartKeepsTheChange(t *testing.T) { restart(t, valkey) }
 
-func TestValkeyNothingLeaks(t *testing.T) { leaks(t, testserver.Valkey) }
+func TestValkeyNothingLeaks(t *testing.T) { leaks(t, valkey) }
+
+func valkey(t testing.TB, o testserver.RedisOptions) *testserver.RedisServer {
+	o.Valkey = true
+	return testserver.Redis(t, o)
+}

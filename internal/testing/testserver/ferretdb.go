@@ -30,24 +30,24 @@ type FerretDBServer struct {
 
 // StartFerretDB starts the FerretDB that scripts/deps.sh builds. Measured on two cores: 0.1 s.
 func StartFerretDB(ctx context.Context, o FerretDBOptions) (*FerretDBServer, error) {
-	s := &FerretDBServer{newServer("ferretdb", o.NoTLS, o.CA, o.Cert)}
-	return s, s.start(ctx, launch{
-		program: "ferretdb-2/ferretdb",
-		args: func() []string {
-			args := []string{"--handler=sqlite", "--sqlite-url=file:" + s.path("data") + "/", "--state-dir=" + s.Dir,
+	s := &FerretDBServer{NewServer("ferretdb", o.NoTLS, o.CA, o.Cert)}
+	return s, s.Start(ctx, Launch{
+		Program: "ferretdb-2/ferretdb",
+		Args: func() []string {
+			args := []string{"--handler=sqlite", "--sqlite-url=file:" + s.Path("data") + "/", "--state-dir=" + s.Dir,
 				"--debug-addr=-", "--telemetry=disable", "--test-enable-new-auth"}
 			listen := fmt.Sprintf("127.0.0.1:%d", s.Port)
 			if o.NoTLS {
 				return append(args, "--listen-addr="+listen)
 			}
 			return append(args, "--listen-addr=", "--listen-tls="+listen,
-				"--listen-tls-cert-file="+s.path("server.crt"), "--listen-tls-key-file="+s.path("server.key"))
+				"--listen-tls-cert-file="+s.Path("server.crt"), "--listen-tls-key-file="+s.Path("server.key"))
 		},
 		// On SIGTERM it waits three seconds for its clients.
-		signal: "KILL",
-		env: []string{"FERRETDB_SETUP_DATABASE=admin", "FERRETDB_SETUP_USERNAME=" + s.User,
+		Signal: "KILL",
+		Env: []string{"FERRETDB_SETUP_DATABASE=admin", "FERRETDB_SETUP_USERNAME=" + s.User,
 			"FERRETDB_SETUP_PASSWORD=" + s.Password},
-		ready: func(ctx context.Context) error {
+		Ready: func(ctx context.Context) error {
 			options := s.Options(s.User, s.Password, "admin")
 			if o.Cert != nil {
 				// The certificate may be for another name, which the test checks.
@@ -63,14 +63,14 @@ func StartFerretDB(ctx context.Context, o FerretDBOptions) (*FerretDBServer, err
 }
 
 // FerretDB starts a FerretDB that ends with the test.
-var FerretDB = during(StartFerretDB)
+var FerretDB = During(StartFerretDB)
 
 // URL returns the server's address, without credentials.
 func (s *FerretDBServer) URL() string { return "mongodb://" + s.Addr() + "/" }
 
 // Options returns a client's options for a user of a database. TLS, if any, is verified against the server's CA.
 func (s *FerretDBServer) Options(user, password, database string) *options.ClientOptions {
-	return options.Client().ApplyURI(s.URL()).SetServerSelectionTimeout(5 * time.Second).SetTLSConfig(s.clientTLS()).
+	return options.Client().ApplyURI(s.URL()).SetServerSelectionTimeout(5 * time.Second).SetTLSConfig(s.ClientTLS()).
 		SetAuth(options.Credential{Username: user, Password: password, AuthSource: database})
 }
 
@@ -78,9 +78,9 @@ func (s *FerretDBServer) Options(user, password, database string) *options.Clien
 func (s *FerretDBServer) Connect(t testing.TB) *mongo.Client {
 	t.Helper()
 	client, err := mongo.Connect(s.Options(s.User, s.Password, "admin"))
-	must(t, err, "connect")
+	Must(t, err, "connect")
 	t.Cleanup(func() { _ = client.Disconnect(context.Background()) })
-	must(t, loggedIn(context.Background(), client), "log in as the administrator")
+	Must(t, loggedIn(context.Background(), client), "log in as the administrator")
 	return client
 }
 

@@ -31,9 +31,9 @@ func TestFerretDB(t *testing.T) {
 			_ = client.Disconnect(ctx)
 		}
 		if !o.NoTLS {
-			refusesOtherCA(t, s.Addr(), s.CA)
+			CheckTLS(t, &s.Server)
 		}
 		_ = admin.Disconnect(ctx) // waits for a server that is gone
-		checkStop(t, s, s.Dir)
+		CheckStop(t, &s.Server)
 	}
 }

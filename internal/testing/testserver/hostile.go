@@ -13,7 +13,7 @@ import (
 func Hostile(t testing.TB, config *tls.Config, answer func(net.Conn)) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err, "listen")
+	Must(t, err, "listen")
 	if config != nil {
 		l = tls.NewListener(l, config)
 	}

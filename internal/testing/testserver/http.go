@@ -9,21 +9,21 @@ import (
 	"time"
 )
 
-// web is a Server with an HTTP API.
-type web struct {
+// Web is a Server with an HTTP API.
+type Web struct {
 	Server
 }
 
 // URL returns the server's address, without path or credentials.
-func (s *web) URL() string {
+func (s *Web) URL() string {
 	if s.NoTLS {
 		return "http://" + s.Addr()
 	}
 	return "https://" + s.Addr()
 }
 
-// ask sends a request with the headers that authorize adds, and returns the response's status and body.
-func (s *web) ask(ctx context.Context, method, path string, body []byte, authorize func(*http.Request)) (
+// Ask sends a request with the headers that authorize adds, and returns the response's status and body.
+func (s *Web) Ask(ctx context.Context, method, path string, body []byte, authorize func(*http.Request)) (
 	int, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -32,7 +32,7 @@ func (s *web) ask(ctx context.Context, method, path string, body []byte, authori
 		return 0, nil, err
 	}
 	authorize(request)
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: s.clientTLS(), DisableKeepAlives: true}}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: s.ClientTLS(), DisableKeepAlives: true}}
 	response, err := client.Do(request)
 	if err != nil {
 		return 0, nil, err
@@ -41,6 +41,7 @@ func (s *web) ask(ctx context.Context, method, path string, body []byte, authori
 	return response.StatusCode, answer, errors.Join(err, response.Body.Close())
 }
 
-func basic(user, password string) func(*http.Request) {
+// Basic authorizes requests with a name and a password.
+func Basic(user, password string) func(*http.Request) {
 	return func(r *http.Request) { r.SetBasicAuth(user, password) }
 }

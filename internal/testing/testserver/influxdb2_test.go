@@ -6,7 +6,7 @@ import (
 )
 
 func TestInfluxDB2(t *testing.T) {
-	s := during(startInfluxDB2)(t, struct{}{})
+	s := During(startInfluxDB2)(t, struct{}{})
 	if status, err := s.SignIn(t.Context(), s.User, s.Password); status != http.StatusNoContent {
 		t.Errorf("the password: %d, %v", status, err)
 	}
@@ -18,6 +18,6 @@ func TestInfluxDB2(t *testing.T) {
 			t.Errorf("orgs: %d, %v: %s", status, err, body)
 		}
 	}
-	refusesOtherCA(t, s.Addr(), s.CA)
-	checkStop(t, s, s.Dir)
+	CheckTLS(t, &s.Server)
+	CheckStop(t, &s.Server)
 }

@@ -7,7 +7,7 @@ import (
 )
 
 func TestInfluxDB(t *testing.T) {
-	s := during(startInfluxDB)(t, struct{}{})
+	s := During(startInfluxDB)(t, struct{}{})
 	app := Unique("app")
 	if status, body := s.Query(t, s.User, s.Password,
 		"CREATE USER "+app+" WITH PASSWORD 'fixture'"); status != http.StatusOK || strings.Contains(body, "error") {
@@ -19,6 +19,6 @@ func TestInfluxDB(t *testing.T) {
 	if status, _ := s.Query(t, app, "wrong", "SHOW DATABASES"); status != http.StatusUnauthorized {
 		t.Errorf("a wrong password: %d", status)
 	}
-	refusesOtherCA(t, s.Addr(), s.CA)
-	checkStop(t, s, s.Dir)
+	CheckTLS(t, &s.Server)
+	CheckStop(t, &s.Server)
 }

@@ -3,6 +3,7 @@ package testserver
 import (
 	"context"
 	"database/sql"
+	"embed"
 	"strings"
 	"testing"
 	"time"
@@ -31,43 +32,46 @@ type MySQLServer struct {
 // StartMariaDB starts the machine's MariaDB with the plugin auth_ed25519. Measured on two cores: 1.1 s, mostly
 // mariadb-install-db.
 func StartMariaDB(ctx context.Context, o MySQLOptions) (*MySQLServer, error) {
-	install, err := installed("mariadb-install-db")
+	install, err := Find("mariadb-install-db", "deps")
 	if err != nil {
 		return nil, err
 	}
-	return startMySQL(ctx, "mariadb", o, "mariadbd", release()+"/usr", install,
+	return startMySQL(ctx, "mariadb", o, "mariadbd", Release()+"/usr", install,
 		"--auth-root-authentication-method=normal", "--skip-test-db")
 }
 
 // StartMySQL starts the MySQL that `make deps-mysql` fetches: the newest in Debian unstable. Measured on two cores: 3 s
 // idle, 6 s loaded, mostly --initialize; Stop takes 1.6 s.
 func StartMySQL(ctx context.Context, o MySQLOptions) (*MySQLServer, error) {
-	path, err := cached("sid-1/usr/sbin/mysqld", "deps-mysql")
+	path, err := Find("sid-1/usr/sbin/mysqld", "deps-mysql")
 	if err != nil {
 		return nil, err
 	}
 	return startMySQL(ctx, "mysql", o, path, strings.TrimSuffix(path, "/sbin/mysqld"), path, "--initialize-insecure")
 }
 
+//go:embed conf/my.cnf conf/init.sql
+var mysqlFiles embed.FS
+
 // startMySQL starts a mariadbd or mysqld after the program install has filled its data directory.
 func startMySQL(ctx context.Context, name string, o MySQLOptions, program, basedir, install string, args ...string) (
 	*MySQLServer, error) {
-	s := &MySQLServer{Server: newServer(name, o.NoTLS, nil, nil)}
-	s.GeneralLog, s.SlowLog = s.path("general.log"), s.path("slow.log")
+	s := &MySQLServer{Server: NewServer(name, o.NoTLS, nil, nil)}
+	s.GeneralLog, s.SlowLog = s.Path("general.log"), s.Path("slow.log")
 	options := struct {
 		MySQLOptions
 		Name, BaseDir string
 	}{o, name, basedir}
-	return s, s.start(ctx, launch{
-		program: program,
-		setup: func(ctx context.Context) error {
-			return s.run(ctx, nil, install, append([]string{"--no-defaults", "--basedir=" + basedir,
-				"--datadir=" + s.path("data")}, args...)...)
+	return s, s.Start(ctx, Launch{
+		Program: program,
+		Setup: func(ctx context.Context) error {
+			return s.Run(ctx, nil, install, append([]string{"--no-defaults", "--basedir=" + basedir,
+				"--datadir=" + s.Path("data")}, args...)...)
 		},
 		// The server runs init.sql at every start.
-		conf: []string{"my.cnf", "init.sql"}, data: confData{s, options},
-		args: func() []string { return []string{"--defaults-file=" + s.path("my.cnf")} },
-		ready: func(ctx context.Context) error {
+		Files: mysqlFiles, S: s, O: options,
+		Args: func() []string { return []string{"--defaults-file=" + s.Path("my.cnf")} },
+		Ready: func(ctx context.Context) error {
 			db, err := s.open("")
 			if err != nil {
 				return err
@@ -79,13 +83,13 @@ func startMySQL(ctx context.Context, name string, o MySQLOptions, program, based
 }
 
 // MariaDB starts a MariaDB that ends with the test.
-var MariaDB = during(StartMariaDB)
+var MariaDB = During(StartMariaDB)
 
 // SharedMariaDB returns this test binary's MariaDB with these options. Tests share its users: use Unique for names.
-var SharedMariaDB = shared(StartMariaDB)
+var SharedMariaDB = Shared(StartMariaDB)
 
 // SharedMySQL is SharedMariaDB for MySQL.
-var SharedMySQL = shared(StartMySQL)
+var SharedMySQL = Shared(StartMySQL)
 
 // Config returns a client's configuration for a user, with TLS verified against the server's CA if the server has TLS.
 func (s *MySQLServer) Config(user, password, database string) *mysql.Config {
@@ -95,7 +99,7 @@ func (s *MySQLServer) Config(user, password, database string) *mysql.Config {
 	config.Timeout = 10 * time.Second
 	// Tests expect refused logins: keep them off standard error.
 	config.Logger = &mysql.NopLogger{}
-	config.TLS = s.clientTLS()
+	config.TLS = s.ClientTLS()
 	return config
 }
 
@@ -112,18 +116,22 @@ func (s *MySQLServer) open(database string) (*sql.DB, error) {
 func (s *MySQLServer) Connect(t testing.TB, database string) *sql.DB {
 	t.Helper()
 	db, err := s.open(database)
-	must(t, err, "open a database")
+	Must(t, err, "open a database")
 	t.Cleanup(func() { db.Close() })
-	must(t, db.Ping(), "log in as the administrator")
+	Must(t, db.Ping(), "log in as the administrator")
 	return db
 }
 
 // Database creates a database with a unique name, dropped at the test's end, and returns the name.
 func (s *MySQLServer) Database(t testing.TB) string {
 	t.Helper()
-	db := s.Connect(t, "")
-	return database(t, func(statement string) error {
-		_, err := db.Exec(statement)
-		return err
-	}, "")
+	db, name := s.Connect(t, ""), Unique("db_")
+	_, err := db.Exec("CREATE DATABASE " + name)
+	Must(t, err, "create a database")
+	t.Cleanup(func() {
+		if _, err := db.Exec("DROP DATABASE " + name); err != nil {
+			t.Errorf("testserver: drop the database: %v", err)
+		}
+	})
+	return name
 }

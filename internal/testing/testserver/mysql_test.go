@@ -28,7 +28,7 @@ func testMySQL(t *testing.T, start func(context.Context, MySQLOptions) (*MySQLSe
 	t.Log(version)
 	for _, path := range []string{s.GeneralLog, s.SlowLog} {
 		// MySQL writes the slow log after it has answered.
-		eventually(t, "the statement is in "+path, func() bool {
+		Eventually(t, "the statement is in "+path, func() bool {
 			log, err := os.ReadFile(path)
 			return err == nil && strings.Contains(string(log), "SELECT version()")
 		})
@@ -54,7 +54,7 @@ func testMySQL(t *testing.T, start func(context.Context, MySQLOptions) (*MySQLSe
 	if err := ping(func(c *mysql.Config) { c.Passwd = "wrong" }); err == nil {
 		t.Error("a wrong password is accepted")
 	}
-	checkStop(t, s, s.Dir)
+	CheckStop(t, &s.Server)
 }
 
 func TestMariaDBWithoutTLS(t *testing.T) {

@@ -2,10 +2,9 @@ package testserver
 
 import (
 	"context"
-	"crypto/tls"
+	"embed"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/go-ldap/ldap/v3"
 )
@@ -37,20 +36,23 @@ type OpenLDAPServer struct {
 	PlainPort int
 }
 
+//go:embed conf/slapd.conf
+var openLDAPFiles embed.FS
+
 // StartOpenLDAP starts the machine's slapd with an empty unit for people. Users
 // may change their own passwords. Measured on two cores: 0.05 s.
 func StartOpenLDAP(ctx context.Context, o OpenLDAPOptions) (*OpenLDAPServer, error) {
-	s := &OpenLDAPServer{Server: newServer("openldap", false, nil, nil)}
+	s := &OpenLDAPServer{Server: NewServer("openldap", false, nil, nil)}
 	s.User = "cn=admin," + LDAPBase
-	return s, s.start(ctx, launch{
-		program: "slapd",
-		ports:   []*int{&s.PlainPort}, conf: []string{"slapd.conf"}, data: confData{s, o},
-		args: func() []string {
+	return s, s.Start(ctx, Launch{
+		Program: "slapd",
+		Ports:   []*int{&s.PlainPort}, Files: openLDAPFiles, S: s, O: o,
+		Args: func() []string {
 			urls := fmt.Sprintf("ldaps://127.0.0.1:%d/ ldap://127.0.0.1:%d/", s.Port, s.PlainPort)
 			// -d keeps it in the foreground; 256 logs every operation.
-			return []string{"-f", s.path("slapd.conf"), "-h", urls, "-d", "256"}
+			return []string{"-f", s.Path("slapd.conf"), "-h", urls, "-d", "256"}
 		},
-		ready: func(context.Context) error { return s.populate() },
+		Ready: func(context.Context) error { return s.populate() },
 	})
 }
 
@@ -76,7 +78,7 @@ func (s *OpenLDAPServer) populate() error {
 }
 
 // OpenLDAP starts an OpenLDAP that ends with the test.
-var OpenLDAP = during(StartOpenLDAP)
+var OpenLDAP = During(StartOpenLDAP)
 
 // URL returns the server's LDAPS address.
 func (s *OpenLDAPServer) URL() string { return "ldaps://" + s.Addr() }
@@ -85,27 +87,13 @@ func (s *OpenLDAPServer) URL() string { return "ldaps://" + s.Addr() }
 func (s *OpenLDAPServer) Connect(t testing.TB) *ldap.Conn {
 	t.Helper()
 	conn, err := s.bind()
-	must(t, err, "bind as the administrator")
+	Must(t, err, "bind as the administrator")
 	t.Cleanup(func() { conn.Close() })
 	return conn
 }
 
 func (s *OpenLDAPServer) bind() (*ldap.Conn, error) {
-	return bind(s.URL(), s.clientTLS(), s.User, s.Password)
-}
-
-// bind connects and binds. It returns the server's error unchanged.
-func bind(url string, config *tls.Config, user, password string) (*ldap.Conn, error) {
-	conn, err := ldap.DialURL(url, ldap.DialWithTLSConfig(config))
-	if err != nil {
-		return nil, err
-	}
-	conn.SetTimeout(20 * time.Second)
-	if err := conn.Bind(user, password); err != nil {
-		conn.Close()
-		return nil, err
-	}
-	return conn, nil
+	return BindLDAP(s.URL(), s.ClientTLS(), s.User, s.Password)
 }
 
 // Person adds an account with a password and returns its DN.
@@ -117,6 +105,6 @@ func (s *OpenLDAPServer) Person(t testing.TB, name, password string) string {
 	request.Attribute("cn", []string{name})
 	request.Attribute("sn", []string{name})
 	request.Attribute("userPassword", []string{password})
-	must(t, s.Connect(t).Add(request), "add "+dn)
+	Must(t, s.Connect(t).Add(request), "add "+dn)
 	return dn
 }

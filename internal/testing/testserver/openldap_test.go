@@ -38,6 +38,6 @@ func TestOpenLDAP(t *testing.T) {
 	if err := plain.Bind(dn, "next"); err != nil {
 		t.Errorf("a bind after StartTLS: %v", err)
 	}
-	refusesOtherCA(t, s.Addr(), s.CA)
-	checkStop(t, s, s.Dir)
+	CheckTLS(t, &s.Server)
+	CheckStop(t, &s.Server)
 }

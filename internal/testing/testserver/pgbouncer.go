@@ -1,6 +1,9 @@
 package testserver
 
-import "context"
+import (
+	"context"
+	"embed"
+)
 
 // PgBouncerOptions configures a pooler: its server, and the pool mode ("session" or "transaction").
 type PgBouncerOptions struct {
@@ -11,19 +14,22 @@ type PgBouncerOptions struct {
 	Users string
 }
 
+//go:embed conf/pgbouncer.ini conf/userlist.txt
+var pgBouncerFiles embed.FS
+
 // StartPgBouncer starts the PgBouncer of Debian 13, which `make deps-next` fetches. It returns the server as clients
 // see it through the pooler, with the pooler's certificate. Measured on two cores: 0.2 s.
 func StartPgBouncer(ctx context.Context, o PgBouncerOptions) (*PostgresServer, error) {
 	s := *o.Server
-	s.Server = newServer("pgbouncer", false, o.Server.CA, nil)
+	s.Server = NewServer("pgbouncer", false, o.Server.CA, nil)
 	s.User, s.Password = o.Server.User, o.Server.Password
-	return &s, s.start(ctx, launch{
-		program: trixie + "/usr/sbin/pgbouncer", target: "deps-next",
-		conf: []string{"pgbouncer.ini", "userlist.txt"}, data: confData{&s, o},
-		args:  func() []string { return []string{s.path("pgbouncer.ini")} },
-		ready: s.login,
+	return &s, s.Start(ctx, Launch{
+		Program: "pgbouncer",
+		Files:   pgBouncerFiles, S: &s, O: o,
+		Args:  func() []string { return []string{s.Path("pgbouncer.ini")} },
+		Ready: s.login,
 	})
 }
 
 // PgBouncer starts a pooler that ends with the test.
-var PgBouncer = during(StartPgBouncer)
+var PgBouncer = During(StartPgBouncer)

@@ -52,7 +52,7 @@ func TestPostgresStopLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Connect(t, "postgres") // a connected client does not delay the stop
-	checkStop(t, s, s.Dir)
+	CheckStop(t, &s.Server)
 }
 
 func TestPostgresWithACertificateForAnotherName(t *testing.T) {

@@ -2,11 +2,11 @@ package testserver
 
 import (
 	"context"
+	"embed"
 	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,31 +20,34 @@ type RabbitMQOptions struct {
 
 // RabbitMQServer is a running RabbitMQ. Port serves the management API.
 type RabbitMQServer struct {
-	web
+	Web
 	// AMQPPort serves AMQP over TLS, or without it under NoTLS.
 	AMQPPort int
 }
+
+//go:embed conf/enabled_plugins conf/rabbitmq.conf conf/rabbitmq.sh
+var rabbitMQFiles embed.FS
 
 // StartRabbitMQ starts the machine's RabbitMQ with the management plugin, as a node with its own port mapper (epmd).
 // Measured on two cores: 6 s. Stop and Halt kill it, because an orderly shutdown takes six more seconds.
 func StartRabbitMQ(ctx context.Context, o RabbitMQOptions) (*RabbitMQServer, error) {
 	// Debian's rabbitmq-server in PATH requires the user rabbitmq.
-	if _, err := os.Stat(release() + "/usr/lib/rabbitmq/bin/rabbitmq-server"); err != nil {
-		return nil, missing("rabbitmq-server", "deps")
+	if _, err := Find(Release()+"/usr/lib/rabbitmq/bin/rabbitmq-server", "deps"); err != nil {
+		return nil, err
 	}
-	s := &RabbitMQServer{web: web{newServer("rabbitmq", o.NoTLS, nil, nil)}}
+	s := &RabbitMQServer{Web: Web{Server: NewServer("rabbitmq", o.NoTLS, nil, nil)}}
 	options := struct {
 		RabbitMQOptions
 		Distribution, Mapper int // ports
 	}{RabbitMQOptions: o}
-	return s, s.start(ctx, launch{
-		program: "/bin/sh",
-		ports:   []*int{&s.AMQPPort, &options.Distribution, &options.Mapper},
-		conf:    []string{"enabled_plugins", "rabbitmq.conf", "rabbitmq.sh"}, data: confData{s, &options},
-		args: func() []string { return []string{s.path("rabbitmq.sh")} },
+	return s, s.Start(ctx, Launch{
+		Program: "/bin/sh",
+		Ports:   []*int{&s.AMQPPort, &options.Distribution, &options.Mapper},
+		Files:   rabbitMQFiles, S: s, O: &options,
+		Args: func() []string { return []string{s.Path("rabbitmq.sh")} },
 		// See StartRabbitMQ.
-		signal: "KILL",
-		ready: func(ctx context.Context) error {
+		Signal: "KILL",
+		Ready: func(ctx context.Context) error {
 			status, _, err := s.call(ctx, http.MethodGet, "/api/whoami", nil)
 			if err == nil && status != http.StatusOK {
 				err = fmt.Errorf("whoami: status %d", status)
@@ -64,17 +67,17 @@ func StartRabbitMQ(ctx context.Context, o RabbitMQOptions) (*RabbitMQServer, err
 }
 
 // RabbitMQ starts a RabbitMQ that ends with the test.
-var RabbitMQ = during(StartRabbitMQ)
+var RabbitMQ = During(StartRabbitMQ)
 
 // SharedRabbitMQ returns this test binary's RabbitMQ with these options. Tests share its users: use Unique for names.
-var SharedRabbitMQ = shared(StartRabbitMQ)
+var SharedRabbitMQ = Shared(StartRabbitMQ)
 
 // Call calls the management API as the administrator, such as PUT "/api/users/app", with body as JSON. It returns the
 // status and the body of the response.
 func (s *RabbitMQServer) Call(t testing.TB, method, path string, body any) (int, string) {
 	t.Helper()
 	status, answer, err := s.call(context.Background(), method, path, body)
-	must(t, err, "rabbitmq")
+	Must(t, err, "rabbitmq")
 	return status, answer
 }
 
@@ -86,6 +89,6 @@ func (s *RabbitMQServer) call(ctx context.Context, method, path string, body any
 			return 0, "", err
 		}
 	}
-	status, answer, err := s.ask(ctx, method, path, content, basic(s.User, s.Password))
+	status, answer, err := s.Ask(ctx, method, path, content, Basic(s.User, s.Password))
 	return status, strings.TrimSpace(string(answer)), err
 }

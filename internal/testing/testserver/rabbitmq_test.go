@@ -1,7 +1,6 @@
 package testserver
 
 import (
-	"fmt"
 	"net/http"
 	"testing"
 )
@@ -17,7 +16,6 @@ func TestRabbitMQ(t *testing.T) {
 	if status, body := s.Call(t, http.MethodGet, "/api/users/"+app, nil); status != http.StatusOK {
 		t.Errorf("read it: %d %s", status, body)
 	}
-	refusesOtherCA(t, s.Addr(), s.CA)
-	refusesOtherCA(t, fmt.Sprintf("localhost:%d", s.AMQPPort), s.CA)
-	checkStop(t, s, s.Dir)
+	CheckTLS(t, &s.Server)
+	CheckStop(t, &s.Server)
 }

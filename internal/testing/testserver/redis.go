@@ -3,6 +3,7 @@ package testserver
 import (
 	"cmp"
 	"context"
+	"embed"
 	"fmt"
 	"strings"
 	"testing"
@@ -14,6 +15,8 @@ import (
 // RedisOptions configures Redis or Valkey. The zero value accepts only TLS, keeps its users in an ACL file and disables
 // the default user.
 type RedisOptions struct {
+	// Valkey starts the Valkey of Debian 13 instead. It needs the build tag next.
+	Valkey bool
 	// NoTLS listens without TLS instead.
 	NoTLS bool
 	// NoACLFile keeps the users in the configuration file, where CONFIG REWRITE saves them and ACL SAVE is an error.
@@ -38,30 +41,23 @@ type RedisServer struct {
 	ConfigFile string
 }
 
+//go:embed conf/redis.conf conf/users.acl
+var redisFiles embed.FS
+
 // StartRedis starts the machine's Redis. Measured on two cores: 0.03 s.
 func StartRedis(ctx context.Context, o RedisOptions) (*RedisServer, error) {
-	return startRedis(ctx, "redis", o, "redis-server", "deps")
-}
-
-// StartValkey starts the Valkey of Debian 13, which `make deps-next` fetches. Measured on two cores: 0.1 s.
-func StartValkey(ctx context.Context, o RedisOptions) (*RedisServer, error) {
-	return startRedis(ctx, "valkey", o, trixie+"/usr/bin/valkey-server", "deps-next")
-}
-
-// startRedis starts a redis-server or valkey-server.
-func startRedis(ctx context.Context, name string, o RedisOptions, program, target string) (*RedisServer, error) {
-	s := &RedisServer{Server: newServer(name, o.NoTLS, o.CA, o.Cert)}
-	s.ConfigFile = s.path("redis.conf")
-	s.Password = cmp.Or(o.Password, s.Password)
-	conf := []string{"redis.conf"}
-	if !o.NoACLFile {
-		conf = append(conf, "users.acl")
+	name := "redis"
+	if o.Valkey {
+		name = "valkey"
 	}
-	return s, s.start(ctx, launch{
-		program: program, target: target,
-		conf: conf, data: confData{s, o},
-		args: func() []string { return []string{s.ConfigFile} },
-		ready: func(ctx context.Context) error {
+	s := &RedisServer{Server: NewServer(name, o.NoTLS, o.CA, o.Cert)}
+	s.ConfigFile = s.Path("redis.conf")
+	s.Password = cmp.Or(o.Password, s.Password)
+	return s, s.Start(ctx, Launch{
+		Program: name + "-server",
+		Files:   redisFiles, S: s, O: o,
+		Args: func() []string { return []string{s.ConfigFile} },
+		Ready: func(ctx context.Context) error {
 			options := s.Options(s.User, s.Password)
 			if o.Cert != nil {
 				// The certificate may be for another name, which the test checks.
@@ -75,10 +71,7 @@ func startRedis(ctx context.Context, name string, o RedisOptions, program, targe
 }
 
 // Redis starts a Redis that ends with the test.
-var Redis = during(StartRedis)
-
-// Valkey starts a Valkey that ends with the test.
-var Valkey = during(StartValkey)
+var Redis = During(StartRedis)
 
 // RedisCluster starts a Redis cluster that ends with the test, with the given number of nodes, each of which owns a
 // share of the slots. They share options, CA and administrator. Measured on two cores: 0.9 s for three nodes.
@@ -89,7 +82,7 @@ func RedisCluster(t testing.TB, nodes int, o RedisOptions) []*RedisServer {
 	defer cancel()
 	if o.CA == nil {
 		ca, err := NewCA()
-		must(t, err, "create a CA")
+		Must(t, err, "create a CA")
 		o.CA = ca
 	}
 	o.Password = cmp.Or(o.Password, Unique("admin-"))
@@ -100,18 +93,18 @@ func RedisCluster(t testing.TB, nodes int, o RedisOptions) []*RedisServer {
 	var clients []*redis.Client
 	for i := range nodes {
 		bus, err := FreePort() // the default, the port plus 10000, may exceed the highest port
-		must(t, err, "find a port")
+		Must(t, err, "find a port")
 		node := o
 		node.Config += fmt.Sprintf("\ncluster-enabled yes\ncluster-node-timeout 2000\ncluster-port %d", bus)
 		s := Redis(t, node)
 		cluster, clients = append(cluster, s), append(clients, s.Connect(t))
-		must(t, clients[i].ClusterAddSlotsRange(ctx, i*slots/nodes, (i+1)*slots/nodes-1).Err(), "assign slots")
-		must(t, clients[0].Do(ctx, "CLUSTER", "MEET", "127.0.0.1", s.Port, bus).Err(), "join the cluster")
+		Must(t, clients[i].ClusterAddSlotsRange(ctx, i*slots/nodes, (i+1)*slots/nodes-1).Err(), "assign slots")
+		Must(t, clients[0].Do(ctx, "CLUSTER", "MEET", "127.0.0.1", s.Port, bus).Err(), "join the cluster")
 	}
 	for _, client := range clients {
 		for { // until all nodes are known, or the context ends
 			info, err := client.ClusterInfo(ctx).Result()
-			must(t, err, "read the cluster's state")
+			Must(t, err, "read the cluster's state")
 			if strings.Contains(info, "cluster_state:ok") &&
 				strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d\r", nodes)) {
 				break
@@ -124,7 +117,7 @@ func RedisCluster(t testing.TB, nodes int, o RedisOptions) []*RedisServer {
 
 // Options returns a client's options for a user, without retries. TLS, if any, is verified against the server's CA.
 func (s *RedisServer) Options(user, password string) *redis.Options {
-	return &redis.Options{Addr: s.Addr(), Username: user, Password: password, MaxRetries: -1, TLSConfig: s.clientTLS()}
+	return &redis.Options{Addr: s.Addr(), Username: user, Password: password, MaxRetries: -1, TLSConfig: s.ClientTLS()}
 }
 
 // Connect opens the administrator's client until the test's end.
@@ -132,6 +125,6 @@ func (s *RedisServer) Connect(t testing.TB) *redis.Client {
 	t.Helper()
 	client := redis.NewClient(s.Options(s.User, s.Password))
 	t.Cleanup(func() { client.Close() })
-	must(t, client.Ping(context.Background()).Err(), "log in as the administrator")
+	Must(t, client.Ping(context.Background()).Err(), "log in as the administrator")
 	return client
 }

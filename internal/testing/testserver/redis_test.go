@@ -7,23 +7,20 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-func TestRedis(t *testing.T) { testRedis(t, StartRedis) }
+func TestRedis(t *testing.T) { testRedis(t, false) }
 
-func testRedis(t *testing.T, start func(context.Context, RedisOptions) (*RedisServer, error)) {
+func testRedis(t *testing.T, valkey bool) {
 	ctx := context.Background()
 	for _, o := range []RedisOptions{
 		{Users: "user app on >fixture ~app:* +@all -@dangerous"},
 		{NoACLFile: true, Users: "user app on >fixture ~app:* +@all -@dangerous"},
 		{NoTLS: true, Users: "user default on >fixture +@all"},
 	} {
-		s, err := start(ctx, o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = s.Stop() })
+		o.Valkey = valkey
+		s := Redis(t, o)
 		admin := s.Connect(t)
 		if !o.NoTLS {
-			refusesOtherCA(t, s.Addr(), s.CA)
+			CheckTLS(t, &s.Server)
 			if err := admin.Do(ctx, "ACL", "SETUSER", "app", ">second").Err(); err != nil {
 				t.Fatal(err)
 			}
@@ -48,7 +45,7 @@ func testRedis(t *testing.T, start func(context.Context, RedisOptions) (*RedisSe
 				app.Close()
 			}
 		}
-		checkStop(t, s, s.Dir)
+		CheckStop(t, &s.Server)
 	}
 }
 

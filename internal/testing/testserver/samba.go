@@ -2,6 +2,8 @@ package testserver
 
 import (
 	"context"
+	"crypto/tls"
+	"embed"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -38,6 +40,9 @@ type SambaServer struct {
 	admin *ldap.Conn
 }
 
+//go:embed conf/smb.conf
+var sambaFiles embed.FS
+
 // StartSamba provisions a domain and starts the machine's Samba. Passwords must be complex and differ from the last 24;
 // twenty wrong ones lock an account. They may be changed at any age: see SambaServer.Policy. Samba's ports are fixed,
 // so it needs root and a loopback address that nobody else uses. Measured on two cores: 4 s.
@@ -46,17 +51,17 @@ func StartSamba(ctx context.Context, o SambaOptions) (*SambaServer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("samba: %w", err)
 	}
-	s := &SambaServer{Server: newServer("samba", false, nil, nil)}
+	s := &SambaServer{Server: NewServer("samba", false, nil, nil)}
 	// It runs as root, and rejects a key file of another user.
 	s.credential, s.Host = nil, address
 	s.User, s.Password = "Administrator@"+strings.ToLower(ADRealm), Unique("Admin-Passw0rd-")
-	return s, s.start(ctx, launch{
-		program: "samba", port: 636, conf: []string{"smb.conf"}, data: confData{s, o}, setup: s.provision,
-		args: func() []string {
+	return s, s.Start(ctx, Launch{
+		Program: "samba", Port: 636, Files: sambaFiles, S: s, O: o, Setup: s.provision,
+		Args: func() []string {
 			return []string{"--foreground", "--no-process-group", "--debug-stdout", "--model=single",
-				"--configfile=" + s.path("smb.conf")}
+				"--configfile=" + s.Path("smb.conf")}
 		},
-		env: sambaEnv, ready: s.settle,
+		Env: sambaEnv, Ready: s.settle,
 	})
 }
 
@@ -81,7 +86,7 @@ func ownAddress() (address string, err error) {
 func (s *SambaServer) provision(ctx context.Context) error {
 	for _, name := range []string{"private", "lock", "state", "cache", "pid", "ncalrpc", "dns", "ntp", "winbindd",
 		"sysvol", "netlogon"} {
-		if err := os.Mkdir(s.path(name), 0o755); err != nil {
+		if err := os.Mkdir(s.Path(name), 0o755); err != nil {
 			return err
 		}
 	}
@@ -90,11 +95,11 @@ func (s *SambaServer) provision(ctx context.Context) error {
 }
 
 func (s *SambaServer) tool(ctx context.Context, args ...string) error {
-	tool, err := installed("samba-tool")
+	tool, err := Find("samba-tool", "deps")
 	if err != nil {
 		return err
 	}
-	return s.run(ctx, sambaEnv, tool, append(args, "--configfile="+s.path("smb.conf"))...)
+	return s.Run(ctx, sambaEnv, tool, append(args, "--configfile="+s.Path("smb.conf"))...)
 }
 
 // settle makes the domain fit for tests: see StartSamba.
@@ -123,11 +128,25 @@ func (s *SambaServer) settle(context.Context) error {
 
 // Dial binds as a user and returns the server's error.
 func (s *SambaServer) Dial(user, password string) (*ldap.Conn, error) {
-	return bind("ldaps://"+s.Addr(), s.clientTLS(), user, password)
+	return BindLDAP("ldaps://"+s.Addr(), s.ClientTLS(), user, password)
+}
+
+// BindLDAP connects and binds. It returns the server's error unchanged.
+func BindLDAP(url string, config *tls.Config, user, password string) (*ldap.Conn, error) {
+	conn, err := ldap.DialURL(url, ldap.DialWithTLSConfig(config))
+	if err != nil {
+		return nil, err
+	}
+	conn.SetTimeout(20 * time.Second)
+	if err := conn.Bind(user, password); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
 }
 
 // SharedSamba starts a Samba for the whole test binary.
-var SharedSamba = shared(StartSamba)
+var SharedSamba = Shared(StartSamba)
 
 // Admin returns a connection that is bound as the domain's administrator.
 func (s *SambaServer) Admin() *ldap.Conn { return s.admin }
@@ -191,7 +210,7 @@ func (s *SambaServer) AddPerson(name, password string) (dn string, err error) {
 func (s *SambaServer) Person(t testing.TB, name, password string) (dn string) {
 	t.Helper()
 	dn, err := s.AddPerson(name, password)
-	must(t, err, "add "+name)
+	Must(t, err, "add "+name)
 	return dn
 }
 
@@ -200,7 +219,7 @@ func (s *SambaServer) Set(t testing.TB, dn, attribute string, values ...string) 
 	t.Helper()
 	m := ldap.NewModifyRequest(dn, nil)
 	m.Replace(attribute, values)
-	must(t, s.admin.Modify(m), "set "+attribute)
+	Must(t, s.admin.Modify(m), "set "+attribute)
 }
 
 // ResetPassword does what ds:ResetUserPassword does, which also enables the user. It returns the API's error code, or "".
@@ -236,7 +255,7 @@ func (s *SambaServer) Policy(t testing.TB, dn string, pairs ...string) {
 	for name, value := range values {
 		add.Attribute(name, []string{value})
 	}
-	must(t, s.admin.Add(add), "add a policy")
+	Must(t, s.admin.Add(add), "add a policy")
 }
 
 // ADDuration formats a duration as policies store it, in negative units of 100 ns.
@@ -256,11 +275,11 @@ func (s *SambaServer) Operator(t testing.TB, name, password string) (dn string) 
 func (s *SambaServer) Access(t testing.TB, object, entry, whom string) {
 	t.Helper()
 	raw, err := s.Get(whom, "objectSid")
-	must(t, err, whom)
+	Must(t, err, whom)
 	sid := fmt.Sprintf("S-%d-%d", raw[0], raw[7])
 	for part := []byte(raw[8:]); len(part) >= 4; part = part[4:] {
 		sid += fmt.Sprintf("-%d", binary.LittleEndian.Uint32(part))
 	}
-	must(t, s.tool(t.Context(), "dsacl", "set", "-H", s.path("private/sam.ldb"), "--objectdn="+object,
+	Must(t, s.tool(t.Context(), "dsacl", "set", "-H", s.Path("private/sam.ldb"), "--objectdn="+object,
 		"--sddl="+fmt.Sprintf(entry, sid)), "access of "+whom)
 }

@@ -8,7 +8,7 @@ import (
 )
 
 func TestSamba(t *testing.T) {
-	s := during(StartSamba)(t, SambaOptions{})
+	s := During(StartSamba)(t, SambaOptions{})
 	name := Unique("app")
 	dn := s.Person(t, name, "First-Passw0rd")
 	upn := name + "@" + strings.ToLower(ADRealm)
@@ -29,6 +29,6 @@ func TestSamba(t *testing.T) {
 	if err := s.Bind(upn, "Second-Passw0rd"); !ldap.IsErrorWithCode(err, ldap.LDAPResultInvalidCredentials) {
 		t.Errorf("the policy does not lock the account: %v", err)
 	}
-	refusesOtherCA(t, s.Addr(), s.CA)
-	checkStop(t, s, s.Dir)
+	CheckTLS(t, &s.Server)
+	CheckStop(t, &s.Server)
 }

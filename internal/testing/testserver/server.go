@@ -11,10 +11,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -29,12 +31,8 @@ import (
 //go:embed guard.sh
 var guardScript string
 
-//go:embed conf
-var confFiles embed.FS
-
-// confTemplates are the servers' files. Each is executed with the server, S, and its options, O.
-var confTemplates = template.Must(template.New("").
-	Funcs(template.FuncMap{"contains": strings.Contains, "release": release}).ParseFS(confFiles, "conf/*"))
+// functions are those that the templates of servers' files can call.
+var functions = template.FuncMap{"contains": strings.Contains, "release": Release}
 
 // startLimit limits the start of one server. It is over ten times what the slowest, RabbitMQ, takes on two idle cores
 // (under eight seconds).
@@ -63,7 +61,7 @@ type Server struct {
 
 	name       string
 	cert       *Certificate
-	launch     launch
+	launch     Launch
 	process    *process
 	credential *syscall.Credential // of the user that it runs as; nil means this user
 }
@@ -71,8 +69,8 @@ type Server struct {
 // Addr returns host:port.
 func (s *Server) Addr() string { return net.JoinHostPort(s.Host, strconv.Itoa(s.Port)) }
 
-// clientTLS returns the configuration of the server's clients, or nil without TLS.
-func (s *Server) clientTLS() *tls.Config {
+// ClientTLS returns the configuration of the server's clients, or nil without TLS.
+func (s *Server) ClientTLS() *tls.Config {
 	if s.NoTLS {
 		return nil
 	}
@@ -97,7 +95,7 @@ func (s *Server) Halt() error {
 		return err
 	}
 	s.end()
-	return os.Remove(s.path("keep"))
+	return os.Remove(s.Path("keep"))
 }
 
 // end closes the guard's pipe, which makes it end the program, and waits for the guard.
@@ -112,8 +110,8 @@ func (s *Server) end() {
 	s.process = nil
 }
 
-// newServer describes a server that start will start. If ca or cert is nil, start creates one.
-func newServer(name string, noTLS bool, ca *CA, cert *Certificate) Server {
+// NewServer describes a server that Start will start. If ca or cert is nil, Start creates one.
+func NewServer(name string, noTLS bool, ca *CA, cert *Certificate) Server {
 	// Not t.TempDir: other users cannot read it, and some servers refuse to run as root.
 	dir := filepath.Join(os.TempDir(), Unique("rotator-"+name+"-"))
 	s := Server{
@@ -145,26 +143,27 @@ func (s *Server) prepare() (err error) {
 		return err
 	}
 	return errors.Join(
-		os.Mkdir(s.path("data"), 0o700),
+		os.Mkdir(s.Path("data"), 0o700),
 		s.write("ca.crt", string(s.CA.PEM)),
 		s.write("server.crt", string(s.cert.CertPEM)),
 		s.write("server.key", string(s.cert.KeyPEM)),
-		s.own(s.path("data")), s.own(s.Dir),
+		s.own(s.Path("data")), s.own(s.Dir),
 	)
 }
 
-func (s *Server) path(name string) string { return filepath.Join(s.Dir, name) }
+// Path returns the path of a file in the server's directory.
+func (s *Server) Path(name string) string { return filepath.Join(s.Dir, name) }
 
 // write creates a file in the server's directory that only the server may read.
 func (s *Server) write(name, content string) error {
-	if err := os.WriteFile(s.path(name), []byte(content), 0o600); err != nil {
+	if err := os.WriteFile(s.Path(name), []byte(content), 0o600); err != nil {
 		return err
 	}
-	return s.own(s.path(name))
+	return s.own(s.Path(name))
 }
 
-// run runs a program as the server's user, for preparations such as initdb, and waits for it. Errors show the output.
-func (s *Server) run(ctx context.Context, env []string, name string, args ...string) error {
+// Run runs a program as the server's user, for preparations such as initdb, and waits for it. Errors show the output.
+func (s *Server) Run(ctx context.Context, env []string, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = s.Dir
 	cmd.Env = environment(s.Dir, env)
@@ -175,44 +174,40 @@ func (s *Server) run(ctx context.Context, env []string, name string, args ...str
 	return nil
 }
 
-// launch defines how to start a server on a port and how to detect that it is ready.
-type launch struct {
-	// program is a program of the machine, a path in the cache that make's target fills (by default deps), or an
-	// absolute path.
-	program, target string
-	// port is the server's port if it is fixed.
-	port int
-	// ports are filled with free ports, in addition to the server's.
-	ports []*int
-	// conf are the names of templates in the folder conf, which become files in the server's directory. data has the
-	// server and its options. A resumed server keeps its files.
-	conf []string
-	data confData
-	// setup, if not nil, prepares the first start, after the server's files were written.
-	setup func(ctx context.Context) error
-	// args returns the program's arguments.
-	args func() []string
-	env  []string
-	// signal asks the program to end quickly; the default is TERM.
-	signal string
-	// ready returns nil when the server answers its administrator.
-	ready func(ctx context.Context) error
+// Launch defines how to start a server on a port and how to detect that it is ready.
+type Launch struct {
+	// Program is the server's: see Find.
+	Program string
+	// Port is the server's port if it is fixed.
+	Port int
+	// Ports are filled with free ports, in addition to the server's.
+	Ports []*int
+	// Files holds templates in a folder, which become files in the server's directory. They see S, the server, and O,
+	// its options. A resumed server keeps its files.
+	Files embed.FS
+	S, O  any
+	// Setup, if not nil, prepares the first start, after the server's files were written.
+	Setup func(ctx context.Context) error
+	// Args returns the program's arguments.
+	Args func() []string
+	Env  []string
+	// Signal asks the program to end quickly; the default is TERM.
+	Signal string
+	// Ready returns nil when the server answers its administrator.
+	Ready func(ctx context.Context) error
 }
-
-// confData is what the templates of a server's files see.
-type confData struct{ S, O any }
 
 var portTaken = regexp.MustCompile(`(?i)already in use|eaddrinuse|could not bind|can't bind|failed to bind`)
 
-// start launches the server on a free port and waits until it is ready. If another process takes the port before the
-// server binds it, start tries another. If start fails, the server is stopped and its directory removed.
-func (s *Server) start(ctx context.Context, l launch) (err error) {
+// Start launches the server on a free port and waits until it is ready. If another process takes the port before the
+// server binds it, Start tries another. If Start fails, the server is stopped and its directory removed.
+func (s *Server) Start(ctx context.Context, l Launch) (err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("%s: %w", s.name, err), s.Stop())
 		}
 	}()
-	if l.program, err = find(l.program, cmp.Or(l.target, "deps")); err != nil {
+	if l.Program, err = Find(l.Program, "deps"); err != nil {
 		return err
 	}
 	if err := s.prepare(); err != nil {
@@ -223,8 +218,8 @@ func (s *Server) start(ctx context.Context, l launch) (err error) {
 		if err := s.configure(l); err != nil {
 			return err
 		}
-		if attempt == 0 && l.setup != nil {
-			if err := l.setup(ctx); err != nil {
+		if attempt == 0 && l.Setup != nil {
+			if err := l.Setup(ctx); err != nil {
 				return err
 			}
 		}
@@ -243,21 +238,29 @@ func (s *Server) start(ctx context.Context, l launch) (err error) {
 }
 
 // configure chooses the ports and writes the server's files.
-func (s *Server) configure(l launch) (err error) {
-	if s.Port = l.port; s.Port == 0 {
-		l.ports = append(l.ports, &s.Port)
+func (s *Server) configure(l Launch) (err error) {
+	if s.Port = l.Port; s.Port == 0 {
+		l.Ports = append(l.Ports, &s.Port)
 	}
-	for _, port := range l.ports {
+	for _, port := range l.Ports {
 		if *port, err = FreePort(); err != nil {
 			return err
 		}
 	}
-	for _, name := range l.conf {
+	files, err := fs.Glob(l.Files, "*/*")
+	if err != nil || files == nil {
+		return err
+	}
+	templates, err := template.New("").Funcs(functions).ParseFS(l.Files, files...)
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
 		var content strings.Builder
-		if err := confTemplates.ExecuteTemplate(&content, name, l.data); err != nil {
+		if err := templates.ExecuteTemplate(&content, path.Base(file), l); err != nil {
 			return err
 		}
-		if err := s.write(name, content.String()); err != nil {
+		if err := s.write(path.Base(file), content.String()); err != nil {
 			return err
 		}
 	}
@@ -268,7 +271,7 @@ func (s *Server) configure(l launch) (err error) {
 func (s *Server) Resume(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	p, err := s.spawn(append([]string{s.launch.program}, s.launch.args()...))
+	p, err := s.spawn(append([]string{s.launch.Program}, s.launch.Args()...))
 	if err != nil {
 		return err
 	}
@@ -279,7 +282,7 @@ func (s *Server) Resume(ctx context.Context) error {
 		conn, err := (&net.Dialer{}).DialContext(attempt, "tcp", s.Addr())
 		if err == nil {
 			conn.Close()
-			err = s.launch.ready(attempt)
+			err = s.launch.Ready(attempt)
 		}
 		cancel()
 		if err == nil {
@@ -305,7 +308,7 @@ type process struct {
 
 // spawn runs command under guard.sh, as the server's user.
 func (s *Server) spawn(command []string) (*process, error) {
-	dir, signal := s.Dir, cmp.Or(s.launch.signal, "TERM")
+	dir, signal := s.Dir, cmp.Or(s.launch.Signal, "TERM")
 	read, hold, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -313,7 +316,7 @@ func (s *Server) spawn(command []string) (*process, error) {
 	defer read.Close()
 	cmd := exec.Command("sh", append([]string{"-c", guardScript, "guard", dir, signal}, command...)...)
 	cmd.Dir = dir
-	cmd.Env = environment(dir, s.launch.env)
+	cmd.Env = environment(dir, s.launch.Env)
 	cmd.ExtraFiles = []*os.File{read}
 	// A separate session keeps Ctrl-C in the terminal from ending the guard.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: s.credential}
@@ -368,10 +371,13 @@ func environment(dir string, extra []string) []string {
 		"TMPDIR=" + dir}, extra...)
 }
 
-func find(program, target string) (string, error) {
+// Find finds a program of the machine, an absolute path, or a path in the cache that make's target fills.
+func Find(program, target string) (string, error) {
 	if filepath.IsAbs(program) {
-		_, err := os.Stat(program)
-		return program, err
+		if _, err := os.Stat(program); err != nil {
+			return "", missing(filepath.Base(program), target)
+		}
+		return program, nil
 	}
 	if strings.Contains(program, "/") {
 		return cached(program, target)
@@ -384,7 +390,7 @@ func find(program, target string) (string, error) {
 func installed(name string) (string, error) {
 	files, target := []string{name, "/usr/sbin/" + name}, "deps"
 	if next {
-		files, target = []string{release() + "/usr/bin/" + name, release() + "/usr/sbin/" + name}, "deps-next"
+		files, target = []string{Release() + "/usr/bin/" + name, Release() + "/usr/sbin/" + name}, "deps-next"
 	}
 	for _, file := range files {
 		if path, err := exec.LookPath(file); err == nil {
@@ -427,16 +433,13 @@ func Python() (string, error) {
 	return python, nil
 }
 
-// trixie is the tree of Debian 13's packages in the cache, created by `make deps-next`.
-const trixie = "trixie-1"
-
-// release returns the root directory of the servers that tests start: the machine's or, with the build tag next, the
-// tree of Debian 13.
-func release() string {
+// Release returns the root directory of the servers that tests start: the machine's or, with the build tag next, the
+// tree of Debian 13's packages in the cache.
+func Release() string {
 	if !next {
 		return ""
 	}
-	root, _ := cached(trixie, "deps-next")
+	root, _ := cached("trixie-1", "deps-next")
 	return root
 }
 
@@ -450,12 +453,12 @@ func tail(log string) string {
 
 type stopper interface{ Stop() error }
 
-// during returns a function that starts a server for the duration of a test.
-func during[O any, S stopper](start func(context.Context, O) (S, error)) func(testing.TB, O) S {
+// During returns a function that starts a server for the duration of a test.
+func During[O any, S stopper](start func(context.Context, O) (S, error)) func(testing.TB, O) S {
 	return func(t testing.TB, options O) S {
 		t.Helper()
 		s, err := start(context.Background(), options)
-		must(t, err, "start")
+		Must(t, err, "start")
 		t.Cleanup(func() {
 			if err := s.Stop(); err != nil {
 				t.Errorf("testserver: stop: %v", err)
@@ -465,36 +468,24 @@ func during[O any, S stopper](start func(context.Context, O) (S, error)) func(te
 	}
 }
 
-// shared returns a function that starts one server with the same options for all tests of a binary. The guard stops it
+// Shared returns a function that starts one server with the same options for all tests of a binary. The guard stops it
 // when the process ends.
-func shared[O comparable, S stopper](start func(context.Context, O) (S, error)) func(testing.TB, O) S {
+func Shared[O comparable, S stopper](start func(context.Context, O) (S, error)) func(testing.TB, O) S {
 	var servers sync.Map
 	return func(t testing.TB, options O) S {
 		t.Helper()
 		once, _ := servers.LoadOrStore(options,
 			sync.OnceValues(func() (S, error) { return start(context.Background(), options) }))
 		s, err := once.(func() (S, error))()
-		must(t, err, "start")
+		Must(t, err, "start")
 		return s
 	}
 }
 
-func must(t testing.TB, err error, what string) {
+// Must fails a test after an error.
+func Must(t testing.TB, err error, what string) {
 	t.Helper()
 	if err != nil {
 		t.Fatalf("testserver: %s: %v", what, err)
 	}
-}
-
-// database creates a database with a unique name until the test's end, and returns the name.
-func database(t testing.TB, exec func(statement string) error, dropOption string) string {
-	t.Helper()
-	name := Unique("db_")
-	must(t, exec("CREATE DATABASE "+name), "create a database")
-	t.Cleanup(func() {
-		if err := exec("DROP DATABASE " + name + dropOption); err != nil {
-			t.Errorf("testserver: drop the database: %v", err)
-		}
-	})
-	return name
 }
