@@ -201,8 +201,8 @@ install_influxdb() {
 	keep "$work/influxdb-bin" influxdb-1.7.11
 }
 
-# InfluxDB 2 without time series, from internal/testing/testserver/influxdb2. A change there needs
-# another folder name here and in internal/testing/testserver.
+# InfluxDB 2 without time series, from rotation/influxdb2/testdata/server. A change there needs another
+# folder name here and in rotation/influxdb2.
 install_influxdb2() {
 	! cached influxdb-2.7.12-1/influxdb2 || return 0
 	has gcc || fail "gcc is needed to build InfluxDB 2"
@@ -210,7 +210,7 @@ install_influxdb2() {
 	# Use bcrypt's minimum cost, for the same reason.
 	sed -i 's/bcrypt.DefaultCost/bcrypt.MinCost/' "$work/influxdb2/tenant/service_user.go"
 	mkdir "$work/influxdb2/cmd/rotator"
-	grep -v '^//go:build ignore$' "$here/../internal/testing/testserver/influxdb2/main.go" >"$work/influxdb2/cmd/rotator/main.go"
+	cp "$here/../rotation/influxdb2/testdata/server/main.go" "$work/influxdb2/cmd/rotator"
 	(
 		cd "$work/influxdb2"
 		flux=$(go mod download -json github.com/influxdata/flux | sed -n 's/^[[:space:]]*"Dir": "\(.*\)",*$/\1/p')

@@ -20,7 +20,7 @@ const secretARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:influx-A
 
 // fixture is a server with a fake of Timestream's API.
 type fixture struct {
-	*testserver.InfluxDB2Server
+	*influxServer
 	t          testing.TB
 	timestream *fakeTimestream
 	api        string // the fake's URL
@@ -33,7 +33,7 @@ type account struct{ ID, Name string }
 
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	f := &fixture{InfluxDB2Server: testserver.SharedInfluxDB2(t), t: t,
+	f := &fixture{influxServer: sharedServer(t, struct{}{}), t: t,
 		timestream: newFake()}
 	service := httptest.NewServer(f.timestream.Handler())
 	t.Cleanup(service.Close)

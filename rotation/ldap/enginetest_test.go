@@ -22,11 +22,11 @@ type harness struct {
 }
 
 func TestEngineItself(t *testing.T) {
-	suite(t, newFixture(t, testserver.OpenLDAPOptions{}), harness{overlap: true})
+	suite(t, newFixture(t, openLDAPOptions{}), harness{overlap: true})
 }
 
 func TestEngineSuperuser(t *testing.T) {
-	suite(t, newFixture(t, testserver.OpenLDAPOptions{}), harness{overlap: true, superuser: true})
+	suite(t, newFixture(t, openLDAPOptions{}), harness{overlap: true, superuser: true})
 }
 
 func TestEngineItselfUnderAPolicy(t *testing.T) {
@@ -54,7 +54,7 @@ func (h *harness) Logs() (string, error) { return h.fixture.Logs() }
 
 func (h *harness) New(_ context.Context, host string, port int) (value, superuser engine.Value, err error) {
 	name, password := testserver.Unique("suite, "), testserver.Unique("First-Passw0rd-")
-	dn := "uid=" + ldap.EscapeDN(name) + "," + testserver.LDAPPeople
+	dn := "uid=" + ldap.EscapeDN(name) + "," + peopleDN
 	request := ldap.NewAddRequest(dn, nil)
 	request.Attribute("objectClass", []string{"inetOrgPerson"})
 	request.Attribute("cn", []string{name})
@@ -107,9 +107,9 @@ func (h *harness) Credentials(_ context.Context, v engine.Value) (int, error) {
 func (h *harness) Administrators(_ context.Context, v engine.Value) (acts []enginetest.Act, err error) {
 	dn, _ := v.Text("username")
 	return []enginetest.Act{{Name: "a group that may manage passwords", Do: func(context.Context) (func(), error) {
-		m := ldap.NewAddRequest(testserver.LDAPAdministrators, nil)
+		m := ldap.NewAddRequest(administratorsDN, nil)
 		m.Attribute("objectClass", []string{"groupOfNames"})
 		m.Attribute("member", []string{dn})
-		return func() { _ = h.admin.Del(ldap.NewDelRequest(testserver.LDAPAdministrators, nil)) }, h.admin.Add(m)
+		return func() { _ = h.admin.Del(ldap.NewDelRequest(administratorsDN, nil)) }, h.admin.Add(m)
 	}}}, nil
 }

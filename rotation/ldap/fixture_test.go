@@ -7,21 +7,20 @@ import (
 
 	"github.com/go-ldap/ldap/v3"
 
-	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation/engine"
 )
 
 // fixture is a server with an engine that trusts it.
 type fixture struct {
-	*testserver.OpenLDAPServer
+	*openLDAPServer
 	t      testing.TB
 	admin  *ldap.Conn
 	engine *Engine
 }
 
-func newFixture(t testing.TB, o testserver.OpenLDAPOptions) *fixture {
+func newFixture(t testing.TB, o openLDAPOptions) *fixture {
 	t.Helper()
-	s := testserver.OpenLDAP(t, o)
+	s := openLDAP(t, o)
 	return &fixture{s, t, s.Connect(t), New(engine.TLSPolicy{ExtraCAs: s.CA.PEM})}
 }
 
@@ -33,8 +32,8 @@ ppolicy_use_lockout`
 // newPolicyFixture returns a server whose policy also has the given attributes.
 func newPolicyFixture(t testing.TB, pairs ...string) *fixture {
 	t.Helper()
-	f := newFixture(t, testserver.OpenLDAPOptions{Config: policy})
-	p := ldap.NewAddRequest("cn=policy,"+testserver.LDAPBase, nil)
+	f := newFixture(t, openLDAPOptions{Config: policy})
+	p := ldap.NewAddRequest("cn=policy,"+baseDN, nil)
 	p.Attribute("objectClass", []string{"device", "pwdPolicy"})
 	p.Attribute("cn", []string{"policy"})
 	p.Attribute("pwdAttribute", []string{passwordAttribute})

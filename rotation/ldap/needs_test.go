@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
@@ -25,7 +24,7 @@ func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 				return r
 			}
 			var n engine.Needs
-			f := newFixture(t, testserver.OpenLDAPOptions{})
+			f := newFixture(t, openLDAPOptions{})
 			r := request(f)
 			if err := f.engine.Needs(enginetest.Within(t), r, &n); err != nil {
 				t.Fatal(err)
@@ -37,7 +36,7 @@ func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 			}
 			for access, passes := range map[string]bool{m[2] + " by anonymous auth": true, "by anonymous auth": false,
 				strings.Replace(m[2], "write", "read", 1) + " by anonymous auth": false} {
-				g := newFixture(t, testserver.OpenLDAPOptions{Access: access})
+				g := newFixture(t, openLDAPOptions{Access: access})
 				err := g.engine.Set(enginetest.Within(t), request(g))
 				if passes && err != nil {
 					t.Errorf("%s: %v", access, err)

@@ -25,7 +25,7 @@ func both(t *testing.T, f *fixture,
 }
 
 func TestSetLeavesThePendingAndTheCurrentPassword(t *testing.T) {
-	f := newFixture(t, testserver.OpenLDAPOptions{})
+	f := newFixture(t, openLDAPOptions{})
 	both(t, f, func(t *testing.T, request func(dn, current, pending string) *engine.Request) {
 		dn := f.person(testserver.Unique("app-"))
 		first := f.values(dn)[0]
@@ -66,7 +66,7 @@ func TestSetLeavesThePendingAndTheCurrentPassword(t *testing.T) {
 // TestPasswordThatIsNotTheSecretsIsRetired: a current password that an administrator has replaced is not restored, and
 // the replacement does not stay valid.
 func TestPasswordThatIsNotTheSecretsIsRetired(t *testing.T) {
-	f := newFixture(t, testserver.OpenLDAPOptions{})
+	f := newFixture(t, openLDAPOptions{})
 	dn := f.person("app")
 	f.replace(dn, hashed("SSHA", "by-hand", []byte("salt")), "{MD5}not base64", "in-clear")
 	r := f.bySuperuser(dn, "first-app", "second")
@@ -82,7 +82,7 @@ func TestPasswordThatIsNotTheSecretsIsRetired(t *testing.T) {
 // TestStoredFormIsNotWeakened: an entry keeps its scheme. The engine computes the digests; for all other schemes the
 // server hashes, and keeps only one password.
 func TestStoredFormIsNotWeakened(t *testing.T) {
-	f := newFixture(t, testserver.OpenLDAPOptions{Hash: "{ARGON2}"})
+	f := newFixture(t, openLDAPOptions{Hash: "{ARGON2}"})
 	both(t, f, func(t *testing.T, request func(dn, current, pending string) *engine.Request) {
 		for _, c := range []struct{ before, after string }{{"", "{SSHA}"}, {"{SSHA}", "{SSHA}"},
 			{"{SSHA256}", "{SSHA256}"}, {"{SSHA512}", "{SSHA512}"}, {"{ARGON2}", "{ARGON2}"}} {
@@ -130,7 +130,7 @@ func TestStoredFormIsNotWeakened(t *testing.T) {
 // TestSuperuserResetsNoEntryOnItsNameAlone: nothing in OpenLDAP shows that an entry is not an administrator's, so
 // guessing a password does not give anyone the superuser's powers, even with RECOVER_BY_SUPERUSER.
 func TestSuperuserResetsNoEntryOnItsNameAlone(t *testing.T) {
-	f := newFixture(t, testserver.OpenLDAPOptions{})
+	f := newFixture(t, openLDAPOptions{})
 	dn := f.person("other-administrator")
 	r := f.bySuperuser(dn, "a-guess", "second")
 	r.Proofs = nil
@@ -276,20 +276,20 @@ func TestMinimumAgeShowsInTheRehearsal(t *testing.T) {
 // TestDirectoryThatTakesNoChangesIsReportedByTheRehearsal: a replica answers a change with a referral, and a read-only
 // server with 53.
 func TestDirectoryThatTakesNoChangesIsReportedByTheRehearsal(t *testing.T) {
-	f := newFixture(t, testserver.OpenLDAPOptions{Config: "restrict modify"})
+	f := newFixture(t, openLDAPOptions{Config: "restrict modify"})
 	dn := f.person("app")
 	both(t, f, func(t *testing.T, request func(dn, current, pending string) *engine.Request) {
 		r := request(dn, "first-app", "second-password")
 		enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), r), engine.TargetFailed, "accepts changes")
 	})
-	add := ldap.NewAddRequest("uid=ref,"+testserver.LDAPPeople, nil)
+	add := ldap.NewAddRequest("uid=ref,"+peopleDN, nil)
 	add.Attribute("objectClass", []string{"referral", "extensibleObject"})
 	add.Attribute("ref", []string{"ldap://127.0.0.1:1/uid=x,dc=example,dc=net"})
 	add.Attribute("uid", []string{"ref"})
 	if err := f.admin.Add(add); err != nil {
 		t.Fatal(err)
 	}
-	r := f.bySuperuser("uid=ref,"+testserver.LDAPPeople, "x", "y")
+	r := f.bySuperuser("uid=ref,"+peopleDN, "x", "y")
 	for what, err := range map[string]error{"DryRun": f.engine.DryRun(enginetest.Within(t), r),
 		"Set": f.engine.Set(enginetest.Within(t), r)} {
 		if !errors.Is(err, engine.TargetFailed) || !strings.Contains(err.Error(), "Referral") {
@@ -300,7 +300,7 @@ func TestDirectoryThatTakesNoChangesIsReportedByTheRehearsal(t *testing.T) {
 
 // TestRightToDeleteAPasswordIsNotEnough: a user who may delete its password but not add one cannot change it.
 func TestRightToDeleteAPasswordIsNotEnough(t *testing.T) {
-	f := newFixture(t, testserver.OpenLDAPOptions{Access: "by self =zx by anonymous auth"})
+	f := newFixture(t, openLDAPOptions{Access: "by self =zx by anonymous auth"})
 	r := f.self(f.person("app"), "first-app", "second")
 	enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), r), engine.PrivilegeMissing, "masterarn")
 }
@@ -329,7 +329,7 @@ func TestUserThatMustChangeItsPassword(t *testing.T) {
 // The second may then fail, and the core learns from a login that the change was made.
 func TestConcurrentSets(t *testing.T) {
 	for name, f := range map[string]*fixture{"one password": newPolicyFixture(t, "pwdCheckQuality", "0"),
-		"overlap": newFixture(t, testserver.OpenLDAPOptions{})} {
+		"overlap": newFixture(t, openLDAPOptions{})} {
 		for range 20 {
 			app := testserver.Unique("app-")
 			dn := f.person(app)
@@ -354,7 +354,7 @@ func TestConcurrentSets(t *testing.T) {
 // TestPasswordThatIsSetInBetweenIsNotLost: a password that is set by hand after the values were read is not
 // overwritten.
 func TestPasswordThatIsSetInBetweenIsNotLost(t *testing.T) {
-	f := newFixture(t, testserver.OpenLDAPOptions{})
+	f := newFixture(t, openLDAPOptions{})
 	dn := f.person("app")
 	r := f.self(dn, "first-app", "second-password")
 	s, err := f.engine.open(enginetest.Within(t), r, r.Login)
@@ -382,7 +382,7 @@ func TestPasswordThatIsSetInBetweenIsNotLost(t *testing.T) {
 
 // TestOldPasswordChangedAfterTheLogin: the extended operation answers 53 instead of 49 if the old password is wrong.
 func TestOldPasswordChangedAfterTheLogin(t *testing.T) {
-	f := newFixture(t, testserver.OpenLDAPOptions{})
+	f := newFixture(t, openLDAPOptions{})
 	dn := f.person("app")
 	r := f.self(dn, "first-app", "second")
 	s, err := f.engine.open(enginetest.Within(t), r, r.Login)
@@ -399,8 +399,8 @@ func TestOldPasswordChangedAfterTheLogin(t *testing.T) {
 func TestUserWhoMayNotChangeItsPassword(t *testing.T) {
 	for name, f := range map[string]*fixture{
 		"by a policy":       newPolicyFixture(t, "pwdAllowUserChange", "FALSE"),
-		"by a rule":         newFixture(t, testserver.OpenLDAPOptions{Access: "by self read by anonymous auth"}),
-		"by a rule, hidden": newFixture(t, testserver.OpenLDAPOptions{Access: "by anonymous auth"}),
+		"by a rule":         newFixture(t, openLDAPOptions{Access: "by self read by anonymous auth"}),
+		"by a rule, hidden": newFixture(t, openLDAPOptions{Access: "by anonymous auth"}),
 	} {
 		dn := f.person("app")
 		r := f.self(dn, "first-app", "second")
@@ -423,7 +423,7 @@ func TestUserWhoMayNotChangeItsPassword(t *testing.T) {
 }
 
 func TestUserMayNotChangeOthers(t *testing.T) {
-	f := newFixture(t, testserver.OpenLDAPOptions{})
+	f := newFixture(t, openLDAPOptions{})
 	boss, victim := f.person("boss"), f.person("victim")
 	r := f.bySuperuser(victim, "first-victim", "second")
 	r.Login = f.value(boss, "first-boss")
@@ -435,7 +435,7 @@ func TestUserMayNotChangeOthers(t *testing.T) {
 // TestRightToWriteWithoutTheRightToRead: a login that cannot read the values cannot know which to keep. The server then
 // sets the password, and the old one stops working.
 func TestRightToWriteWithoutTheRightToRead(t *testing.T) {
-	f := newFixture(t, testserver.OpenLDAPOptions{Access: "by self =wx by anonymous auth"})
+	f := newFixture(t, openLDAPOptions{Access: "by self =wx by anonymous auth"})
 	dn := f.person("app")
 	for range 2 {
 		r := f.self(dn, "first-app", "second")
@@ -451,7 +451,7 @@ func TestRightToWriteWithoutTheRightToRead(t *testing.T) {
 }
 
 func TestSuperuserDoesNotChangeItself(t *testing.T) {
-	f := newFixture(t, testserver.OpenLDAPOptions{})
+	f := newFixture(t, openLDAPOptions{})
 	boss := f.person("boss")
 	r := f.bySuperuser(strings.Replace(strings.ToUpper(boss), ",", " , ", 1), "first-boss", "second")
 	r.Login = f.value(boss, "first-boss")
@@ -460,15 +460,15 @@ func TestSuperuserDoesNotChangeItself(t *testing.T) {
 }
 
 func TestEntryThatIsNotThere(t *testing.T) {
-	f := newFixture(t, testserver.OpenLDAPOptions{})
-	r := f.bySuperuser("uid=nobody,"+testserver.LDAPPeople, "x", "y")
+	f := newFixture(t, openLDAPOptions{})
+	r := f.bySuperuser("uid=nobody,"+peopleDN, "x", "y")
 	enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), r), engine.InvalidSecret, "nobody")
 	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, r.Current), engine.LoginRefused, "nobody")
 }
 
 // TestSpecialCharactersInNames: names can have special characters, escaped according to RFC 4514.
 func TestSpecialCharactersInNames(t *testing.T) {
-	f := newFixture(t, testserver.OpenLDAPOptions{})
+	f := newFixture(t, openLDAPOptions{})
 	for _, name := range []string{"a,b", "a+b", `a"b\c`, "a<b>c;d", " lead and trail ", "#first", "a=b", "ü€", "a(b)*c",
 		"a/b"} {
 		dn := f.person(name)
@@ -502,7 +502,7 @@ func TestEveryFaultOfTheFormatIsReported(t *testing.T) {
 }
 
 func TestStartTLS(t *testing.T) {
-	f := newFixture(t, testserver.OpenLDAPOptions{})
+	f := newFixture(t, openLDAPOptions{})
 	dn := f.person("app")
 	r := f.self(dn, "first-app", "second")
 	plain := r.Current.WithJSON("port", []byte(strconv.Itoa(f.PlainPort)))
@@ -531,7 +531,7 @@ func TestStartTLS(t *testing.T) {
 }
 
 func TestHungServerIsGivenUpInTime(t *testing.T) {
-	f := newFixture(t, testserver.OpenLDAPOptions{})
+	f := newFixture(t, openLDAPOptions{})
 	dn := f.person("app")
 	hung := f.value(dn, "first-app").WithJSON("port", []byte(strconv.Itoa(testserver.Blackhole(t))))
 	proxy := testserver.Proxy(t, f.Addr())

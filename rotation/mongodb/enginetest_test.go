@@ -26,7 +26,7 @@ func TestEngineBySuperuser(t *testing.T) { suite(t, "superuser") }
 func TestEngineAlternatingUsers(t *testing.T) { suite(t, "alternating") }
 
 func suite(t *testing.T, mode string) {
-	f := newFixture(t, testserver.FerretDBOptions{})
+	f := newFixture(t, ferretDBOptions{})
 	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return &harness{fixture: f, mode: mode} })
 }
 

@@ -15,15 +15,15 @@ import (
 
 // fixture is a server with an engine that trusts it.
 type fixture struct {
-	*testserver.FerretDBServer
+	*ferretDBServer
 	t      testing.TB
 	admin  *mongo.Client
 	engine *Engine
 }
 
-func newFixture(t testing.TB, o testserver.FerretDBOptions) *fixture {
+func newFixture(t testing.TB, o ferretDBOptions) *fixture {
 	t.Helper()
-	s := testserver.FerretDB(t, o)
+	s := ferretDB(t, o)
 	return &fixture{s, t, s.Connect(t), New(engine.TLSPolicy{ExtraCAs: s.CA.PEM})}
 }
 

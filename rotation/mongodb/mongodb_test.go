@@ -25,7 +25,7 @@ import (
 
 // The server also answers clients before login, so a connection proves nothing.
 func TestServerMustConfirmTheLogin(t *testing.T) {
-	f := newFixture(t, testserver.FerretDBOptions{})
+	f := newFixture(t, ferretDBOptions{})
 	name := f.user("shop")
 	r := f.bySuperuser("shop", name, "", "")
 	if err := f.engine.Verify(enginetest.Within(t), r, f.value("shop", name, "first-"+name)); err != nil {
@@ -49,7 +49,7 @@ func TestServerMustConfirmTheLogin(t *testing.T) {
 }
 
 func TestMissingUserIsNotCreated(t *testing.T) {
-	f := newFixture(t, testserver.FerretDBOptions{})
+	f := newFixture(t, ferretDBOptions{})
 	for _, change := range []func(context.Context, *engine.Request) error{f.engine.DryRun, f.engine.Set} {
 		enginetest.WantCause(t, change(enginetest.Within(t), f.bySuperuser("shop", "mistyped", "a", "b")),
 			engine.InvalidSecret, "mistyped")
@@ -60,7 +60,7 @@ func TestMissingUserIsNotCreated(t *testing.T) {
 }
 
 func TestStrangerWithTheOtherNameIsNotTakenOver(t *testing.T) {
-	f := newFixture(t, testserver.FerretDBOptions{})
+	f := newFixture(t, ferretDBOptions{})
 	name := f.user("shop")
 	f.create("shop", name+"_clone", "the-stranger's")
 	for _, r := range []*engine.Request{f.toOther("shop", name, name+"_clone"),
@@ -87,7 +87,7 @@ func TestStrangerWithTheOtherNameIsNotTakenOver(t *testing.T) {
 }
 
 func TestDryRunChangesNothing(t *testing.T) {
-	f := newFixture(t, testserver.FerretDBOptions{})
+	f := newFixture(t, ferretDBOptions{})
 	name := f.user("shop")
 	for _, r := range []*engine.Request{f.bySuperuser("shop", name, "first-"+name, "second"),
 		f.toOther("shop", name, name+"_clone")} {
@@ -241,7 +241,7 @@ func TestAdministratorIsRefused(t *testing.T) {
 }
 
 func TestChangesAreReported(t *testing.T) {
-	f := newFixture(t, testserver.FerretDBOptions{})
+	f := newFixture(t, ferretDBOptions{})
 	name := f.user("shop")
 	var log []string
 	r := f.toOther("shop", name, name+"_clone")
@@ -320,7 +320,7 @@ func TestEveryFaultOfTheFormatIsReported(t *testing.T) {
 }
 
 func TestServerWithoutTLS(t *testing.T) {
-	f := newFixture(t, testserver.FerretDBOptions{NoTLS: true})
+	f := newFixture(t, ferretDBOptions{NoTLS: true})
 	r := f.bySuperuser("admin", "", "", "")
 	v := f.value("admin", f.User, f.Password)
 	begin := time.Now()
@@ -345,7 +345,7 @@ func TestServerWithoutTLS(t *testing.T) {
 // A connection that breaks once during the TLS handshake is not an answer from the server. A server that needs TLS gets
 // no user name in plain text even if all break.
 func TestBrokenConnectionIsNotAnAnswer(t *testing.T) {
-	f := newFixture(t, testserver.FerretDBOptions{})
+	f := newFixture(t, ferretDBOptions{})
 	user := f.user("admin")
 	p := testserver.Proxy(t, f.Addr())
 	r := f.bySuperuser("admin", user, "first-"+user, "next-"+user)
@@ -382,7 +382,7 @@ func TestBrokenConnectionIsNotAnAnswer(t *testing.T) {
 }
 
 func TestFailuresAreReportedPromptly(t *testing.T) {
-	f := newFixture(t, testserver.FerretDBOptions{})
+	f := newFixture(t, ferretDBOptions{})
 	r := f.bySuperuser("admin", "", "", "")
 	v := f.value("admin", f.User, f.Password)
 	port, err := testserver.FreePort()
@@ -410,13 +410,13 @@ func TestFailuresAreReportedPromptly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := testserver.FerretDB(t, testserver.FerretDBOptions{CA: f.CA, Cert: cert})
+	g := ferretDB(t, ferretDBOptions{CA: f.CA, Cert: cert})
 	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, f.value("admin", g.User, g.Password).
 		WithJSON("port", []byte(strconv.Itoa(g.Port)))), engine.TLSFailed, "not localhost")
 }
 
 func TestHungServerIsAbandonedInTime(t *testing.T) {
-	f := newFixture(t, testserver.FerretDBOptions{})
+	f := newFixture(t, ferretDBOptions{})
 	proxy := testserver.Proxy(t, f.Addr())
 	end := make(chan struct{})
 	t.Cleanup(func() { close(end) })
@@ -464,7 +464,7 @@ func FuzzNamesAndPasswords(f *testing.F) {
 	for _, s := range []string{"a'b", `a"b\c`, "$where", "a.b", "ü€", "{}", "a b", "=,", "%41"} {
 		f.Add(s)
 	}
-	fix := newFixture(f, testserver.FerretDBOptions{})
+	fix := newFixture(f, ferretDBOptions{})
 	f.Fuzz(func(t *testing.T, s string) {
 		name := testserver.Unique("f-") + s
 		if strings.ContainsRune(s, 0) || len(s) > 60 || strings.ToValidUTF8(s, "") != s {

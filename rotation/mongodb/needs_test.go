@@ -9,7 +9,6 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
-	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
@@ -17,7 +16,7 @@ import (
 // TestNeedsSatisfyTheEngine: the printed role has every privilege that the engine checks, and the engine reports each
 // one that is missing. FerretDB has no roles, so no server checks the rest here.
 func TestNeedsSatisfyTheEngine(t *testing.T) {
-	f := newFixture(t, testserver.FerretDBOptions{})
+	f := newFixture(t, ferretDBOptions{})
 	app := f.user("shop")
 	self := f.bySuperuser("shop", app, "first-"+app, "next")
 	self.Superuser, self.SuperuserChanges, self.Login = false, false, self.Current

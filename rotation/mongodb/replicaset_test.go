@@ -170,7 +170,7 @@ func member(primary bool, other string) func(bson.D) bson.D {
 // A replica set is used at the host that the secret names, regardless of its members' names, and no credential is sent
 // to a member that it names.
 func TestReplicaSetByOtherNames(t *testing.T) {
-	f := newFixture(t, testserver.FerretDBOptions{NoTLS: true})
+	f := newFixture(t, ferretDBOptions{NoTLS: true})
 	var contacted sync.Map
 	other := testserver.Hostile(t, nil, func(net.Conn) { contacted.Store("other", true) })
 	elsewhere := net.JoinHostPort("127.0.0.1", strconv.Itoa(other))
@@ -230,7 +230,7 @@ func TestReplicaSetByOtherNames(t *testing.T) {
 // Two functions that create the second user concurrently have one outcome: the slower one finds the user, and the
 // mark that FerretDB cannot store.
 func TestUserThatIsCreatedConcurrently(t *testing.T) {
-	f := newFixture(t, testserver.FerretDBOptions{NoTLS: true})
+	f := newFixture(t, ferretDBOptions{NoTLS: true})
 	ok := bson.E{Key: "ok", Value: 1.0}
 	for name, stranger := range map[string]bool{"by the other call": false, "by a stranger": true} {
 		t.Run(name, func(t *testing.T) {
@@ -270,7 +270,7 @@ func TestUserThatIsCreatedConcurrently(t *testing.T) {
 
 // The second user could log in from everywhere, so a pair with authenticationRestrictions is refused.
 func TestUserWithRestrictionsDoesNotAlternate(t *testing.T) {
-	f := newFixture(t, testserver.FerretDBOptions{NoTLS: true})
+	f := newFixture(t, ferretDBOptions{NoTLS: true})
 	app := f.user("shop")
 	p := newFront(t, f, func(d bson.D) bson.D { return d }, func(command bson.D) bson.D {
 		if field(command, "usersInfo") == nil {

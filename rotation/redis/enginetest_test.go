@@ -30,7 +30,7 @@ func TestEngineItself(t *testing.T) { suite(t, "redis", testserver.Redis, "itsel
 func TestEngineSuperuser(t *testing.T) { suite(t, "redis", testserver.Redis, "superuser") }
 
 func TestEngineCluster(t *testing.T) {
-	nodes := testserver.RedisCluster(t, 3, testserver.RedisOptions{})
+	nodes := startCluster(t)
 	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return newHarness(t, "redis", "superuser", nodes...) })
 }
 

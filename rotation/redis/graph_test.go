@@ -22,7 +22,7 @@ import (
 func newCluster(t *testing.T) (nodes []*fixture, user string) {
 	t.Helper()
 	user = testserver.Unique("app-")
-	for _, s := range testserver.RedisCluster(t, 3, testserver.RedisOptions{}) {
+	for _, s := range startCluster(t) {
 		f := &fixture{s, t, s.Connect(t), New(engine.TLSPolicy{ExtraCAs: s.CA.PEM}, nodesAt(t, "127.0.0.0/8"))}
 		f.do("ACL", "SETUSER", user, "on", ">first", "+ping")
 		nodes = append(nodes, f)

@@ -76,18 +76,13 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (*PostgresServer, err
 			if err != nil || o.HBA != "" || o.Cert != nil {
 				return err
 			}
-			return s.login(ctx)
+			conn, err := pgx.Connect(ctx, s.URL("postgres"))
+			if err != nil {
+				return err
+			}
+			return conn.Close(ctx)
 		},
 	})
-}
-
-// login logs the administrator in and out.
-func (s *PostgresServer) login(ctx context.Context) error {
-	conn, err := pgx.Connect(ctx, s.URL("postgres"))
-	if err != nil {
-		return err
-	}
-	return conn.Close(ctx)
 }
 
 // Postgres starts a PostgreSQL that ends with the test.

@@ -4,10 +4,7 @@ import (
 	"cmp"
 	"context"
 	"embed"
-	"fmt"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -72,48 +69,6 @@ func StartRedis(ctx context.Context, o RedisOptions) (*RedisServer, error) {
 
 // Redis starts a Redis that ends with the test.
 var Redis = During(StartRedis)
-
-// RedisCluster starts a Redis cluster that ends with the test, with the given number of nodes, each of which owns a
-// share of the slots. They share options, CA and administrator. Measured on two cores: 0.9 s for three nodes.
-func RedisCluster(t testing.TB, nodes int, o RedisOptions) []*RedisServer {
-	t.Helper()
-	const slots = 16384
-	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
-	defer cancel()
-	if o.CA == nil {
-		ca, err := NewCA()
-		Must(t, err, "create a CA")
-		o.CA = ca
-	}
-	o.Password = cmp.Or(o.Password, Unique("admin-"))
-	if !o.NoTLS {
-		o.Config += "\ntls-cluster yes"
-	}
-	var cluster []*RedisServer
-	var clients []*redis.Client
-	for i := range nodes {
-		bus, err := FreePort() // the default, the port plus 10000, may exceed the highest port
-		Must(t, err, "find a port")
-		node := o
-		node.Config += fmt.Sprintf("\ncluster-enabled yes\ncluster-node-timeout 2000\ncluster-port %d", bus)
-		s := Redis(t, node)
-		cluster, clients = append(cluster, s), append(clients, s.Connect(t))
-		Must(t, clients[i].ClusterAddSlotsRange(ctx, i*slots/nodes, (i+1)*slots/nodes-1).Err(), "assign slots")
-		Must(t, clients[0].Do(ctx, "CLUSTER", "MEET", "127.0.0.1", s.Port, bus).Err(), "join the cluster")
-	}
-	for _, client := range clients {
-		for { // until all nodes are known, or the context ends
-			info, err := client.ClusterInfo(ctx).Result()
-			Must(t, err, "read the cluster's state")
-			if strings.Contains(info, "cluster_state:ok") &&
-				strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d\r", nodes)) {
-				break
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
-	}
-	return cluster
-}
 
 // Options returns a client's options for a user, without retries. TLS, if any, is verified against the server's CA.
 func (s *RedisServer) Options(user, password string) *redis.Options {

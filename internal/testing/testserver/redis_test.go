@@ -48,23 +48,3 @@ func testRedis(t *testing.T, valkey bool) {
 		CheckStop(t, &s.Server)
 	}
 }
-
-func TestRedisClusterServesKeysOfAllNodes(t *testing.T) {
-	ctx := context.Background()
-	nodes := RedisCluster(t, 3, RedisOptions{})
-	client := redis.NewClusterClient(&redis.ClusterOptions{
-		Addrs: []string{nodes[0].Addr()}, Username: nodes[0].User, Password: nodes[0].Password,
-		TLSConfig: nodes[0].CA.ClientTLS("localhost"),
-	})
-	defer client.Close()
-	for _, key := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
-		if err := client.Set(ctx, key, "value", 0).Err(); err != nil {
-			t.Errorf("set %s: %v", key, err)
-		}
-	}
-	for i, s := range nodes {
-		if n, err := s.Connect(t).DBSize(ctx).Result(); err != nil || n == 0 {
-			t.Errorf("node %d holds %d keys: %v", i, n, err)
-		}
-	}
-}

@@ -1,5 +1,3 @@
-//go:build ignore
-
 // Command influxdb2 serves InfluxDB 2's users, sessions and tokens: the server's own packages with its in-memory store,
 // connected as in its launcher. It omits the time series and the query language, which is written in Rust: this program
 // has stubs for the two functions that are called at start. scripts/deps.sh builds it inside InfluxDB's module, because
