@@ -87,7 +87,6 @@ test-mysql: export ROTATOR_FIGURES = $(CURDIR)/build/figures-mysql
 test-mysql: deps-mysql
 	@mkdir -p build && rm -f build/figures-mysql
 	$(TEST) -parallel 6 -tags mysql -skip '/(rds|superuser)/$(SHARED)' ./rotation/mysql
-	$(TEST) -tags mysql -run GrantsOfMySQL ./ctl
 	@sort build/figures-mysql
 
 test-next: export ROTATOR_FIGURES = $(CURDIR)/build/figures-next
