@@ -11,14 +11,14 @@ import (
 
 // fixture is a server with an engine that trusts it.
 type fixture struct {
-	*testserver.InfluxDBServer
+	*influxServer
 	t      testing.TB
 	engine *Engine
 }
 
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	s := testserver.SharedInfluxDB(t)
+	s := sharedServer(t, struct{}{})
 	return &fixture{s, t, New(engine.TLSPolicy{ExtraCAs: s.CA.PEM})}
 }
 

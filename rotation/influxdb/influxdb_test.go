@@ -102,7 +102,7 @@ func FuzzQuoting(f *testing.F) {
 	}
 	shared := newFixture(f)
 	f.Fuzz(func(t *testing.T, s string) {
-		x := &fixture{shared.InfluxDBServer, t, shared.engine}
+		x := &fixture{shared.influxServer, t, shared.engine}
 		if !writable(s) {
 			return // a secret cannot hold it, or HTTP cannot send it
 		}
