@@ -1,7 +1,6 @@
 package rabbitmq
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
@@ -25,14 +24,14 @@ import (
 
 // fixture is a server with an engine that trusts it.
 type fixture struct {
-	*testserver.RabbitMQServer
+	*server
 	t      testing.TB
 	engine *Engine
 }
 
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	s := testserver.SharedRabbitMQ(t, testserver.RabbitMQOptions{})
+	s := sharedServer(t, false)
 	return &fixture{s, t, New(engine.TLSPolicy{ExtraCAs: s.CA.PEM})}
 }
 
@@ -53,23 +52,6 @@ func (f *fixture) call(ctx context.Context, method, path string, body, out any) 
 		return json.Unmarshal(answer, out)
 	}
 	return nil
-}
-
-func (f *fixture) request(ctx context.Context, user, password, method, path string, body []byte) (int, []byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, f.URL()+path, bytes.NewReader(body))
-	if err != nil {
-		return 0, nil, err
-	}
-	req.SetBasicAuth(user, password)
-	req.Header.Set("Content-Type", "application/json")
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: f.CA.ClientTLS(f.Host), DisableKeepAlives: true}}
-	resp, err := client.Do(req)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	return resp.StatusCode, answer, err
 }
 
 // front starts a proxy in front of the server and returns an engine that trusts it. The proxy answers 503 if fail
@@ -121,6 +103,15 @@ func (f *fixture) show(name string) (u user) {
 		f.t.Fatal(err)
 	}
 	return u
+}
+
+func (f *fixture) exists(name string) bool {
+	f.t.Helper()
+	status, _, err := f.request(context.Background(), f.User, f.Password, "GET", path("users", name), nil)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return status != 404
 }
 
 func (f *fixture) value(user, password string) engine.Value {
