@@ -35,7 +35,7 @@ func TestEngine(t *testing.T) {
 			t.Run(system+" "+kind, func(t *testing.T) {
 				t.Parallel()
 				enginetest.Run(t, func(t *testing.T) enginetest.Harness {
-					o := testserver.MySQLOptions{AllowPlaintext: true}
+					o := serverOptions{AllowPlaintext: true}
 					if kind == "rds" && system == "mysql" {
 						o.Config = "partial_revokes = ON"
 					}

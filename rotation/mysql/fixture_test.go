@@ -23,15 +23,15 @@ import (
 )
 
 // systems are the servers that every test runs against: MariaDB or, with the build tag mysql, MySQL.
-var systems = map[string]func(testing.TB, testserver.MySQLOptions) *testserver.MySQLServer{
-	"mariadb": testserver.SharedMariaDB,
+var systems = map[string]func(testing.TB, serverOptions) *server{
+	"mariadb": sharedMariaDB,
 }
 
 // each runs a test against each system.
 func each(t *testing.T, test func(*testing.T, *fixture)) {
 	for _, name := range slices.Sorted(maps.Keys(systems)) {
 		t.Run(name, func(t *testing.T) {
-			server := systems[name](t, testserver.MySQLOptions{AllowPlaintext: true})
+			server := systems[name](t, serverOptions{AllowPlaintext: true})
 			test(t, newFixture(t, name, server))
 		})
 	}
@@ -49,12 +49,12 @@ func only(t *testing.T, name string, test func(*testing.T, *fixture)) {
 type fixture struct {
 	t      testing.TB
 	name   string
-	server *testserver.MySQLServer
+	server *server
 	db     *sql.DB // as the administrator
 	engine *mysql.Engine
 }
 
-func newFixture(t testing.TB, name string, server *testserver.MySQLServer) *fixture {
+func newFixture(t testing.TB, name string, server *server) *fixture {
 	return &fixture{t: t, name: name, server: server, db: server.Connect(t, ""),
 		engine: mysql.New(engine.TLSPolicy{ExtraCAs: server.CA.PEM})}
 }

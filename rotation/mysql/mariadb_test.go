@@ -13,7 +13,7 @@ import (
 
 // ownMariaDB starts a separate server for a test.
 func ownMariaDB(t *testing.T, config string) *fixture {
-	server := testserver.MariaDB(t, testserver.MySQLOptions{AllowPlaintext: true, Config: config})
+	server := testserver.During(startMariaDB)(t, serverOptions{AllowPlaintext: true, Config: config})
 	return newFixture(t, "mariadb", server)
 }
 

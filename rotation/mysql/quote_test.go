@@ -105,7 +105,7 @@ func FuzzQuoting(f *testing.F) {
 			len(password) > 200 {
 			return // a secret cannot hold it, or the engine refuses it before it connects
 		}
-		server := testserver.SharedMariaDB(t, testserver.MySQLOptions{AllowPlaintext: true})
+		server := sharedMariaDB(t, serverOptions{AllowPlaintext: true})
 		newFixture(t, "mariadb", server).awkward(t, name, password)
 	})
 }

@@ -3,6 +3,7 @@
 package mysql_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 
@@ -12,13 +13,26 @@ import (
 
 // Because of the tag, `make test` does not need what `make deps-mysql` downloads; it runs against MariaDB.
 func init() {
-	systems["mysql"] = testserver.SharedMySQL
+	systems["mysql"] = sharedMySQL
 	delete(systems, "mariadb")
+}
+
+// sharedMySQL is sharedMariaDB for MySQL.
+var sharedMySQL = testserver.Shared(startMySQL)
+
+// startMySQL starts the MySQL that `make deps-mysql` fetches: the newest in Debian unstable. Measured on two cores: 3 s
+// idle, 6 s loaded, mostly --initialize; Stop takes 1.6 s.
+func startMySQL(ctx context.Context, o serverOptions) (*server, error) {
+	path, err := testserver.Find("sid-1/usr/sbin/mysqld", "deps-mysql")
+	if err != nil {
+		return nil, err
+	}
+	return launchServer(ctx, "mysql", o, path, strings.TrimSuffix(path, "/sbin/mysqld"), path, "--initialize-insecure")
 }
 
 // unusual returns a server with an unusual configuration.
 func unusual(t *testing.T) *fixture {
-	server := testserver.SharedMySQL(t, testserver.MySQLOptions{
+	server := sharedMySQL(t, serverOptions{
 		Config: "partial_revokes = ON\nperformance_schema_consumer_events_statements_history_long = ON"})
 	return newFixture(t, "mysql", server)
 }
@@ -239,3 +253,5 @@ func TestNoPasswordIsInPerformanceSchema(t *testing.T) {
 		t.Error("a password is in performance_schema")
 	}
 }
+
+func TestMySQL(t *testing.T) { testServer(t, startMySQL) }

@@ -161,7 +161,7 @@ func TestTLSIsVerifiedAndDemanded(t *testing.T) {
 func TestServerWithoutTLS(t *testing.T) {
 	for name, start := range systems {
 		t.Run(name, func(t *testing.T) {
-			server := start(t, testserver.MySQLOptions{NoTLS: true})
+			server := start(t, serverOptions{NoTLS: true})
 			f := &fixture{t: t, name: name, server: server, db: server.Connect(t, ""),
 				engine: mysql.New(engine.TLSPolicy{})}
 			user, first := f.user()
