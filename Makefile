@@ -140,7 +140,7 @@ bench:
 # about a minute on two cores once Go has built everything.
 check: lint
 	$(GO) test -p 3 -vet=off -skip '^TestEngine' $$($(GO) list -f '{{.Dir}}' ./... | grep -Ev '(rotation/enginetest|internal/testing/testserver|internal/dev/release)$$' | \
-		while read -r dir; do grep -Eqs 'testserver\.(Shared|[A-Za-z0-9]*Options\{|Python)' "$$dir"/*_test.go || echo "$$dir"; done)
+		while read -r dir; do grep -Eqs 'testserver\.(NewServer|Shared|[A-Za-z0-9]*Options\{|Python)' "$$dir"/*_test.go || echo "$$dir"; done)
 
 # lint also runs the linters of .golangci.yml.
 lint:

@@ -32,11 +32,26 @@ type fixture struct {
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{SambaServer: testserver.SharedSamba(t, testserver.SambaOptions{}), ports: map[string]int{}}
-	f.fake = newFake(f.ResetPassword)
+	f.fake = newFake(f.reset)
 	api := httptest.NewServer(f.fake.Handler())
 	t.Cleanup(api.Close)
 	f.url = api.URL
 	return f
+}
+
+// reset does what ds:ResetUserPassword does, which also enables the user. It returns the API's error code, or "".
+func (f *fixture) reset(user, password string) (code string) {
+	dn, err := f.Find("sAMAccountName", user)
+	if err != nil {
+		return "UserDoesNotExistException"
+	}
+	m := ldap.NewModifyRequest(dn, nil)
+	m.Replace("unicodePwd", []string{testserver.ADPassword(password)})
+	m.Replace("userAccountControl", []string{"512"})
+	if f.Admin().Modify(m) != nil {
+		return "InvalidPasswordException"
+	}
+	return ""
 }
 
 func (f *fixture) Engine() engine.Engine { return f.engine() }
@@ -108,7 +123,7 @@ func (f *fixture) Open(_ context.Context, v engine.Value) error {
 func (f *fixture) Restore(_ context.Context, v engine.Value) error {
 	user, _ := v.Text("awsSeamlessDomainUsername")
 	password, _ := v.Text("awsSeamlessDomainPassword")
-	if code := f.ResetPassword(user, password); code != "" {
+	if code := f.reset(user, password); code != "" {
 		return errors.New(code)
 	}
 	return nil

@@ -2,6 +2,7 @@ package ldap
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -28,7 +29,7 @@ func TestEngineActiveDirectoryItself(t *testing.T) {
 func TestEngineActiveDirectorySuperuser(t *testing.T) {
 	domainSuite(t, func(s *testserver.SambaServer) engine.Value {
 		name, password := testserver.Unique("operator-"), testserver.Unique("Operat0r-")
-		s.Operator(t, name, password)
+		addOperator(t, s, name, password)
 		return adValue(s, upn(name), password)
 	})
 }
@@ -37,6 +38,40 @@ func domainSuite(t *testing.T, operator func(*testserver.SambaServer) engine.Val
 	s := testserver.SharedSamba(t, testserver.SambaOptions{})
 	h := &domainHarness{s, operator(s)}
 	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return h })
+}
+
+// addOperator adds a user who may only reset the passwords of the people, as a helpdesk does.
+func addOperator(t *testing.T, s *testserver.SambaServer, name, password string) (dn string) {
+	t.Helper()
+	dn = s.Person(t, name, password)
+	// The extended right User-Force-Change-Password, on the users in the container.
+	// Source: https://learn.microsoft.com/en-us/windows/win32/adschema/r-user-force-change-password
+	allow(t, s, testserver.ADPeople,
+		"(OA;CIIO;CR;00299570-246d-11d0-a768-00aa006e0529;bf967aba-0de6-11d0-a285-00aa003049e2;%s)", dn)
+	return dn
+}
+
+// allow adds an entry to an object's access control list. %s in the entry is replaced by the SID of whom.
+func allow(t *testing.T, s *testserver.SambaServer, object, entry, whom string) {
+	t.Helper()
+	raw := attribute(t, s, whom, "objectSid")
+	sid := fmt.Sprintf("S-%d-%d", raw[0], raw[7])
+	for part := []byte(raw[8:]); len(part) >= 4; part = part[4:] {
+		sid += fmt.Sprintf("-%d", binary.LittleEndian.Uint32(part))
+	}
+	testserver.Must(t, s.Tool(t.Context(), "dsacl", "set", "-H", s.Path("private/sam.ldb"), "--objectdn="+object,
+		"--sddl="+fmt.Sprintf(entry, sid)), "access of "+whom)
+}
+
+// attribute returns an entry's first value of an attribute.
+func attribute(t *testing.T, s *testserver.SambaServer, dn, name string) string {
+	t.Helper()
+	request := ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, 0, 1, 0, false, "(objectClass=*)", []string{name}, nil)
+	found, err := s.Admin().Search(request)
+	if err != nil || len(found.Entries) != 1 || found.Entries[0].GetAttributeValue(name) == "" {
+		t.Fatalf("%s of %s cannot be read: %v", name, dn, err)
+	}
+	return found.Entries[0].GetAttributeValue(name)
 }
 
 // upn returns the login name of a user of the domain.

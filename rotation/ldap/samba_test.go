@@ -92,7 +92,7 @@ func (p *person) set(t *testing.T, attribute string, values ...string) {
 func TestActiveDirectorySuperuserResets(t *testing.T) {
 	p := newPerson(t, testserver.SambaOptions{})
 	name := testserver.Unique("operator-")
-	operator := p.Operator(t, name, "Operat0r-Passw0rd")
+	operator := addOperator(t, p.SambaServer, name, "Operat0r-Passw0rd")
 	r := p.request("not-the-password", "Second-Passw0rd")
 	r.Login, r.Superuser, r.SuperuserChanges = adValue(p.SambaServer, upn(name), "Operat0r-Passw0rd"), true, true
 	for range 2 {
@@ -108,7 +108,7 @@ func TestActiveDirectorySuperuserResets(t *testing.T) {
 	// A user whose groups are hidden may be an administrator.
 	const tokenGroups = "b7c69e6d-2cc7-11d2-854e-00a0c983f608"
 	hidden := newPerson(t, testserver.SambaOptions{})
-	p.Access(t, hidden.dn, "(OD;;RP;"+tokenGroups+";;%s)", operator)
+	allow(t, p.SambaServer, hidden.dn, "(OD;;RP;"+tokenGroups+";;%s)", operator)
 	r.Pending = hidden.value("Second-Passw0rd")
 	enginetest.WantCause(t, p.engine.Set(enginetest.Within(t), r), engine.PrivilegeMissing, "cannot determine")
 	// A user who may not reset passwords.
@@ -229,11 +229,7 @@ func TestActiveDirectoryLockout(t *testing.T) {
 // wrong returns how many wrong passwords the domain has counted.
 func (p *person) wrong(t *testing.T) (n int) {
 	t.Helper()
-	count, err := p.Get(p.dn, "badPwdCount")
-	if err == nil {
-		_, err = fmt.Sscan(count, &n)
-	}
-	if err != nil {
+	if _, err := fmt.Sscan(attribute(t, p.SambaServer, p.dn, "badPwdCount"), &n); err != nil {
 		t.Fatal(err)
 	}
 	return n

@@ -40,8 +40,3 @@ func (s *Web) Ask(ctx context.Context, method, path string, body []byte, authori
 	answer, err := io.ReadAll(response.Body)
 	return response.StatusCode, answer, errors.Join(err, response.Body.Close())
 }
-
-// Basic authorizes requests with a name and a password.
-func Basic(user, password string) func(*http.Request) {
-	return func(r *http.Request) { r.SetBasicAuth(user, password) }
-}

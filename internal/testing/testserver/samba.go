@@ -90,11 +90,12 @@ func (s *SambaServer) provision(ctx context.Context) error {
 			return err
 		}
 	}
-	return s.tool(ctx, "domain", "provision", "--realm="+ADRealm, "--domain=CORP", "--server-role=dc",
+	return s.Tool(ctx, "domain", "provision", "--realm="+ADRealm, "--domain=CORP", "--server-role=dc",
 		"--dns-backend=NONE", "--host-name=dc", "--host-ip="+s.Host, "--adminpass="+s.Password)
 }
 
-func (s *SambaServer) tool(ctx context.Context, args ...string) error {
+// Tool runs samba-tool.
+func (s *SambaServer) Tool(ctx context.Context, args ...string) error {
 	tool, err := Find("samba-tool", "deps")
 	if err != nil {
 		return err
@@ -165,16 +166,6 @@ func (s *SambaServer) Find(attribute, value string) (dn string, err error) {
 	return found.Entries[0].DN, nil
 }
 
-// Get returns an entry's first value of an attribute.
-func (s *SambaServer) Get(dn, attribute string) (string, error) {
-	request := ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, 0, 1, 0, false, "(objectClass=*)", []string{attribute}, nil)
-	found, err := s.admin.Search(request)
-	if err != nil || len(found.Entries) != 1 || found.Entries[0].GetAttributeValue(attribute) == "" {
-		return "", fmt.Errorf("%s of %s cannot be read: %w", attribute, dn, errors.Join(err, errors.New("it has none")))
-	}
-	return found.Entries[0].GetAttributeValue(attribute), nil
-}
-
 // Bind logs in and out, and returns the server's error.
 func (s *SambaServer) Bind(user, password string) error {
 	conn, err := s.Dial(user, password)
@@ -222,21 +213,6 @@ func (s *SambaServer) Set(t testing.TB, dn, attribute string, values ...string) 
 	Must(t, s.admin.Modify(m), "set "+attribute)
 }
 
-// ResetPassword does what ds:ResetUserPassword does, which also enables the user. It returns the API's error code, or "".
-func (s *SambaServer) ResetPassword(user, password string) (code string) {
-	dn, err := s.Find("sAMAccountName", user)
-	if err != nil {
-		return "UserDoesNotExistException"
-	}
-	m := ldap.NewModifyRequest(dn, nil)
-	m.Replace("unicodePwd", []string{ADPassword(password)})
-	m.Replace("userAccountControl", []string{"512"})
-	if s.admin.Modify(m) != nil {
-		return "InvalidPasswordException"
-	}
-	return ""
-}
-
 // Policy gives a user a fine-grained password policy that requires only what the pairs of attribute and value say. Of
 // several policies, the one with the lowest msDS-PasswordSettingsPrecedence applies; the default here is 100.
 func (s *SambaServer) Policy(t testing.TB, dn string, pairs ...string) {
@@ -260,26 +236,3 @@ func (s *SambaServer) Policy(t testing.TB, dn string, pairs ...string) {
 
 // ADDuration formats a duration as policies store it, in negative units of 100 ns.
 func ADDuration(d time.Duration) string { return strconv.FormatInt(-d.Nanoseconds()/100, 10) }
-
-// Operator adds a user who may only reset the passwords of the users in ADPeople, as a helpdesk does.
-func (s *SambaServer) Operator(t testing.TB, name, password string) (dn string) {
-	t.Helper()
-	dn = s.Person(t, name, password)
-	// The extended right User-Force-Change-Password, on the users in the container.
-	// Source: https://learn.microsoft.com/en-us/windows/win32/adschema/r-user-force-change-password
-	s.Access(t, ADPeople, "(OA;CIIO;CR;00299570-246d-11d0-a768-00aa006e0529;bf967aba-0de6-11d0-a285-00aa003049e2;%s)", dn)
-	return dn
-}
-
-// Access adds an entry to an object's access control list. %s in the entry is replaced by the SID of whom.
-func (s *SambaServer) Access(t testing.TB, object, entry, whom string) {
-	t.Helper()
-	raw, err := s.Get(whom, "objectSid")
-	Must(t, err, whom)
-	sid := fmt.Sprintf("S-%d-%d", raw[0], raw[7])
-	for part := []byte(raw[8:]); len(part) >= 4; part = part[4:] {
-		sid += fmt.Sprintf("-%d", binary.LittleEndian.Uint32(part))
-	}
-	Must(t, s.tool(t.Context(), "dsacl", "set", "-H", s.Path("private/sam.ldb"), "--objectdn="+object,
-		"--sddl="+fmt.Sprintf(entry, sid)), "access of "+whom)
-}

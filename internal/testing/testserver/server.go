@@ -16,7 +16,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -257,10 +256,10 @@ func (s *Server) configure(l Launch) (err error) {
 	}
 	for _, file := range files {
 		var content strings.Builder
-		if err := templates.ExecuteTemplate(&content, path.Base(file), l); err != nil {
+		if err := templates.ExecuteTemplate(&content, filepath.Base(file), l); err != nil {
 			return err
 		}
-		if err := s.write(path.Base(file), content.String()); err != nil {
+		if err := s.write(filepath.Base(file), content.String()); err != nil {
 			return err
 		}
 	}
