@@ -648,9 +648,9 @@ func TestParametersThatAreRejected(t *testing.T) {
 		name, value string
 		taken       bool
 	}{
-		{"Settings", `RETIRE=now`, false},
+		{"Settings", `STRATEGY=single`, false},
 		{"Settings", `{"EXCLUDE_CHARACTERS":"\""}`, false},
-		{"Settings", `{"EXCLUDE_CHARACTERS":"/@\u0022'\u005c", "RETIRE": "now"}`, true},
+		{"Settings", `{"EXCLUDE_CHARACTERS":"/@\u0022'\u005c", "STRATEGY": "single"}`, true},
 		{"ExcludeCharacters", `/@"'\`, false},
 		{"ExcludeCharacters", `/@"'`, true},
 		{"PasswordLength", "-1", false},

@@ -102,7 +102,6 @@ type settings struct {
 	strategy                  engine.Strategy // "" leaves the choice to the secret's value
 	passwords                 engine.PasswordPolicy
 	userLimit                 int  // of characters in a user's name; 0 leaves it to the engine
-	retireNow                 bool // retire the old credential now, not in the next rotation
 	recoverBySuperuser, adopt bool // only the function's environment sets these, never a secret's tag
 }
 
@@ -117,10 +116,6 @@ func (o option) settings(p engine.PasswordPolicy) (settings, error) {
 	}
 	if s.strategy != "" && s.strategy != engine.SingleUser && s.strategy != engine.AlternatingUsers {
 		return invalid(adviceStrategy, "strategy")
-	}
-	retire := o.text("retire")
-	if s.retireNow = retire == "now"; retire != "" && retire != "next" && !s.retireNow {
-		return invalid("set RETIRE to next or now", "retire")
 	}
 	var err error
 	if text := o.text("username-character-limit"); text != "" {

@@ -84,9 +84,6 @@ func (f *finishing) finish(ctx context.Context) error {
 		f.seen.Gap = time.Since(begin)
 	}
 	f.log.Info("promoted to AWSCURRENT", "from", req.Base, "gap_ms", f.seen.Gap.Milliseconds())
-	if e, ok := f.engine.(engine.Retirer); ok && f.settings.retireNow && req.Strategy == engine.SingleUser {
-		f.retire(ctx, e)
-	}
 	return nil
 }
 
@@ -241,22 +238,4 @@ func (f *finishing) keepLabel(ctx context.Context) {
 		f.state = stateUnlabeled
 		f.log.Warn("AWSPENDING not put back", "cause", engine.CauseOf(err))
 	}
-}
-
-// retire ends the overlap early. A failure does not fail the step, whose retry would do nothing: the next rotation
-// retires the old credential.
-func (f *finishing) retire(ctx context.Context, e engine.Retirer) {
-	err := f.tries(ctx, f.req, f.req.Pending)
-	switch {
-	case err != nil: // the old credential may still be needed
-	case f.req.SuperuserChanges:
-		_, err = f.asSuperuser(ctx, f.req, e.Retire)
-	default:
-		err = f.exchange(ctx, func(ctx context.Context) error { return e.Retire(ctx, f.req.As(f.req.Pending, false)) })
-	}
-	if err != nil {
-		f.log.Warn("old credential kept until the next rotation", "cause", engine.CauseOf(err))
-		return
-	}
-	f.log.Info("old credential retired")
 }

@@ -174,7 +174,7 @@ data "aws_iam_policy_document" "rotate" {
     for_each = length(var.iam_user_arns) > 0 ? [1] : []
     content {
       sid       = "IamUsers"
-      actions   = ["iam:ListAccessKeys", "iam:CreateAccessKey", "iam:UpdateAccessKey", "iam:DeleteAccessKey", "iam:ListUserTags"]
+      actions   = ["iam:ListAccessKeys", "iam:CreateAccessKey", "iam:DeleteAccessKey", "iam:ListUserTags"]
       resources = var.iam_user_arns
     }
   }

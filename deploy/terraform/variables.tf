@@ -109,13 +109,13 @@ variable "password_length" {
 }
 
 variable "settings" {
-  description = "All other settings as an object, such as { RETIRE = \"now\", EXCLUDE_PUNCTUATION = true }. docs/configuration.md lists them. The function checks them when it starts."
+  description = "All other settings as an object, such as { ENGINE = \"postgres\", EXCLUDE_PUNCTUATION = true }. docs/configuration.md lists them. The function checks them when it starts."
   type        = any
   default     = {}
 
   validation {
     condition     = can(keys(var.settings))
-    error_message = "Give an object, such as { RETIRE = \"now\" }."
+    error_message = "Give an object, such as { ENGINE = \"postgres\" }."
   }
 }
 

@@ -28,7 +28,7 @@ export class RotatorStack extends Stack {
       memorySize: 256,
       timeout: Duration.seconds(60),
       vpc: props.vpc,
-      environment: { ROTATOR_SETTINGS: JSON.stringify({ RETIRE: 'now' }) },
+      environment: { ROTATOR_SETTINGS: JSON.stringify({ ENGINE: 'postgres' }) },
     });
     // Not database.connections.allowFrom: its rule belongs to the database's stack, which
     // would then depend on this one.

@@ -83,22 +83,22 @@ func TestEnginesWithoutASuperuser(t *testing.T) {
 func TestAbilitiesOfEngines(t *testing.T) {
 	want := map[string]string{
 		"postgres":                  "rehearses, adopts, has needs",
-		"mysql":                     "rehearses, retires, has needs",
+		"mysql":                     "rehearses, has needs",
 		"redshift":                  "rehearses, has needs",
 		"sqlserver":                 "rehearses, has needs",
 		"oracle":                    abilitiesOfOracle,
-		"redis":                     "rehearses, retires, checks options, has needs",
+		"redis":                     "rehearses, checks options, has needs",
 		"mongodb":                   "rehearses, has needs",
 		"rabbitmq":                  "rehearses, has needs",
-		"ldap":                      "rehearses, retires, has needs",
-		"ad":                        "rehearses, retires, has needs",
+		"ldap":                      "rehearses, has needs",
+		"ad":                        "rehearses, has needs",
 		"influxdb":                  "rehearses, has needs",
 		"timestream-influxdb":       "has needs",
-		"timestream-influxdb token": "mints, rehearses, retires, has needs",
-		"elasticache user_arn":      "rehearses, retires, has needs",
+		"timestream-influxdb token": "mints, rehearses, has needs",
+		"elasticache user_arn":      "rehearses, has needs",
 		"aws-directory awsSeamlessDomainDirectoryId": "has needs",
-		"memorydb": "rehearses, retires, has needs", "iam": "mints, rehearses, retires, has needs",
-		"http:x": "mints, retires, has needs", "generic": "rehearses, checks options",
+		"memorydb": "rehearses, has needs", "iam": "mints, rehearses, has needs",
+		"http:x": "mints, has needs", "generic": "rehearses, checks options",
 	}
 	list, err := engines(engine.TLSPolicy{}, nil, recipeX)
 	if err != nil {
@@ -115,8 +115,6 @@ func TestAbilitiesOfEngines(t *testing.T) {
 		add(ok, "mints")
 		_, ok = e.(engine.DryRunner)
 		add(ok, "rehearses")
-		_, ok = e.(engine.Retirer)
-		add(ok, "retires")
 		_, ok = e.(engine.Adopter)
 		add(ok, "adopts")
 		_, ok = e.(engine.OptionChecker)

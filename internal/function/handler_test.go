@@ -237,7 +237,7 @@ func TestInvalidConfigurationFailsEveryEvent(t *testing.T) {
 		"endpoint is not a URL":  {"SECRETS_MANAGER_ENDPOINT": "nonsense"},
 		"recipes are not a file": {"HTTP_RECIPES": "/does/not/exist"},
 		"recipes are not JSON":   {"HTTP_RECIPES": "{nonsense"},
-		"retire unclear":         {"RETIRE": "later"},
+		"strategy unclear":       {"STRATEGY": "singel"},
 		"exclusion unclear":      {"EXCLUDE_NUMBERS": "ture"},
 		"recovery unclear":       {"RECOVER_BY_SUPERUSER": "maybe"},
 		"IAM unclear":            {"IAM_BY_ROLE": "maybe"},

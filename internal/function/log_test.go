@@ -199,12 +199,12 @@ func TestOneLineForAFailure(t *testing.T) {
 		}
 	}
 	w.log.Reset()
-	w.env["ROTATOR_SETTINGS"] = `{"RETIRED": "now"}`
+	w.env["ROTATOR_SETTINGS"] = `{"RETIRE": "now"}`
 	bad, ctx := w.onLambda("")
 	if _, err := bad.Invoke(ctx, []byte("{}")); err == nil {
 		t.Error("bad settings are accepted")
 	}
-	if n := strings.Count(w.log.String(), `"ERROR"`); n != 1 || !strings.Contains(w.log.String(), "RETIRED") {
+	if n := strings.Count(w.log.String(), `"ERROR"`); n != 1 || !strings.Contains(w.log.String(), "RETIRE") {
 		t.Errorf("bad settings: %d lines: %s", n, &w.log)
 	}
 	w.log.Reset()

@@ -19,8 +19,7 @@ var settingNames = []string{
 	"DICT_KEY_DIRECTORY", "DICT_KEY_USERNAME", "DICT_KEY_PASSWORD",
 
 	"ADOPT_PAIRS", "ALLOW_PLAINTEXT_FALLBACK", "CA_BUNDLE", "ENGINE", "HTTP_RECIPES", "IAM_BY_ROLE", "METRICS",
-	"RECOVER_BY_SUPERUSER", "REDIS_TRUSTED_NODES", "RETIRE", "ROTATION_ROLE_ARN", "ROTATION_ROLE_EXTERNAL_ID",
-	"STRATEGY",
+	"RECOVER_BY_SUPERUSER", "REDIS_TRUSTED_NODES", "ROTATION_ROLE_ARN", "ROTATION_ROLE_EXTERNAL_ID", "STRATEGY",
 
 	"ROTATOR_GENERIC_BYTES", "ROTATOR_GENERIC_ENCODING", "ROTATOR_GENERIC_FIELD", "ROTATOR_GENERIC_KIND",
 	"ROTATOR_REDIS_MANAGED",
@@ -32,7 +31,7 @@ var settingNames = []string{
 func Settings(getenv func(string) string) (func(string) string, error) {
 	v := engine.StringValue(cmp.Or(strings.TrimSpace(getenv(settingsVariable)), "{}"))
 	if !v.IsObject() {
-		return nil, engine.Errorf(engine.InvalidConfiguration, `write one JSON object, such as {"RETIRE": "now"}`,
+		return nil, engine.Errorf(engine.InvalidConfiguration, `write one JSON object, such as {"ENGINE": "postgres"}`,
 			"%s cannot be read: %s", settingsVariable, v.Fault())
 	}
 	settings := make(map[string]string)

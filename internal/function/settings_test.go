@@ -15,7 +15,7 @@ import (
 // TestSettingsAreVariables: each name in ROTATOR_SETTINGS is read like a variable.
 func TestSettingsAreVariables(t *testing.T) {
 	env := map[string]string{
-		"ROTATOR_SETTINGS": `{"RETIRE": "now", "PASSWORD_LENGTH": 40, "EXCLUDE_NUMBERS": true, "STRATEGY": "",
+		"ROTATOR_SETTINGS": `{"ADOPT_PAIRS": "on", "PASSWORD_LENGTH": 40, "EXCLUDE_NUMBERS": true, "STRATEGY": "",
 			"HTTP_RECIPES": {"a": {"b": [1]}}}`,
 		"EXCLUDE_CHARACTERS": "/@", "PASSWORD_LENGTH": "40", "HOME": "/root",
 	}
@@ -24,7 +24,7 @@ func TestSettingsAreVariables(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
-		"RETIRE": "now", "PASSWORD_LENGTH": "40", "EXCLUDE_NUMBERS": "true", "STRATEGY": "",
+		"ADOPT_PAIRS": "on", "PASSWORD_LENGTH": "40", "EXCLUDE_NUMBERS": "true", "STRATEGY": "",
 		"HTTP_RECIPES":       `{"a": {"b": [1]}}`,
 		"EXCLUDE_CHARACTERS": "/@", "HOME": "/root", "ENGINE": "", "ROTATOR_SETTINGS": "",
 	} {
@@ -49,23 +49,23 @@ func TestNoCharacterIsExcluded(t *testing.T) {
 // secret.
 func TestSettingsThatAreRefused(t *testing.T) {
 	for name, c := range map[string]struct{ env, want string }{ // variables and texts, separated by semicolons
-		"no JSON":          {`ROTATOR_SETTINGS=RETIRE=now`, `ROTATOR_SETTINGS;{"RETIRE": "now"}`},
-		"not an object":    {`ROTATOR_SETTINGS=["RETIRE"]`, `ROTATOR_SETTINGS;{"RETIRE": "now"}`},
-		"more than JSON":   {`ROTATOR_SETTINGS={"RETIRE": "now"} {}`, `ROTATOR_SETTINGS`},
-		"unknown":          {`ROTATOR_SETTINGS={"RETIRED": "now"}`, `"RETIRED";RETIRE`},
+		"no JSON":          {`ROTATOR_SETTINGS=STRATEGY=single`, `ROTATOR_SETTINGS;{"ENGINE": "postgres"}`},
+		"not an object":    {`ROTATOR_SETTINGS=["STRATEGY"]`, `ROTATOR_SETTINGS;{"ENGINE": "postgres"}`},
+		"more than JSON":   {`ROTATOR_SETTINGS={"STRATEGY": "single"} {}`, `ROTATOR_SETTINGS`},
+		"unknown":          {`ROTATOR_SETTINGS={"RETIRE": "now"}`, `"RETIRE";STRATEGY`},
 		"unknown, far off": {`ROTATOR_SETTINGS={"COLOR": "red"}`, `"COLOR";ADOPT_PAIRS, ALLOW_PLAINTEXT_FALLBACK`},
-		"lower case":       {`ROTATOR_SETTINGS={"retire": "now"}`, `"retire";RETIRE`},
+		"lower case":       {`ROTATOR_SETTINGS={"strategy": "single"}`, `"strategy";STRATEGY`},
 		"a tag's name":     {`ROTATOR_SETTINGS={"rotator:password-length": 40}`, `"rotator:password-length";PASSWORD_LENGTH`},
 		"an engine's tag":  {`ROTATOR_SETTINGS={"rotator:redis-managed": "no"}`, `"rotator:redis-managed";ROTATOR_REDIS_MANAGED`},
 		"a parameter":      {`ROTATOR_SETTINGS={"PasswordLength": 40}`, `"PasswordLength";PASSWORD_LENGTH`},
-		"twice":            {`ROTATOR_SETTINGS={"RETIRE": "now", "RETIRE": "next"}`, `RETIRE;twice`},
-		"null":             {`ROTATOR_SETTINGS={"RETIRE": null}`, `RETIRE;null`},
+		"twice":            {`ROTATOR_SETTINGS={"STRATEGY": "single", "STRATEGY": "alternating"}`, `STRATEGY;twice`},
+		"null":             {`ROTATOR_SETTINGS={"STRATEGY": null}`, `STRATEGY;null`},
 		"contradiction": {
 			`ROTATOR_SETTINGS={"PASSWORD_LENGTH": 40};PASSWORD_LENGTH=32`,
 			`PASSWORD_LENGTH;ROTATOR_SETTINGS;one of them`,
 		},
 		"malformed number": {`ROTATOR_SETTINGS={"PASSWORD_LENGTH": "long"}`, `PASSWORD_LENGTH;whole number`},
-		"malformed choice": {`ROTATOR_SETTINGS={"RETIRE": "soon"}`, `RETIRE;next or now`},
+		"malformed choice": {`ROTATOR_SETTINGS={"STRATEGY": "singel"}`, `STRATEGY;single or alternating`},
 		"malformed switch": {`ROTATOR_SETTINGS={"METRICS": {}}`, `METRICS;true or false`},
 		"Redis's service":  {`ROTATOR_SETTINGS={"ROTATOR_REDIS_MANAGED": "host"}`, `ROTATOR_REDIS_MANAGED;no or yes`},
 		"a kind of value":  {`ROTATOR_GENERIC_KIND=rsa`, `ROTATOR_GENERIC_KIND;rsa-2048`},

@@ -215,15 +215,6 @@ func (e *Engine) log(ctx context.Context, t engine.Target) error {
 // use. A password that the cache refuses was revoked and is not restored. A password that cannot be tried is not kept
 // either, because a writer of the secret may have invented it.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
-	return e.change(ctx, r, true)
-}
-
-// Retire replaces the user's passwords with the pending one.
-func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
-	return e.change(ctx, r, false)
-}
-
-func (e *Engine) change(ctx context.Context, r *engine.Request, keep bool) error {
 	pending, err := e.parse(r, r.Pending)
 	if err != nil {
 		return err
@@ -237,14 +228,14 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, keep bool) error
 	if r.KeepCurrent && !proved {
 		return engine.Errorf(engine.TargetFailed, "", "the current password is not verified: %w", engine.ErrOneAtATime)
 	}
-	if keep && a.Host != "" {
+	if a.Host != "" {
 		made := a.Target
 		made.Password = pending.Password
 		if err := e.log(ctx, made); !errors.Is(err, engine.LoginRefused) {
 			return err // nil: an earlier call made the change, and the password that it kept stays
 		}
 	}
-	if keep && proved {
+	if proved {
 		passwords = append(passwords, a.Password)
 	}
 	for {

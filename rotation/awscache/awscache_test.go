@@ -91,14 +91,6 @@ func TestSetReplacesBothPasswordsAndWaits(t *testing.T) {
 			e.Verify(enginetest.Within(t), r, r.Pending)); err != nil {
 			t.Error(err)
 		}
-		if err := e.(engine.Retirer).Retire(enginetest.Within(t), r); err == nil {
-			err = e.Verify(enginetest.Within(t), r, r.Current)
-			if !errors.Is(err, engine.LoginRefused) {
-				t.Errorf("the current password after Retire: %v", err)
-			}
-		} else {
-			t.Error(err)
-		}
 	})
 }
 
@@ -153,8 +145,7 @@ func bare(v engine.Value) engine.Value {
 // change calls every method that may change the user.
 func (c *cache) change(t *testing.T, r *engine.Request) error {
 	e := c.engine()
-	return errors.Join(e.DryRun(enginetest.Within(t), r), e.Set(enginetest.Within(t), r), e.(engine.Retirer).
-		Retire(enginetest.Within(t), r))
+	return errors.Join(e.DryRun(enginetest.Within(t), r), e.Set(enginetest.Within(t), r))
 }
 
 // The function's role may change any user. So naming a user in a secret must not be enough to take it over, whatever
@@ -179,7 +170,6 @@ func TestOnlyTheSecretsUserChanges(t *testing.T) {
 			for _, err := range []error{
 				c.engine().DryRun(enginetest.Within(t), request(c2.v, second)),
 				c.engine().Set(enginetest.Within(t), request(c2.v, second)),
-				c.engine().(engine.Retirer).Retire(enginetest.Within(t), request(c2.v, second)),
 			} {
 				enginetest.WantCause(t, err, engine.TakeoverRefused, "Key=rotator:secret,Value="+secretARN)
 				if !strings.Contains(err.Error(), "aws "+c.service) ||

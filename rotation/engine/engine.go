@@ -53,7 +53,7 @@ const (
 	OneAtATime Overlap = iota
 	// AskTarget means that only the target knows. setSecret calls Set with Request.KeepCurrent.
 	AskTarget
-	// BothWork means that the old credential works until a later rotation or Retire. setSecret makes the change.
+	// BothWork means that the old credential works until a later rotation. setSecret makes the change.
 	BothWork
 )
 
@@ -74,15 +74,6 @@ type Adopter interface {
 	// Adopt takes over the users of r.Current and r.Pending, acting as r.Login, and returns every change, one line
 	// each. If apply is false, it changes nothing. It can be repeated.
 	Adopt(ctx context.Context, r *Request, apply bool) (plan []string, err error)
-}
-
-// Retirer is an Engine whose target can accept the old and the new credential together. The Set of the next rotation
-// retires the old one. If the configuration asks to retire it earlier, finishSecret calls Retire.
-type Retirer interface {
-	Engine
-	// Retire, acting as r.Login, ends every credential of the user except r.Pending, which opens the target. A
-	// credential that is already gone is not an error.
-	Retire(ctx context.Context, r *Request) error
 }
 
 // Minter is an Engine whose target issues the credentials, such as tokens and access keys.

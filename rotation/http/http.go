@@ -157,16 +157,6 @@ func (x *exchange) takeBack(ctx context.Context, name string, exists bool) error
 	return x.end(ctx, ids)
 }
 
-// Set keeps this secret's current, acting and pending tokens, and revokes the rest. The pending one already works.
-func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
-	return e.revokeBut(ctx, r, r.Pending, r.Current, r.Login)
-}
-
-// Retire revokes every token of this secret except the pending one.
-func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
-	return e.revokeBut(ctx, r, r.Pending)
-}
-
 // open returns a client that acts as r.Login, and the tokens that the API lists.
 func (e *Engine) open(ctx context.Context, r *engine.Request) (*exchange, []token, error) {
 	x, err := e.exchange(r, r.Login)
@@ -182,10 +172,10 @@ func (e *Engine) open(ctx context.Context, r *engine.Request) (*exchange, []toke
 
 func ours(t token, r *engine.Request) bool { return strings.HasPrefix(t.name, mark.Prefix(r.Secret)) }
 
-// revokeBut revokes the tokens that have the secret's mark, except the ones to keep. A writer of the secret can store
-// any id, so another token in its values, such as the first one, stays. It fails if the list does not show the pending
-// token.
-func (e *Engine) revokeBut(ctx context.Context, r *engine.Request, keep ...engine.Value) error {
+// Set revokes the tokens that have the secret's mark, except the current, acting and pending ones. The pending one
+// already works. A writer of the secret can store any id, so another token in its values, such as the first one, stays.
+// Set fails if the list does not show the pending token.
+func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	x, tokens, err := e.open(ctx, r)
 	if err != nil {
 		return err
@@ -195,9 +185,9 @@ func (e *Engine) revokeBut(ctx context.Context, r *engine.Request, keep ...engin
 		return engine.Errorf(engine.TargetFailed, "remove AWSPENDING from version "+r.Version+" and rotate again",
 			"the API does not list the pending token")
 	}
-	kept, stored := e.ids(keep...), e.ids(r.Current, r.Previous)
+	kept, previous := e.ids(r.Pending, r.Current, r.Login), e.ids(r.Previous)
 	for _, t := range tokens {
-		if slices.Contains(stored, t.id) && !slices.Contains(kept, t.id) && !ours(t, r) {
+		if slices.Contains(previous, t.id) && !slices.Contains(kept, t.id) && !ours(t, r) {
 			r.Warn("the token " + t.id + " of an earlier version stays valid, because it was not issued for the " +
 				"secret; revoke it by hand")
 		}

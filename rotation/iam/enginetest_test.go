@@ -23,7 +23,7 @@ import (
 
 // permissions are the actions that a user's keys need to create their successors.
 var permissions = []string{"iam:ListAccessKeys", "iam:ListUserTags", "iam:TagUser", "iam:CreateAccessKey",
-	"iam:UpdateAccessKey", "iam:DeleteAccessKey"}
+	"iam:DeleteAccessKey"}
 
 // harness is a fake IAM with a fast clock, on which delays of seconds, and the engine's minute, pass during a test.
 type harness struct {

@@ -269,13 +269,6 @@ func (f *fakeIAM) iam(caller *iamKey, action string, form url.Values, now time.T
 	if u == nil {
 		return nil, refused(404, "NoSuchEntity", "The user with name "+name+" cannot be found.")
 	}
-	key := f.keys[form.Get("AccessKeyId")]
-	if action == "UpdateAccessKey" || action == "DeleteAccessKey" {
-		if key == nil || key.owner() != owner || key.status.last() == keyDeleted {
-			return nil, refused(404, "NoSuchEntity",
-				"The Access Key with id "+form.Get("AccessKeyId")+" cannot be found.")
-		}
-	}
 	seen := now.Add(-f.opts.ListDelay)
 	var result iamResult
 	switch action {
@@ -308,14 +301,12 @@ func (f *fakeIAM) iam(caller *iamKey, action string, form url.Values, now time.T
 		k := f.newKey(iamKey{account: caller.account, user: name}, now)
 		result.Key = &types.AccessKey{UserName: &name, AccessKeyId: &k.id, Status: keyActive, SecretAccessKey: &k.secret,
 			CreateDate: &k.created}
-	case "UpdateAccessKey":
-		status := form.Get("Status")
-		if status != keyActive && status != keyInactive {
-			return nil, refused(400, "ValidationError",
-				"1 validation error detected: Value at 'status' failed to satisfy constraint")
-		}
-		key.status.set(now, status)
 	case "DeleteAccessKey":
+		key := f.keys[form.Get("AccessKeyId")]
+		if key == nil || key.owner() != owner || key.status.last() == keyDeleted {
+			return nil, refused(404, "NoSuchEntity",
+				"The Access Key with id "+form.Get("AccessKeyId")+" cannot be found.")
+		}
 		key.status.set(now, keyDeleted)
 	default:
 		return nil, refused(400, "InvalidAction", "Could not find operation "+action+" for version 2010-05-08")

@@ -199,48 +199,26 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 // delay is the usual time until IAM accepts a new key.
 const delay = 5 * time.Second
 
-// Retire deactivates the key that r.Pending replaced. It can be reactivated until the next rotation deletes it.
-func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
-	old, _ := r.Current.Text(idField)
-	if pending, _ := r.Pending.Text(idField); old == pending {
-		return nil
-	}
-	s, err := e.mayEnd(ctx, r, r.Current)
-	if err != nil {
-		return err
-	}
-	return s.deactivate(ctx, old)
-}
-
-// Revoke deletes the key that Mint created.
+// Revoke deletes the key that Mint created. It fails unless the key is gone or belongs to this secret.
 func (e *Engine) Revoke(ctx context.Context, r *engine.Request) error {
-	s, err := e.mayEnd(ctx, r, r.Pending)
+	named, err := parse(r.Pending)
 	if err != nil {
 		return err
-	}
-	id, _ := r.Pending.Text(idField)
-	return s.delete(ctx, id)
-}
-
-// mayEnd opens a session with r.Login. It fails unless the key that a value names is gone or belongs to this secret.
-func (e *Engine) mayEnd(ctx context.Context, r *engine.Request, v engine.Value) (*session, error) {
-	named, err := parse(v)
-	if err != nil {
-		return nil, err
 	}
 	s, err := e.acting(ctx, r)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	k, ok := s.keys[named.id]
-	if !ok || s.intent.explains(named.id, k.created) {
-		return s, nil
+	if k, ok := s.keys[named.id]; ok && !s.intent.explains(named.id, k.created) {
+		proved, err := s.proves(ctx, r.Pending, named.id)
+		if err != nil {
+			return err
+		}
+		if !proved {
+			return strange(named.id, s.login.user)
+		}
 	}
-	proved, err := s.proves(ctx, v, named.id)
-	if err == nil && !proved {
-		err = strange(named.id, s.login.user)
-	}
-	return s, err
+	return s.delete(ctx, named.id)
 }
 
 // Needs adds permissions on the user, for the user itself or for the function's role. STS returns the user's ARN.
@@ -256,8 +234,7 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	}
 	n.Permissions = append(n.Permissions,
 		engine.Permission{Principal: principal, Sid: "AccessKeys", Resources: []string{s.user},
-			Actions: []string{"iam:ListAccessKeys", "iam:CreateAccessKey", "iam:UpdateAccessKey", "iam:DeleteAccessKey",
-				"iam:ListUserTags"}},
+			Actions: []string{"iam:ListAccessKeys", "iam:CreateAccessKey", "iam:DeleteAccessKey", "iam:ListUserTags"}},
 		engine.Permission{Principal: principal, Sid: "Intent", Resources: []string{s.user},
 			Actions:    []string{"iam:TagUser"},
 			Conditions: map[string]map[string]string{"ForAllValues:StringEquals": {"aws:TagKeys": intentTag}}})

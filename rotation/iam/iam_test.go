@@ -263,35 +263,6 @@ func TestInactiveKeyInAWSCURRENTIsReplaced(t *testing.T) {
 	}
 }
 
-func TestRetireDeactivatesAndTheNextRotationDeletes(t *testing.T) {
-	w := newWorld(t, permissions...)
-	r := w.request()
-	var err error
-	if r.Pending, err = w.engine.Mint(context5(t), r); err != nil {
-		t.Fatal(err)
-	}
-	r.Login = r.Pending
-	for range 2 {
-		if err := w.engine.Retire(context5(t), r); err != nil {
-			t.Fatal(err)
-		}
-		if s := w.fake.Keys("ci")[w.key.AccessKeyID]; s != "Inactive" {
-			t.Errorf("the old key is %q", s)
-		}
-	}
-	if err := w.engine.Verify(context5(t), r, w.first); engine.CauseOf(err) != engine.LoginRefused {
-		t.Errorf("the old key: %v", err)
-	}
-	next := &engine.Request{Secret: secretARN, Version: version + "2", Current: r.Pending,
-		Previous: w.first, Login: r.Pending}
-	if _, err := w.engine.Mint(context5(t), next); err != nil {
-		t.Fatal(err)
-	}
-	if _, ok := w.fake.Keys("ci")[w.key.AccessKeyID]; ok {
-		t.Error("the old key is still there")
-	}
-}
-
 // TestDeactivatedKeyStaysInactive: an administrator deactivated a leaked key, and a writer of the secret stores it as
 // AWSPENDING.
 func TestDeactivatedKeyStaysInactive(t *testing.T) {
@@ -340,10 +311,6 @@ func TestKeyIDAloneEndsNoKey(t *testing.T) {
 					_, err := e.Mint(t.Context(), r)
 					return err
 				}, "Inactive"},
-			"the end of the overlap": {func(e *iam.Engine, r *engine.Request, forged engine.Value) error {
-				r.Current, r.Pending = forged, r.Current
-				return e.Retire(t.Context(), r)
-			}, "Active"},
 			"a value that was not stored": {func(e *iam.Engine, r *engine.Request, forged engine.Value) error {
 				r.Pending = forged
 				return e.Revoke(t.Context(), r)
@@ -472,11 +439,7 @@ func TestEachMissingPermissionIsNamed(t *testing.T) {
 		old := w.fake.AddKey("ci", time.Hour)
 		r := w.request()
 		r.Previous = secretOf("ci", old)
-		next, err := w.engine.Mint(context5(t), r)
-		if err == nil { // only Retire calls UpdateAccessKey
-			r.Pending, r.Login = next, next
-			err = w.engine.Retire(context5(t), r)
-		}
+		_, err := w.engine.Mint(context5(t), r)
 		if engine.CauseOf(err) != engine.PrivilegeMissing || err == nil || !strings.Contains(err.Error(), missing) {
 			t.Errorf("without %s: %v", missing, err)
 		}
@@ -605,7 +568,7 @@ func TestNeedsAreSufficientAndMinimal(t *testing.T) {
 		t.Fatal(err)
 	}
 	whole, lesser := enginetest.Policies(t, n.Permissions)
-	if len(lesser) != 9 {
+	if len(lesser) != 8 {
 		t.Errorf("%d policies are less than %s", len(lesser), whole)
 	}
 	lesser[""] = whole
@@ -622,10 +585,6 @@ func TestNeedsAreSufficientAndMinimal(t *testing.T) {
 		}
 		if err == nil {
 			err = w.engine.Set(context5(t), r)
-		}
-		if err == nil {
-			r.Login = r.Pending
-			err = w.engine.Retire(context5(t), r)
 		}
 		if name == "" && err != nil {
 			t.Errorf("with %s: %v", whole, err)

@@ -164,22 +164,12 @@ func turnedAway(err error) bool {
 	return ok && e.HTTPStatusCode() >= 400 && e.HTTPStatusCode() < 500
 }
 
-func (s *session) deactivate(ctx context.Context, id string) error {
-	_, err := s.client.UpdateAccessKey(ctx, &iam.UpdateAccessKeyInput{UserName: &s.login.user, AccessKeyId: &id,
-		Status: types.StatusTypeInactive})
-	return s.ended("UpdateAccessKey", err)
-}
-
 func (s *session) delete(ctx context.Context, id string) error {
 	_, err := s.client.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: &s.login.user, AccessKeyId: &id})
-	return s.ended("DeleteAccessKey", err)
-}
-
-func (s *session) ended(operation string, err error) error {
 	if _, gone := errors.AsType[*types.NoSuchEntityException](err); gone {
 		return nil
 	}
-	return s.failed(operation, err)
+	return s.failed("DeleteAccessKey", err)
 }
 
 // failed classifies an error of IAM, never as LoginRefused: STS has accepted the key, and IAM may lag behind.

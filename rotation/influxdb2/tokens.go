@@ -161,15 +161,6 @@ func (x *session) authorizations(ctx context.Context) ([]authorization, error) {
 
 // Set checks that the pending token exists. It revokes the secret's other tokens, except the current and acting ones.
 func (e *Tokens) Set(ctx context.Context, r *engine.Request) error {
-	return e.revokeBut(ctx, r, r.Pending, r.Current, r.Login)
-}
-
-// Retire revokes every token of this secret except the pending one.
-func (e *Tokens) Retire(ctx context.Context, r *engine.Request) error {
-	return e.revokeBut(ctx, r, r.Pending)
-}
-
-func (e *Tokens) revokeBut(ctx context.Context, r *engine.Request, keep ...engine.Value) error {
 	x, all, err := e.list(ctx, r)
 	if err != nil {
 		return err
@@ -179,9 +170,9 @@ func (e *Tokens) revokeBut(ctx context.Context, r *engine.Request, keep ...engin
 		return engine.Errorf(engine.TargetFailed, "remove AWSPENDING from version "+r.Version+" and rotate again",
 			"the pending token does not exist at the server")
 	}
-	kept, known := ids(all, r, keep...), ids(all, r, r.Current, r.Previous)
+	kept, previous := ids(all, r, r.Pending, r.Current, r.Login), ids(all, r, r.Previous)
 	for _, a := range all {
-		if slices.Contains(kept, a.ID) || !a.is(r.Secret) && !slices.Contains(known, a.ID) {
+		if slices.Contains(kept, a.ID) || !a.is(r.Secret) && !slices.Contains(previous, a.ID) {
 			continue
 		}
 		if err := x.revoke(ctx, a); err != nil {

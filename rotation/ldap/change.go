@@ -66,8 +66,8 @@ func (s *session) rehearse() error {
 	return tooYoungFailure(s.dn, err)
 }
 
-// set makes the pending password valid. If current is valid and the server allows two, it stays valid.
-func (s *session) set(current string) error {
+// set makes the pending password valid. If the current one is valid and the server allows two, it stays valid.
+func (s *session) set() error {
 	if s.ad {
 		return s.only()
 	}
@@ -75,17 +75,13 @@ func (s *session) set(current string) error {
 	if err != nil {
 		return err
 	}
-	if current == "" && len(have) == 1 {
-		return nil // this is the pending password
-	}
 	name, ok := best(have)
 	want := find(have, s.pending)
 	if want == nil && ok {
 		want = []string{hashed(name, s.pending, s.salt())}
 	}
-	if current != "" {
-		want = append(want, find(have, current)...)
-	}
+	current, _ := s.r.Current.Text("password")
+	want = append(want, find(have, current)...)
 	// Without a readable value, the server's hash scheme is unknown.
 	if !ok || len(have) == 0 || s.r.KeepCurrent && len(want) == 1 {
 		return s.only()

@@ -83,18 +83,7 @@ func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 
 // Set makes the pending password valid, next to the current one if the server allows two.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
-	current, _ := r.Current.Text("password")
-	return e.with(ctx, r, func(s *session) error { return s.set(current) })
-}
-
-// Retire makes all passwords but the pending one invalid. If there can be only one, Set has already done so.
-func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
-	return e.with(ctx, r, func(s *session) error {
-		if s.ad {
-			return nil
-		}
-		return s.set("")
-	})
+	return e.with(ctx, r, (*session).set)
 }
 
 // with logs in as r.Login, finds the entry of r.Pending, and calls do.

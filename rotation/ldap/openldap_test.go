@@ -45,16 +45,6 @@ func TestSetLeavesThePendingAndTheCurrentPassword(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.wantOpen(dn, 2, "third", "second", first)
-		r := request(dn, "second", "third")
-		if !r.Superuser {
-			r.Login = r.Pending
-		}
-		for range 2 {
-			if err := f.engine.Retire(enginetest.Within(t), r); err != nil {
-				t.Fatal(err)
-			}
-			f.wantOpen(dn, 1, "third", "second", first)
-		}
 		for _, v := range f.values(dn) {
 			if !strings.HasPrefix(v, "{SSHA}") {
 				t.Error("a new password is not stored as a hash")
@@ -63,9 +53,9 @@ func TestSetLeavesThePendingAndTheCurrentPassword(t *testing.T) {
 	})
 }
 
-// TestPasswordThatIsNotTheSecretsIsRetired: a current password that an administrator has replaced is not restored, and
+// TestPasswordThatIsNotTheSecretsIsRemoved: a current password that an administrator has replaced is not restored, and
 // the replacement does not stay valid.
-func TestPasswordThatIsNotTheSecretsIsRetired(t *testing.T) {
+func TestPasswordThatIsNotTheSecretsIsRemoved(t *testing.T) {
 	f := newFixture(t, openLDAPOptions{})
 	dn := f.person("app")
 	f.replace(dn, hashed("SSHA", "by-hand", []byte("salt")), "{MD5}not base64", "in-clear")
@@ -115,14 +105,6 @@ func TestStoredFormIsNotWeakened(t *testing.T) {
 				t.Errorf("a password by %q gives %d values, none by %s", c.before, len(v), c.after)
 			}
 			f.wantOpen(dn, open, "second", current)
-			r.Login, r.KeepCurrent = r.Pending, false
-			if r.Superuser {
-				r.Login = f.value(f.User, f.Password)
-			}
-			if err := f.engine.Retire(enginetest.Within(t), r); err != nil {
-				t.Error(err)
-			}
-			f.wantOpen(dn, 1, "second", current)
 		}
 	})
 }
@@ -136,7 +118,6 @@ func TestSuperuserResetsNoEntryOnItsNameAlone(t *testing.T) {
 	r.Proofs = nil
 	enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), r), engine.TakeoverRefused, dn)
 	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), r), engine.TakeoverRefused, dn)
-	enginetest.WantCause(t, f.engine.Retire(enginetest.Within(t), r), engine.TakeoverRefused, dn)
 	f.wantOpen(dn, 1, "first-other-administrator", "second", "a-guess")
 }
 

@@ -92,16 +92,3 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 		return err
 	})
 }
-
-// Retire ends the overlap: only the pending password stays valid.
-func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
-	if r.Superuser {
-		only := *r
-		only.Proofs, only.KeepCurrent = nil, false
-		return e.Set(ctx, &only)
-	}
-	return e.With(ctx, r.Login, func(s *session) error {
-		old, _ := r.Current.Text("password")
-		return s.dialect.retire(ctx, old)
-	})
-}

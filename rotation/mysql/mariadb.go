@@ -123,14 +123,6 @@ func (m *mariadb) change(ctx context.Context, r *engine.Request, password, _ str
 		"SET PASSWORD = "+expression(strict, self.plugin, password))
 }
 
-func (m *mariadb) retire(ctx context.Context, _ string) error {
-	self := m.self
-	if err := m.describe(ctx, &self); err != nil {
-		return err
-	}
-	return self.another()
-}
-
 func (m *mariadb) rehearseOther(ctx context.Context, _ string) error {
 	if err := m.Exec(ctx, "ALTER USER IF EXISTS "+nobody.name()+" ACCOUNT LOCK"); err != nil {
 		return err

@@ -86,19 +86,6 @@ func (m *mysqld) change(ctx context.Context, r *engine.Request, password, old st
 	return m.secretly(ctx, what, "ALTER USER USER() IDENTIFIED BY "+text(password))
 }
 
-// retire needs APPLICATION_PASSWORD_ADMIN. Without it, the user has a second password only if it once had it.
-func (m *mysqld) retire(ctx context.Context, old string) error {
-	_, err := m.Conn.ExecContext(ctx, "ALTER USER USER() DISCARD OLD PASSWORD")
-	if code(err) != privilegeMissing {
-		return m.Classify(ctx, "the old password could not be discarded", err)
-	}
-	if two, oerr := m.opens(ctx, m.Target.User, old); oerr != nil || !two || old == m.Target.Password {
-		return oerr
-	}
-	return engine.Errorf(engine.PrivilegeMissing, "as an administrator, run ALTER USER … DISCARD OLD PASSWORD",
-		"the user has a second password and may not discard it: %w", err)
-}
-
 func (m *mysqld) rehearseOther(ctx context.Context, password string) error {
 	return m.secretly(ctx, "other users cannot be changed",
 		"ALTER USER IF EXISTS "+nobody.name()+" IDENTIFIED BY "+text(password))

@@ -184,21 +184,6 @@ func TestRequireCurrentAfterAnAbandonedRotation(t *testing.T) {
 	}
 }
 
-func TestSecondPasswordThatMayNotBeDiscardedIsReported(t *testing.T) {
-	only(t, "mysql", func(t *testing.T, f *fixture) {
-		user, first := f.privileged()
-		r := f.single(user, first, "Second-Pw-2")
-		f.set(r)
-		f.sql("REVOKE APPLICATION_PASSWORD_ADMIN ON *.* FROM " + account(user, "%"))
-		r.Login = r.Pending
-		fails(t, f.engine.Retire(t.Context(), r), engine.PrivilegeMissing, "second password", "DISCARD OLD PASSWORD")
-		f.sql("ALTER USER " + account(user, "%") + " DISCARD OLD PASSWORD")
-		if err := f.engine.Retire(t.Context(), r); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
 func TestSecondUserKeepsNoRetainedPassword(t *testing.T) {
 	only(t, "mysql", func(t *testing.T, f *fixture) {
 		user, first := f.user()

@@ -40,8 +40,6 @@ type dialect interface {
 	// change sets the password of the session's user, who logged in with old. It keeps AWSCURRENT's, or else old, valid
 	// if the server allows it. With KeepCurrent, it returns engine.ErrOneAtATime if it cannot keep old.
 	change(ctx context.Context, r *engine.Request, password, old string) error
-	// retire makes the session's password the only valid one of its user; old was the previous one.
-	retire(ctx context.Context, old string) error
 
 	// rehearseOther checks that the session's user may change other users' passwords.
 	rehearseOther(ctx context.Context, password string) error

@@ -192,7 +192,6 @@ func TestSilentHostEndsWithTheContext(t *testing.T) {
 		"Set":    func(ctx context.Context) error { return subject.Set(ctx, r) },
 		"DryRun": func(ctx context.Context) error { return subject.DryRun(ctx, r) },
 		"Verify": func(ctx context.Context) error { return subject.Verify(ctx, r, v) },
-		"Retire": func(ctx context.Context) error { return subject.Retire(ctx, r) },
 	} {
 		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 		begin := time.Now()

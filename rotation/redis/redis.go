@@ -139,21 +139,13 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 
 // Set makes the pending password valid on every node, keeps the current one where it is valid, and removes all others.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
-	current, _ := r.Current.Text("password")
-	return e.change(ctx, r, hash(current))
-}
-
-// Retire removes all passwords except the pending one, on every node.
-func (e *Engine) Retire(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, "") }
-
-// change inspects every node, then leaves the user the pending password and, if valid now, the one with the hash kept.
-func (e *Engine) change(ctx context.Context, r *engine.Request, kept string) error {
 	all, t, err := e.lend(ctx, r)
 	defer all.close()
 	if err != nil {
 		return err
 	}
-	pending := hash(t.Password)
+	current, _ := r.Current.Text("password")
+	pending, kept := hash(t.Password), hash(current)
 	// The secret's host comes last: once it accepts the pending password, all nodes do.
 	for _, n := range slices.Concat(all[1:], all[:1]) {
 		hashes := []string{pending}

@@ -121,13 +121,6 @@ func TestSetLeavesThePendingAndTheCurrentPassword(t *testing.T) {
 		}
 		current = pending
 	}
-	if err := f.engine.Retire(enginetest.Within(t), f.request(user, "third", "fourth")); err != nil {
-		t.Fatal(err)
-	}
-	f.wantPasswords(user, "fourth")
-	if err := f.engine.Retire(enginetest.Within(t), f.request(user, "third", "fourth")); err != nil {
-		t.Errorf("a password that is already gone: %v", err)
-	}
 }
 
 // reports collects the engine's entries in the function's log.
@@ -374,7 +367,7 @@ func TestRefusedBeforeAnythingIsChanged(t *testing.T) {
 	}{{typo, "does not exist"}, {off, "is disabled"}, {open, "any password"}} {
 		r := f.request(c.user, "first-"+c.user, "second")
 		for step, err := range map[string]error{"DryRun": f.engine.DryRun(enginetest.Within(t), r),
-			"Set": f.engine.Set(enginetest.Within(t), r), "Retire": f.engine.Retire(enginetest.Within(t), r)} {
+			"Set": f.engine.Set(enginetest.Within(t), r)} {
 			if !errors.Is(err, engine.TargetFailed) || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%s: %v, want %q", step, err, c.want)
 			}
@@ -545,7 +538,7 @@ func leaks(t *testing.T, start start) {
 	const password = "the-Secret-Passw0rd"
 	r := f.request(user, "first-"+user, password)
 	if err := errors.Join(f.engine.DryRun(enginetest.Within(t), r), f.engine.Set(enginetest.Within(t), r),
-		f.engine.Verify(enginetest.Within(t), r, r.Pending), f.engine.Retire(enginetest.Within(t), r)); err != nil {
+		f.engine.Verify(enginetest.Within(t), r, r.Pending)); err != nil {
 		t.Fatal(err)
 	}
 	text := wait("end-of-test")

@@ -221,7 +221,7 @@ run "values_that_are_refused" {
     memory_size                   = 64
     timeout                       = 901
     password_length               = "-1"
-    settings                      = "RETIRE=now"
+    settings                      = "ENGINE=postgres"
     log_level                     = "LOUD"
     secrets_account_ids           = ["12345"]
     reserved_concurrency          = -2
