@@ -89,13 +89,15 @@ func (e *Engine) parse(r *engine.Request, v engine.Value) (*account, error) {
 	a := new(account)
 	f := form.Form{Value: v}
 	a.id, a.arn = e.service.user(r.Secret, &f)
-	a.Target = f.Target(func(v engine.Value) (engine.Target, error) { return engine.ParseTarget(v, 6379, "") },
-		"host", "password")
-	if v.JSON("host") != nil && a.Host == "" {
+	if v.JSON("host") != nil && f.Optional("host") == "" {
 		f.Wrong("host is empty: name the endpoint, or remove the field")
 	}
-	a.TLSServerName = "" // the operator names the endpoint
-	if err := f.Err(); err != nil {
+	err := f.Err()
+	if err == nil {
+		a.Target, err = engine.ParseTarget(v, 6379, "", "host", "password")
+		a.TLSServerName = "" // the operator names the endpoint
+	}
+	if err != nil {
 		return a, err
 	}
 	if o := e.options; o.SecretARN != "" && (o.SecretARN != r.Secret || o.UserName != a.id ||

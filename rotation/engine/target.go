@@ -66,9 +66,10 @@ func (t Target) Format(f fmt.State, _ rune) {
 // Address returns host:port.
 func (t Target) Address() string { return net.JoinHostPort(t.Host, strconv.Itoa(t.Port)) }
 
-// ParseTarget reads a target from a value, given the engine's default port and database. The error has the cause
-// InvalidSecret, lists every fault and quotes no password.
-func ParseTarget(v Value, port int, database string) (Target, error) {
+// ParseTarget reads a target from a value, given the engine's default port and database. The optional fields, any of
+// host, username and password, may be empty. The error has the cause InvalidSecret, lists every fault and quotes no
+// password.
+func ParseTarget(v Value, port int, database string, optional ...string) (Target, error) {
 	const advice = "correct the secret's value; the engine's documentation page describes its format"
 	if !v.IsObject() {
 		return Target{}, Errorf(InvalidSecret, advice, "the secret's value cannot be read: %s", v.Fault())
@@ -79,7 +80,7 @@ func ParseTarget(v Value, port int, database string) (Target, error) {
 		switch {
 		case !ok && v.has(name):
 			faults = append(faults, name+" is not text")
-		case s == "":
+		case s == "" && !slices.Contains(optional, name):
 			faults = append(faults, name+" is missing")
 		case strings.ContainsRune(s, 0):
 			faults = append(faults, name+" contains a NUL character")
@@ -109,15 +110,11 @@ func ParseTarget(v Value, port int, database string) (Target, error) {
 	}
 	if faults != nil {
 		slices.Sort(faults)
-		return Target{}, Errorf(InvalidSecret, advice, "the secret's value is not a valid login: %w", Faults(faults))
+		return Target{}, Errorf(InvalidSecret, advice, "the secret's value is not a valid login: %s",
+			strings.Join(faults, ", "))
 	}
 	return t, nil
 }
-
-// Faults are what ParseTarget finds wrong with a value's fields.
-type Faults []string
-
-func (f Faults) Error() string { return strings.Join(f, ", ") }
 
 // ofTLS reports whether a text comes from a crypto/tls error. Many of those can be recognized only by their text.
 func ofTLS(text string) bool {

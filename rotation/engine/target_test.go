@@ -78,6 +78,23 @@ func TestParseTargetNamesEveryFault(t *testing.T) {
 	}
 }
 
+// TestParseTargetOfOptionalFields: they may be empty but not of another type.
+func TestParseTargetOfOptionalFields(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"username":"u"}`:                           "",
+		`{"username":"u","host":null,"password":""}`: "",
+		`{"username":"u","host":["h"]}`:              "host is not text",
+		`{"username":"u","host":"h1,h2"}`:            "host is not one",
+		`{"host":"h"}`:                               "username is missing",
+	} {
+		got, err := engine.ParseTarget(engine.StringValue(text), 1, "", "host", "password")
+		if want == "" && (err != nil || got != engine.Target{Port: 1, User: "u"}) ||
+			want != "" && (!errors.Is(err, engine.InvalidSecret) || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, %v, want %q", text, got, err, want)
+		}
+	}
+}
+
 // TestNetworkErrorIgnoresNamesFromTheSecret, which drivers quote in their errors.
 func TestNetworkErrorIgnoresNamesFromTheSecret(t *testing.T) {
 	target := engine.Target{Host: "db.example", Port: 5432}

@@ -49,11 +49,14 @@ func parse(v engine.Value) (login, error) {
 	if l.token != "" { // the token logs in, not the user
 		optional = append(optional, userField, passwordField)
 	}
-	l.Target = f.Target(func(v engine.Value) (engine.Target, error) { return httpapi.ParseUser(v, 8086) }, optional...)
+	err := f.Err()
+	if err == nil {
+		l.Target, err = httpapi.ParseUser(v, 8086, optional...)
+	}
 	if l.Host == "" {
 		l.TLSServerName = "" // the endpoint that AWS returns
 	}
-	return l, f.Err()
+	return l, err
 }
 
 // own parses a value of the rotated secret, which must name its server.

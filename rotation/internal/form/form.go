@@ -2,8 +2,6 @@
 package form
 
 import (
-	"errors"
-	"slices"
 	"strings"
 
 	"example.com/rotator/internal/lazyregexp"
@@ -40,33 +38,6 @@ func (f *Form) Optional(name string) string {
 		f.Wrong(name + " is not text")
 	}
 	return s
-}
-
-// Target parses the value as a login. The optional fields, any of host, username and password, may be empty.
-func (f *Form) Target(parse func(engine.Value) (engine.Target, error), optional ...string) engine.Target {
-	if !f.Value.IsObject() {
-		return engine.Target{}
-	}
-	full := f.Value
-	for _, name := range optional {
-		if f.Optional(name) == "" {
-			full = full.With(name, "none")
-		}
-	}
-	t, err := parse(full)
-	if faults, ok := errors.AsType[engine.Faults](err); ok {
-		for _, fault := range faults {
-			if !slices.Contains(f.faults, fault) {
-				f.Wrong(fault)
-			}
-		}
-	} else if e, ok := errors.AsType[*engine.Error](err); ok {
-		f.Wrong(e.Err.Error())
-	}
-	t.Host, _ = f.Value.Text("host")
-	t.User, _ = f.Value.Text("username")
-	t.Password, _ = f.Value.Text("password")
-	return t
 }
 
 // Err returns an error with the cause InvalidSecret that names every fault, or nil if there is none.

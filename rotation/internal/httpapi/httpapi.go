@@ -36,10 +36,10 @@ func New(policy engine.TLSPolicy, t engine.Target, authorize func(*http.Request)
 	return &Client{Target: t, attempts: policy.Attempts(t), authorize: authorize}
 }
 
-// ParseUser reads the target of a user who logs in with name and password. The name must not contain a colon.
+// ParseUser is engine.ParseTarget for a user who logs in with name and password. The name must not contain a colon.
 // Source: https://www.rfc-editor.org/rfc/rfc7617#section-2
-func ParseUser(v engine.Value, port int) (engine.Target, error) {
-	t, err := engine.ParseTarget(v, port, "")
+func ParseUser(v engine.Value, port int, optional ...string) (engine.Target, error) {
+	t, err := engine.ParseTarget(v, port, "", optional...)
 	if err == nil && strings.Contains(t.User, ":") {
 		err = engine.Errorf(engine.InvalidSecret, "use another user",
 			"the user name contains a colon, which HTTP logins do not allow")
