@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -260,16 +259,20 @@ func (s *secret) older(ctx context.Context) ([]version, error) {
 	return versions, nil
 }
 
-// denied reports whether Secrets Manager refused a call for lack of permission.
-func denied(err error) bool {
-	api, ok := errors.AsType[smithy.APIError](err)
-	return ok && strings.HasPrefix(api.ErrorCode(), "AccessDenied")
+// code returns the code of an API error, or "".
+func code(err error) string {
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
+		return api.ErrorCode()
+	}
+	return ""
 }
+
+// denied reports whether Secrets Manager refused a call for lack of permission.
+func denied(err error) bool { return strings.HasPrefix(code(err), "AccessDenied") }
 
 // undecipherable reports whether a read failed because the version's key is gone or the caller may not use it.
 func undecipherable(err error) bool {
-	api, ok := errors.AsType[smithy.APIError](err)
-	return denied(err) || ok && (api.ErrorCode() == "DecryptionFailure" || strings.HasPrefix(api.ErrorCode(), "KMS"))
+	return denied(err) || code(err) == "DecryptionFailure" || strings.HasPrefix(code(err), "KMS")
 }
 
 const adviceReach = "check that the function can reach Secrets Manager: " +
@@ -280,27 +283,18 @@ func secretsManagerError(operation, arn string, err error) error {
 	if e, ok := errors.AsType[*engine.Error](err); ok {
 		return e // from creating the client, with a better cause
 	}
-	advice := adviceReach
-	if api, ok := errors.AsType[smithy.APIError](err); ok {
-		switch api.ErrorCode() {
-		case "AccessDeniedException", "AccessDenied":
-			advice = fmt.Sprintf("allow the function's role secretsmanager:%s on this secret, and its KMS key", operation)
-		case "ResourceNotFoundException":
-			advice = "check that the secret exists in the region and account of its ARN"
-		case "InvalidRequestException":
-			advice = "check that the secret is not scheduled for deletion"
-		case "DecryptionFailure", "EncryptionFailure", "KMSAccessDeniedException":
-			advice = "allow the function's role to use the secret's KMS key"
-		case "UnrecognizedClientException", "InvalidClientTokenId", "ExpiredTokenException", "InvalidSignatureException":
-			advice = "check the credentials of the function"
-		default:
-			advice = "check the error code and try again; Secrets Manager retries automatically"
-		}
-		call, ok := errors.AsType[*smithy.OperationError](err)
-		if ok && awserror.Innermost(call).Operation() == "AssumeRole" {
-			advice = "allow the caller sts:AssumeRole on the role of ROTATION_ROLE_ARN, name it in that role's trust " +
-				"policy, and set the same external ID in both"
-		}
+	call, ok := errors.AsType[*smithy.OperationError](err)
+	advice := "see the message; Secrets Manager retries automatically"
+	switch {
+	case code(err) == "":
+		advice = adviceReach
+	case ok && awserror.Innermost(call).Operation() == "AssumeRole":
+		advice = "allow the caller sts:AssumeRole on the role of ROTATION_ROLE_ARN, name it in that role's trust " +
+			"policy, and set the same external ID in both"
+	case code(err) == "ResourceNotFoundException":
+		advice = "check that the secret exists in the region and account of its ARN"
+	case undecipherable(err):
+		advice = "allow the function's role secretsmanager:" + operation + " on this secret, and its KMS key"
 	}
 	return engine.Errorf(engine.SecretsManagerFailed, advice, "%s of %s: %w", operation, arn, awserror.Brief(err))
 }
