@@ -75,10 +75,11 @@ func ParseTarget(v Value, port int, database string, optional ...string) (Target
 		return Target{}, Errorf(InvalidSecret, advice, "the secret's value cannot be read: %s", v.Fault())
 	}
 	var faults []string
+	present := func(name string) bool { return cmp.Or(string(v.JSON(name)), "null") != "null" }
 	field := func(name string) string {
 		s, ok := v.Text(name)
 		switch {
-		case !ok && v.has(name):
+		case !ok && present(name):
 			faults = append(faults, name+" is not text")
 		case s == "" && !slices.Contains(optional, name):
 			faults = append(faults, name+" is missing")
@@ -94,7 +95,7 @@ func ParseTarget(v Value, port int, database string, optional ...string) (Target
 		// With a list of hosts or a URL, a driver would connect elsewhere.
 		faults = append(faults, "host is not one host name or address")
 	}
-	if s, ok := v.Text("port"); s != "" || !ok && v.has("port") {
+	if s, ok := v.Text("port"); s != "" || !ok && present("port") {
 		n, err := strconv.Atoi(strings.TrimSpace(s))
 		if err != nil || n < 1 || n > 65535 {
 			faults = append(faults, "port is not a number between 1 and 65535")
@@ -105,7 +106,7 @@ func ParseTarget(v Value, port int, database string, optional ...string) (Target
 		t.Database = s
 	}
 	name, ok := v.Text("tlsServerName")
-	if t.TLSServerName = name; !ok && v.has("tlsServerName") {
+	if t.TLSServerName = name; !ok && present("tlsServerName") {
 		faults = append(faults, "tlsServerName is not text")
 	}
 	if faults != nil {

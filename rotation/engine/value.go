@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/subtle"
 	"encoding/json"
 	"fmt"
@@ -80,36 +81,28 @@ func (v *content) parse() (fault string) {
 }
 
 func (v *content) index(name string) int {
-	if v == nil {
-		return -1
-	}
 	return slices.IndexFunc(v.members, func(m member) bool { return m.name == name })
 }
+
+var none = &content{fault: "there is no value"}
+
+// get returns what the value holds.
+func (v Value) get() *content { return cmp.Or(v.content, none) }
 
 // IsZero reports whether there is no value.
 func (v Value) IsZero() bool { return v.content == nil }
 
 // IsBinary reports whether the value is bytes, a SecretBinary.
-func (v Value) IsBinary() bool { return v.content != nil && v.binary }
+func (v Value) IsBinary() bool { return v.get().binary }
 
 // IsObject reports whether the value is a JSON object.
-func (v Value) IsObject() bool { return v.content != nil && v.fault == "" }
+func (v Value) IsObject() bool { return v.get().fault == "" }
 
 // Fault returns why the value is not a JSON object, or "" if it is one. It quotes at most the name of a field.
-func (v Value) Fault() string {
-	if v.IsZero() {
-		return "there is no value"
-	}
-	return v.fault
-}
+func (v Value) Fault() string { return v.get().fault }
 
 // Reveal returns the whole value, to be stored or used as a credential. The caller must not log it.
-func (v Value) Reveal() []byte {
-	if v.IsZero() {
-		return nil
-	}
-	return bytes.Clone(v.data)
-}
+func (v Value) Reveal() []byte { return bytes.Clone(v.get().data) }
 
 // Text returns a field as text: a string's contents, or the literal of a number, true or false. It reports false for a
 // field that is absent, null, an object or an array, and for a value that is not an object.
@@ -128,27 +121,17 @@ func (v Value) Text(name string) (string, bool) {
 
 // JSON returns a field's JSON, or nil if it is absent. The caller must not change or log it.
 func (v Value) JSON(name string) json.RawMessage {
-	i := v.index(name)
+	i := v.get().index(name)
 	if i < 0 {
 		return nil
 	}
 	return json.RawMessage(v.data[v.members[i].from:v.members[i].to:v.members[i].to])
 }
 
-// has reports whether the value has a field that is not null.
-func (v Value) has(name string) bool {
-	raw := v.JSON(name)
-	return raw != nil && string(raw) != "null"
-}
-
 // Names returns the names of the object's fields in their order.
-func (v Value) Names() []string {
-	if v.IsZero() {
-		return nil
-	}
-	names := make([]string, len(v.members))
-	for i, m := range v.members {
-		names[i] = m.name
+func (v Value) Names() (names []string) {
+	for _, m := range v.get().members {
+		names = append(names, m.name)
 	}
 	return names
 }
@@ -191,10 +174,8 @@ func quoteJSON(text string) []byte {
 
 // Equal reports whether both values are the same, in a time that does not depend on where they differ.
 func (v Value) Equal(w Value) bool {
-	if v.IsZero() || w.IsZero() {
-		return v.content == w.content
-	}
-	return v.binary == w.binary && subtle.ConstantTimeCompare(v.data, w.data) == 1
+	a, b := v.get(), w.get()
+	return v.IsZero() == w.IsZero() && a.binary == b.binary && subtle.ConstantTimeCompare(a.data, b.data) == 1
 }
 
 // EqualBut reports whether both are objects that differ only in the named fields. White space and string escapes do not
