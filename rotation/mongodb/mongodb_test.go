@@ -212,9 +212,9 @@ func TestAdministratorIsRefused(t *testing.T) {
 		"a pair with an administrator": {engine.AlternatingUsers, true, root, clone,
 			`"app" is an administrator`},
 		"a second user who is an administrator": {engine.AlternatingUsers, true, app, root,
-			`"app_clone" is an administrator`},
+			`"app_clone", which would be the second user of "app", is an administrator`},
 		"a second user with more power": {engine.AlternatingUsers, true, nil, clone,
-			`more power than "app": dbOwner on "shop"`},
+			`is more powerful: it has dbOwner on "shop"`},
 		"an owner of the database of all users": {engine.AlternatingUsers, true, []role{{"dbOwner", "admin"}}, nil,
 			`"app" is an administrator`},
 	} {

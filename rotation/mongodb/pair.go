@@ -39,23 +39,17 @@ func (t target) Find(_ context.Context, name string) (*user, error) {
 }
 
 // Administrator returns a power over all databases, or over admin, which leads to the others. If only its name
-// identifies a single user, any power counts.
+// identifies a single user, any power counts; for a second user, any that the first one lacks.
 // Source: https://www.mongodb.com/docs/manual/reference/built-in-roles/#superuser-roles
-func (t target) Administrator(_ context.Context, u *user) (string, error) {
+func (t target) Administrator(_ context.Context, u, first *user) (string, error) {
 	proved := t.change.Request.Strategy == engine.AlternatingUsers || pair.ProvedCurrent(t.change.Kind, t.change.Request)
 	for _, power := range u.powers() {
 		reaches := func(where string) bool { return strings.HasSuffix(power, " on "+where) }
 		if !proved || reaches("everything") || reaches(`""`) || reaches(`"admin"`) {
 			return "an administrator: it has " + power, nil
 		}
-	}
-	return "", nil
-}
-
-func (t target) Exceeds(_ context.Context, current, other *user) (string, error) {
-	for _, power := range other.powers() {
-		if !slices.Contains(current.powers(), power) {
-			return power, nil
+		if first != nil && !slices.Contains(first.powers(), power) {
+			return "more powerful: it has " + power, nil
 		}
 	}
 	return "", nil

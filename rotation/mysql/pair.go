@@ -55,7 +55,7 @@ func (t *target) Find(ctx context.Context, name string) (*account, error) {
 	return a, err
 }
 
-func (t *target) Administrator(ctx context.Context, a *account) (string, error) {
+func (t *target) Administrator(ctx context.Context, a, _ *account) (string, error) {
 	sets, err := t.powers(ctx, *a)
 	for _, set := range sets {
 		if power := set.power(); power != "" {
@@ -64,8 +64,6 @@ func (t *target) Administrator(ctx context.Context, a *account) (string, error) 
 	}
 	return "", err
 }
-
-func (t *target) Exceeds(context.Context, *account, *account) (string, error) { return "", nil }
 
 func (t *target) Marked(_ context.Context, _, other *account) (bool, error) {
 	return other.marked || other.newborn, nil

@@ -49,9 +49,7 @@ UNION ALL SELECT privilege FROM dba_sys_privs WHERE privilege IN
 	return a, err
 }
 
-func (t target) Administrator(_ context.Context, a *account) (string, error) { return a.power, nil }
-
-func (t target) Exceeds(context.Context, *account, *account) (string, error) { return "", nil }
+func (t target) Administrator(_ context.Context, a, _ *account) (string, error) { return a.power, nil }
 
 // mark is the statement that marks a pair: the first user may log in through the second. It requires ALTER USER,
 // which also allows setting the second user's password.

@@ -17,9 +17,8 @@ type Target[U any] interface {
 	// Find returns a user, or nil if it does not exist.
 	Find(ctx context.Context, name string) (*U, error)
 	// Administrator returns what makes the user an administrator in the target's terms, such as "a superuser", or "".
-	Administrator(ctx context.Context, u *U) (power string, err error)
-	// Exceeds returns a power that other has, current lacks, and Equalize does not revoke, or "".
-	Exceeds(ctx context.Context, current, other *U) (power string, err error)
+	// For a second user, a power that the first one lacks and that Equalize does not revoke also counts.
+	Administrator(ctx context.Context, u, first *U) (power string, err error)
 	// Marked reports whether a mark at the target identifies the two as a pair. Only those who could set both passwords
 	// anyway can write the mark.
 	Marked(ctx context.Context, current, other *U) (bool, error)
@@ -122,28 +121,20 @@ func ordinary[U any](ctx context.Context, t Target[U], name string) (*U, error) 
 	if u == nil {
 		return nil, engine.Errorf(engine.InvalidSecret, "correct the secret's user name", "there is no user %q", name)
 	}
-	return u, refuseAdministrator(ctx, t, u, name)
-}
-
-// refuseAdministrator refuses a user who is an administrator in the target's terms.
-func refuseAdministrator[U any](ctx context.Context, t Target[U], u *U, name string) error {
-	power, err := t.Administrator(ctx, u)
+	power, err := t.Administrator(ctx, u, nil)
 	if err == nil && power != "" {
 		err = engine.Errorf(engine.TakeoverRefused, AdviceOwn, "the user %q is %s", name, power)
 	}
-	return err
+	return u, err
 }
 
 // ours refuses a second user that may belong to someone else.
 func ours[U any](ctx context.Context, t Target[U], c Change, current, other *U) error {
-	if err := refuseAdministrator(ctx, t, other, c.Pending); err != nil {
-		return err
-	}
-	power, err := t.Exceeds(ctx, current, other)
+	power, err := t.Administrator(ctx, other, current)
 	if err == nil && power != "" {
 		err = engine.Errorf(engine.TakeoverRefused,
-			"revoke that from the user, or use a user name without the suffix "+c.Kind.CloneSuffix,
-			"the user %q has more power than %q: %s", c.Pending, c.Current, power)
+			"revoke that from the user, or use another user name in the secret",
+			"the user %q, which would be the second user of %q, is %s", c.Pending, c.Current, power)
 	}
 	proved := Proved(c.Kind, c.Request)
 	if err != nil || proved && !c.Marked {

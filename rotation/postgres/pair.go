@@ -56,16 +56,15 @@ func (t *target) Find(ctx context.Context, name string) (*role, error) {
 	return &role{row[0], name, row[1], row[2] == "t", row[3], list(row[4]), list(row[5]), list(row[6]), row[7:]}, nil
 }
 
-func (t *target) Administrator(_ context.Context, r *role) (string, error) { return r.power, nil }
-
-// Exceeds returns an attribute that only other has and that gives power over more than its own objects.
-func (t *target) Exceeds(_ context.Context, current, other *role) (string, error) {
-	for i, has := range other.attributes[:3] {
-		if has != current.attributes[i] && !strings.HasPrefix(has, "NO") {
-			return has, nil
+// Administrator returns a role's power or, for a second user, an attribute that gives power over more than its own
+// objects.
+func (t *target) Administrator(_ context.Context, r, first *role) (string, error) {
+	for i, has := range r.attributes[:3] {
+		if r.power == "" && first != nil && has != first.attributes[i] && !strings.HasPrefix(has, "NO") {
+			return "a role with " + has, nil
 		}
 	}
-	return "", nil
+	return r.power, nil
 }
 
 // mark returns the comment of a second user. A comment alone proves nothing: from version 16 on, CREATEROLE suffices to

@@ -28,14 +28,12 @@ func mark(first string) string {
 
 func (t target) Find(ctx context.Context, name string) (*user, error) { return t.find(ctx, name) }
 
-func (t target) Administrator(_ context.Context, u *user) (string, error) {
+func (t target) Administrator(_ context.Context, u, _ *user) (string, error) {
 	if u.has(administrator) {
 		return "an administrator", nil
 	}
 	return "", nil
 }
-
-func (t target) Exceeds(context.Context, *user, *user) (string, error) { return "", nil }
 
 func (t target) Marked(_ context.Context, current, other *user) (bool, error) {
 	return other.has(mark(current.Name)) || current.has(mark(other.Name)), nil

@@ -44,7 +44,7 @@ SELECT i.user_name, i.superuser, array_to_string(u.useconfig, chr(31)),
 // roles, as sys:superuser and sys:secadmin can.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/r_roles-default.html,
 // https://docs.aws.amazon.com/redshift/latest/dg/r_SVV_SYSTEM_PRIVILEGES.html
-func (t *target) Administrator(ctx context.Context, u *user) (power string, err error) {
+func (t *target) Administrator(ctx context.Context, u, _ *user) (power string, err error) {
 	switch {
 	case strings.EqualFold(u.name, t.Target.User):
 		return "the superuser itself", nil
@@ -69,9 +69,6 @@ func (t *target) Administrator(ctx context.Context, u *user) (power string, err 
 	}
 	return "", err
 }
-
-// Exceeds returns nothing, because Equalize revokes the rights that only the other user has.
-func (t *target) Exceeds(context.Context, *user, *user) (string, error) { return "", nil }
 
 // markPrefix begins the name of the group that marks a pair. The first user's name follows, and the second user is a
 // member. Redshift users have no comments, and only a superuser can create a group.
