@@ -81,22 +81,6 @@ func (o option) setting(name string) string {
 	return cmp.Or(o.tags["rotator:"+name], o.getenv("ROTATOR_"+variable(name)))
 }
 
-// ParseBool parses true, on, yes, y and 1, which AWS's templates treat as true, and false, off, no, n and 0. It ignores
-// case. Empty text means the default. Any other text, which the templates treat as false, is an error with the cause
-// InvalidConfiguration.
-func ParseBool(name, text string, otherwise bool) (bool, error) {
-	switch strings.ToLower(text) {
-	case "":
-		return otherwise, nil
-	case "true", "on", "yes", "y", "1":
-		return true, nil
-	case "false", "off", "no", "n", "0":
-		return false, nil
-	}
-	return otherwise, engine.Errorf(engine.InvalidConfiguration, "set it to true or false",
-		"%s is %q, which is neither true nor false", name, text)
-}
-
 // settings are the options of a rotation, apart from its engine's own.
 type settings struct {
 	strategy                  engine.Strategy // "" leaves the choice to the secret's value
@@ -124,7 +108,7 @@ func (o option) settings(p engine.PasswordPolicy) (settings, error) {
 		}
 	}
 	for name, b := range map[string]*bool{"RECOVER_BY_SUPERUSER": &s.recoverBySuperuser, "ADOPT_PAIRS": &s.adopt} {
-		if *b, err = ParseBool(name, o.getenv(name), false); err != nil {
+		if *b, err = engine.ParseBool(name, o.getenv(name), false); err != nil {
 			return s, err
 		}
 	}
@@ -144,7 +128,7 @@ func (o option) settings(p engine.PasswordPolicy) (settings, error) {
 		"exclude-lowercase":          &s.passwords.ExcludeLowercase,
 		"require-each-included-type": &s.passwords.RequireEachIncludedType,
 	} {
-		if *b, err = ParseBool(variable(name), o.text(name), *b); err != nil {
+		if *b, err = engine.ParseBool(variable(name), o.text(name), *b); err != nil {
 			return s, err
 		}
 	}

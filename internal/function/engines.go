@@ -1,7 +1,6 @@
 package function
 
 import (
-	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/awscache"
 	"example.com/rotator/rotation/directory"
 	"example.com/rotator/rotation/engine"
@@ -26,7 +25,7 @@ func engines(tls engine.TLSPolicy, c *clients, getenv func(string) string) ([]en
 	if err != nil {
 		return nil, err
 	}
-	byRole, err := rotation.ParseBool("IAM_BY_ROLE", getenv("IAM_BY_ROLE"), false)
+	byRole, err := engine.ParseBool("IAM_BY_ROLE", getenv("IAM_BY_ROLE"), false)
 	if err != nil {
 		return nil, err
 	}

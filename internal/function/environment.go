@@ -15,7 +15,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/smithy-go/middleware"
 
-	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 )
 
@@ -34,7 +33,7 @@ func loadEnvironment() (aws.Config, error) {
 		"AWS_USE_DUALSTACK_ENDPOINT": &e.dualStack,
 	} {
 		var err error
-		if *flag, err = rotation.ParseBool(name, os.Getenv(name), false); err != nil {
+		if *flag, err = engine.ParseBool(name, os.Getenv(name), false); err != nil {
 			return aws.Config{}, err
 		}
 	}

@@ -60,7 +60,7 @@ func NewHandler(
 	settings, err := Settings(getenv)
 	on := true
 	if err == nil {
-		on, err = rotation.ParseBool("METRICS", settings("METRICS"), true)
+		on, err = engine.ParseBool("METRICS", settings("METRICS"), true)
 	}
 	if !on {
 		h.observe = func(rotation.Observation) {}
@@ -157,7 +157,7 @@ func tlsPolicy(getenv func(string) string) (engine.TLSPolicy, error) {
 	var p engine.TLSPolicy
 	var err error
 	const plaintext = "ALLOW_PLAINTEXT_FALLBACK"
-	if p.AllowPlaintext, err = rotation.ParseBool(plaintext, getenv(plaintext), false); err != nil {
+	if p.AllowPlaintext, err = engine.ParseBool(plaintext, getenv(plaintext), false); err != nil {
 		return p, err
 	}
 	bundle := getenv("CA_BUNDLE")

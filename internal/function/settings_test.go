@@ -67,7 +67,7 @@ func TestSettingsThatAreRefused(t *testing.T) {
 		"malformed number": {`ROTATOR_SETTINGS={"PASSWORD_LENGTH": "long"}`, `PASSWORD_LENGTH;whole number`},
 		"malformed choice": {`ROTATOR_SETTINGS={"STRATEGY": "singel"}`, `STRATEGY;single or alternating`},
 		"malformed switch": {`ROTATOR_SETTINGS={"METRICS": {}}`, `METRICS;true or false`},
-		"Redis's service":  {`ROTATOR_SETTINGS={"ROTATOR_REDIS_MANAGED": "host"}`, `ROTATOR_REDIS_MANAGED;no or yes`},
+		"Redis's service":  {`ROTATOR_SETTINGS={"ROTATOR_REDIS_MANAGED": "host"}`, `ROTATOR_REDIS_MANAGED;true or false`},
 		"a kind of value":  {`ROTATOR_GENERIC_KIND=rsa`, `ROTATOR_GENERIC_KIND;rsa-2048`},
 		"a form of values": {
 			`ROTATOR_GENERIC_KIND=bytes;ROTATOR_GENERIC_ENCODING=pem`,

@@ -101,12 +101,18 @@ func NextPassword(k Kind, r *Request) Value {
 	return r.Current.With(k.SecretFields[0], r.NewPassword())
 }
 
-// Choice reports whether one of the engine's own settings has the value other instead of usual, the default.
-func (r *Request) Choice(name, usual, other string) (bool, error) {
-	o := r.Option(name)
-	if o != "" && o != usual && o != other {
-		return false, Errorf(InvalidConfiguration, "set it to "+usual+" or "+other,
-			"the option %s is %q", OptionName(name), o)
+// ParseBool parses true, on, yes, y and 1, which AWS's templates treat as true, and false, off, no, n and 0. It ignores
+// case. Empty text means the default. Any other text, which the templates treat as false, is an error with the cause
+// InvalidConfiguration.
+func ParseBool(name, text string, otherwise bool) (bool, error) {
+	switch strings.ToLower(text) {
+	case "":
+		return otherwise, nil
+	case "true", "on", "yes", "y", "1":
+		return true, nil
+	case "false", "off", "no", "n", "0":
+		return false, nil
 	}
-	return o == other, nil
+	return otherwise, Errorf(InvalidConfiguration, "set it to true or false",
+		"%s is %q, which is neither true nor false", name, text)
 }

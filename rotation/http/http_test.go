@@ -571,7 +571,7 @@ func TestNumericIDStaysANumber(t *testing.T) {
 func TestAnswersAreBounded(t *testing.T) {
 	long := strings.Repeat("9", 1<<15)
 	for name, c := range map[string]struct{ list, issue, want string }{
-		"a long body": {`{"items":[` + strings.Repeat(" ", 2<<20) + `]}`, ``, "too long"},
+		"a long body": {`{"items":[` + strings.Repeat(" ", 2<<20) + `]}`, ``, "sends more than"},
 		"a deep body": {strings.Repeat("[", 1<<19), ``, "not JSON"},
 		"a long id":   {`{"items":[{"id":"` + long + `","name":"x"}]}`, ``, "has no id"},
 		"many values": {`{"items":[` + strings.Repeat(`[],`, 300_000) + `[]]}`, ``, "not JSON"},

@@ -157,7 +157,7 @@ func TestOptions(t *testing.T) {
 	if got := failure(); !strings.Contains(got, "Unreachable") {
 		t.Errorf("with a node that is gone: %q", got)
 	}
-	for tag, bad := range map[string]string{"rotator:redis-managed": "off"} {
+	for tag, bad := range map[string]string{"rotator:redis-managed": "host"} {
 		if _, err := a.client.TagResource(t.Context(),
 			&secretsmanager.TagResourceInput{SecretId: &arn, Tags: []types.Tag{{Key: &tag, Value: &bad}}}); err != nil {
 			t.Fatal(err)

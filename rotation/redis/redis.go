@@ -50,7 +50,9 @@ func (*Engine) CheckOptions(r *engine.Request) error {
 	return err
 }
 
-func managed(r *engine.Request) (bool, error) { return r.Choice(managedOption, "no", "yes") }
+func managed(r *engine.Request) (bool, error) {
+	return engine.ParseBool(engine.OptionName(managedOption), r.Option(managedOption), false)
+}
 
 // parse reads a login. Without a name it is the user "default", whose password is requirepass.
 func parse(v engine.Value) (engine.Target, error) {

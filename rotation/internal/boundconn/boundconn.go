@@ -61,15 +61,25 @@ func Ask(ctx context.Context, network, address string, message []byte, n int) []
 }
 
 // Limit returns a connection that fails once more than limit bytes are read from it.
-func Limit(c net.Conn, limit int) net.Conn { return &limited{c, limit, limit} }
+func Limit(c net.Conn, limit int) net.Conn { return limited{c, LimitReader(c, limit)} }
 
 type limited struct {
 	net.Conn
+	reader io.Reader
+}
+
+func (l limited) Read(b []byte) (int, error) { return l.reader.Read(b) }
+
+// LimitReader returns a reader that fails once more than limit bytes are read from it.
+func LimitReader(r io.ReadCloser, limit int) io.ReadCloser { return &limitedReader{r, limit, limit} }
+
+type limitedReader struct {
+	io.ReadCloser
 	limit, left int
 }
 
-func (l *limited) Read(b []byte) (int, error) {
-	n, err := l.Conn.Read(b[:min(len(b), l.left+1)])
+func (l *limitedReader) Read(b []byte) (int, error) {
+	n, err := l.ReadCloser.Read(b[:min(len(b), l.left+1)])
 	if l.left -= n; l.left < 0 {
 		l.left = 0
 		return 0, fmt.Errorf("the server sends more than %d bytes", l.limit)

@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
+
+	"example.com/rotator/rotation/internal/boundconn"
 )
 
 // valueLimit limits the number of values in a response's JSON: a value of a few bytes can take a hundred in memory.
@@ -71,20 +72,7 @@ type bound struct {
 func (b bound) Do(r *http.Request) (*http.Response, error) {
 	resp, err := b.Doer.Do(r)
 	if err == nil {
-		resp.Body = &boundBody{resp.Body, b.limit, b.limit}
+		resp.Body = boundconn.LimitReader(resp.Body, b.limit)
 	}
 	return resp, err
-}
-
-type boundBody struct {
-	io.ReadCloser
-	limit, left int
-}
-
-func (b *boundBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if b.left -= n; b.left < 0 {
-		return 0, fmt.Errorf("the answer is too long: more than %d bytes", b.limit)
-	}
-	return n, err
 }
