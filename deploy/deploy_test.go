@@ -567,6 +567,11 @@ func TestVariablesAreSettings(t *testing.T) {
 		!slices.Contains(engines, "ROTATOR_GENERIC_KIND") {
 		t.Fatalf("the variables were not found in the code: %v, %v", read, engines)
 	}
+	for _, m := range regexp.MustCompile(`"(ROTATOR_[A-Z_]+)"`).FindAllStringSubmatch(known, -1) {
+		if m[1] != "ROTATOR_SETTINGS" && !slices.Contains(engines, m[1]) {
+			t.Errorf("no engine reads the setting %s", m[1])
+		}
+	}
 	text := pages(t, "../docs/engines/*.md")
 	for _, name := range engines {
 		if !strings.Contains(known, `"`+name+`"`) {

@@ -3,7 +3,6 @@ package function
 import (
 	"io"
 	"log/slog"
-	"slices"
 	"strings"
 	"testing"
 
@@ -109,29 +108,5 @@ func TestSettingsThatAreRefused(t *testing.T) {
 				t.Errorf("rotatorctl reports %v", err)
 			}
 		})
-	}
-}
-
-// TestEveryOptionIsASetting: settingNames has the variables of all engines' options, and no others like them.
-func TestEveryOptionIsASetting(t *testing.T) {
-	list, err := engines(engine.TLSPolicy{}, &clients{}, func(string) string { return "" })
-	if err != nil {
-		t.Fatal(err)
-	}
-	var want, got []string
-	for _, e := range list {
-		for _, option := range e.Kind().Options {
-			_, name, _ := strings.Cut(engine.OptionName(option), " (")
-			want = append(want, strings.TrimSuffix(name, ")"))
-		}
-	}
-	for _, name := range settingNames {
-		if strings.HasPrefix(name, "ROTATOR_") {
-			got = append(got, name)
-		}
-	}
-	slices.Sort(want)
-	if !slices.Equal(got, want) {
-		t.Errorf("settings %v, options %v", got, want)
 	}
 }

@@ -15,11 +15,10 @@ type Kind struct {
 	UserField string
 	// SecretFields are the fields that a rotation changes. If there are none, the whole value is the credential.
 	SecretFields []string
-	// FieldsOption is the one of Options that overrides SecretFields, separated by commas or spaces, or "".
+	// FieldsOption is the engine's own setting that overrides SecretFields, separated by commas or spaces, or "".
 	FieldsOption string
 	// Passwords is the engine's default policy. Length 0 means that the engine generates no passwords.
 	Passwords PasswordPolicy
-	Options   []string // the names of the engine's own settings; see Request.Option
 	// Overlap says whether the old credential of a single user works next to the new one, and therefore which step
 	// makes the change. A Minter's Overlap is BothWork.
 	Overlap Overlap

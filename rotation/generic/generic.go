@@ -35,7 +35,6 @@ func (*Engine) Kind() engine.Kind {
 		FieldsOption: fieldOption,
 		NoTarget:     true,
 		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
-		Options:      []string{kindOption, fieldOption, bytesOption, encodingOption},
 	}
 }
 

@@ -38,8 +38,6 @@ func (*Engine) Kind() engine.Kind {
 		SecretFields: []string{"password"},
 		Passwords: engine.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]^{}|<>`",
 			RequireEachIncludedType: true},
-		Options: []string{managedOption},
-
 		SuperuserField: "masterarn",
 	}
 }
