@@ -151,7 +151,8 @@ func (r *run) choose(v version) (*engine.Request, error) {
 			return nil, engine.Errorf(engine.InvalidSecret, advice, "the secret names no engine; %s",
 				cmp.Or(v.value.Fault(), "it has no field engine"))
 		}
-		return nil, engine.Errorf(engine.InvalidSecret, r.cfg.nearest(name), "the engine %q is not known", name)
+		return nil, engine.Errorf(engine.InvalidSecret, r.cfg.nearest("the secret's field engine", name),
+			"the engine %q is not known", name)
 	}
 	k := r.engine.Kind()
 	if _, own := v.value.Text("engine"); k.NoTarget && !own && v.value.JSON("host") != nil {

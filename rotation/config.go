@@ -162,26 +162,22 @@ func (c Config) engine(name string, v engine.Value) (found engine.Engine) {
 	return found
 }
 
-// names returns the names of all engines.
-func (c Config) names() []string {
+// nearest returns advice that suggests the engine name closest to the given one.
+func (c Config) nearest(where, name string) string {
 	var names []string
 	for _, e := range c.Engines {
 		names = append(names, e.Kind().Names...)
 	}
 	slices.Sort(names)
-	return slices.Compact(names)
-}
-
-// nearest returns advice that suggests the engine name closest to the given one.
-func (c Config) nearest(name string) string {
+	names = slices.Compact(names)
 	distance := func(known string) int {
 		return levenshtein.Distance(strings.ToLower(name), strings.TrimSuffix(known, "*"), nil)
 	}
-	best := slices.MinFunc(c.names(), func(a, b string) int { return distance(a) - distance(b) })
+	best := slices.MinFunc(names, func(a, b string) int { return distance(a) - distance(b) })
 	if distance(best) > len(name)/2 {
-		return "set the secret's field engine to one of " + strings.Join(c.names(), ", ")
+		return "set " + where + " to one of " + strings.Join(names, ", ")
 	}
-	return fmt.Sprintf("set the secret's field engine to %q", strings.TrimSuffix(best, "*"))
+	return fmt.Sprintf("set %s to %q", where, strings.TrimSuffix(best, "*"))
 }
 
 // check validates the settings for every engine, which makes a misconfigured function fail at start.
@@ -200,11 +196,8 @@ func (c Config) check() error {
 			}
 		}
 	}
-	name := c.Getenv("ENGINE")
-	serves := func(e engine.Engine) bool { return e.Kind().Serves(name) }
-	if name != "" && !slices.ContainsFunc(c.Engines, serves) {
-		advice := "set ENGINE to one of " + strings.Join(c.names(), ", ")
-		return engine.Errorf(engine.InvalidConfiguration, advice, "ENGINE is %q", name)
+	if name := c.Getenv("ENGINE"); name != "" && c.engine(name, engine.Value{}) == nil {
+		return engine.Errorf(engine.InvalidConfiguration, c.nearest("ENGINE", name), "ENGINE is %q", name)
 	}
 	return nil
 }

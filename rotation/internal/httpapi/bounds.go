@@ -46,12 +46,12 @@ type Doer interface {
 
 // Send sends a request and reads the response of at most limit bytes.
 func Send(d Doer, req *http.Request, limit int) (*Answer, error) {
-	resp, err := bound{d, limit}.Do(req)
+	resp, err := d.Do(req)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
+	body, err := io.ReadAll(boundconn.LimitReader(resp.Body, limit))
 	if err != nil {
 		return nil, err
 	}
@@ -62,17 +62,14 @@ func Send(d Doer, req *http.Request, limit int) (*Answer, error) {
 const sdkLimit = 1 << 20
 
 // Bound returns a client whose responses fail if they are too long: the SDK reads them whole.
-func Bound(d Doer) Doer { return bound{d, sdkLimit} }
+func Bound(d Doer) Doer { return bound{d} }
 
-type bound struct {
-	Doer
-	limit int
-}
+type bound struct{ Doer }
 
 func (b bound) Do(r *http.Request) (*http.Response, error) {
 	resp, err := b.Doer.Do(r)
 	if err == nil {
-		resp.Body = boundconn.LimitReader(resp.Body, b.limit)
+		resp.Body = boundconn.LimitReader(resp.Body, sdkLimit)
 	}
 	return resp, err
 }
