@@ -12,8 +12,8 @@ import (
 
 // reading is the order in which to read the files, from the event to an engine.
 var reading = []string{
-	"inspect.go", "rotator.go", "create.go", "set.go", "test.go", "finish.go", "begin.go", "act.go",
-	"edit.go", "ladder.go", "superuser.go", "exchange.go", "secrets.go", "report.go", "config.go", "event.go",
+	"inspect.go", "rotator.go", "create.go", "set.go", "test.go", "finish.go", "begin.go", "ladder.go",
+	"superuser.go", "edit.go", "exchange.go", "secrets.go", "report.go", "config.go", "event.go",
 }
 
 // TestReadsTopDown: no file calls a function or method of an earlier file.
