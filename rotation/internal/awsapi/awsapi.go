@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -24,8 +25,21 @@ type Settings func(ctx context.Context, secret string) (aws.Config, error)
 // Config returns the configuration with a limit on the size of responses.
 func (s Settings) Config(ctx context.Context, secret string) (aws.Config, error) {
 	cfg, err := s(ctx, secret)
-	cfg.HTTPClient = httpapi.Bound(cmp.Or[aws.HTTPClient](cfg.HTTPClient, awshttp.NewBuildableClient()))
+	cfg.HTTPClient = bound{cmp.Or[aws.HTTPClient](cfg.HTTPClient, awshttp.NewBuildableClient())}
 	return cfg, err
+}
+
+// limit limits the bytes of a response, which the SDK reads whole.
+const limit = 1 << 20
+
+type bound struct{ aws.HTTPClient }
+
+func (b bound) Do(r *http.Request) (*http.Response, error) {
+	resp, err := b.HTTPClient.Do(r)
+	if err == nil {
+		resp.Body = boundconn.LimitReader(resp.Body, limit)
+	}
+	return resp, err
 }
 
 // Code returns an API error's code, or "".

@@ -39,14 +39,9 @@ type Answer struct {
 // OK reports whether the status is 2xx.
 func (a *Answer) OK() bool { return a.Status >= 200 && a.Status < 300 }
 
-// Doer sends requests, like the HTTP client of an AWS SDK.
-type Doer interface {
-	Do(*http.Request) (*http.Response, error)
-}
-
 // Send sends a request and reads the response of at most limit bytes.
-func Send(d Doer, req *http.Request, limit int) (*Answer, error) {
-	resp, err := d.Do(req)
+func Send(c *http.Client, req *http.Request, limit int) (*Answer, error) {
+	resp, err := c.Do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -56,20 +51,4 @@ func Send(d Doer, req *http.Request, limit int) (*Answer, error) {
 		return nil, err
 	}
 	return &Answer{resp.StatusCode, resp.Header, body}, nil
-}
-
-// sdkLimit limits the bytes of a response that an AWS SDK reads.
-const sdkLimit = 1 << 20
-
-// Bound returns a client whose responses fail if they are too long: the SDK reads them whole.
-func Bound(d Doer) Doer { return bound{d} }
-
-type bound struct{ Doer }
-
-func (b bound) Do(r *http.Request) (*http.Response, error) {
-	resp, err := b.Doer.Do(r)
-	if err == nil {
-		resp.Body = boundconn.LimitReader(resp.Body, sdkLimit)
-	}
-	return resp, err
 }
