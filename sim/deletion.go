@@ -3,20 +3,17 @@ package sim
 import (
 	"strings"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 )
 
-type deleteInput struct {
-	idInput
-	RecoveryWindowInDays       *int
-	ForceDeleteWithoutRecovery bool
-}
-
 // deleteSecret deletes immediately if forced; AWS deletes a little later.
-func (s *Sim) deleteSecret(c *caller, in deleteInput) (answer, *fault) {
-	days := 30
+func (s *Sim) deleteSecret(c *caller, in *sm.DeleteSecretInput) (answer, *fault) {
+	days, force := 30, aws.ToBool(in.ForceDeleteWithoutRecovery)
 	if in.RecoveryWindowInDays != nil {
-		days = *in.RecoveryWindowInDays
-		if in.ForceDeleteWithoutRecovery {
+		days = int(*in.RecoveryWindowInDays)
+		if force {
 			return nil, invalidParameter(
 				"You can't use ForceDeleteWithoutRecovery in conjunction with RecoveryWindowInDays.")
 		}
@@ -24,18 +21,15 @@ func (s *Sim) deleteSecret(c *caller, in deleteInput) (answer, *fault) {
 			return nil, invalidParameter("The RecoveryWindowInDays value must be between 7 and 30 days (inclusive).")
 		}
 	}
-	sec, f := s.find(c, in.SecretId)
+	sec, f := s.find(c, *in.SecretId)
 	now := s.clock.Now()
-	if f != nil && f.Code == "ResourceNotFoundException" && in.ForceDeleteWithoutRecovery {
+	if f != nil && f.Code == "ResourceNotFoundException" && force {
 		// AWS answers as if the secret existed.
-		arn, name := c.arnOf(in.SecretId+"-"+suffix()), in.SecretId
+		arn, name := c.arnOf(*in.SecretId+"-"+suffix()), *in.SecretId
 		if parts := strings.SplitN(name, ":", 7); len(parts) == 7 {
 			arn, name = name, complete.ReplaceAllString(parts[6], "")
 		}
 		return answer{"ARN": arn, "Name": name, "DeletionDate": stamp(now)}, nil
-	}
-	if f == nil {
-		f = sec.onReplica()
 	}
 	if f != nil {
 		return nil, f
@@ -49,7 +43,7 @@ func (s *Sim) deleteSecret(c *caller, in deleteInput) (answer, *fault) {
 		return nil, invalidParameter("You can't delete secret %s that still has replica regions [%s].",
 			sec.ARN, strings.Join(regions, ", "))
 	}
-	if in.ForceDeleteWithoutRecovery {
+	if force {
 		s.erase(sec)
 		return sec.answer("DeletionDate", stamp(now)), nil
 	}
@@ -75,10 +69,7 @@ func (s *Sim) erase(sec *secret) {
 	s.announce(sec, "EndSecretVersionDelete", "", nil)
 }
 
-func (s *Sim) restoreSecret(_ *caller, sec *secret, _ idInput) (answer, *fault) {
-	if f := sec.onReplica(); f != nil {
-		return nil, f
-	}
+func (s *Sim) restoreSecret(_ *caller, sec *secret, _ *sm.RestoreSecretInput) (answer, *fault) {
 	if !sec.Deleted.IsZero() {
 		sec.Deleted = time.Time{}
 		now := s.clock.Now()

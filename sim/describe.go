@@ -3,15 +3,12 @@ package sim
 import (
 	"cmp"
 	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 )
 
-type idInput struct {
-	SecretId string `required:"true" min:"1" max:"2048"`
-}
-
-func (in idInput) id() string { return in.SecretId }
-
-func (s *Sim) describeSecret(c *caller, sec *secret, _ idInput) (answer, *fault) {
+func (s *Sim) describeSecret(c *caller, sec *secret, _ *sm.DescribeSecretInput) (answer, *fault) {
 	sec = s.seen(c, sec)
 	out := s.describe(sec)
 	if !sec.Rotation.Enabled {
@@ -32,7 +29,7 @@ func (s *Sim) describe(sec *secret) answer {
 	out := sec.answer("CreatedDate", stamp(sec.Created), "LastChangedDate", stamp(sec.Changed),
 		"LastAccessedDate", stamp(sec.Accessed), "DeletedDate", stamp(sec.Deleted), "Description", sec.Description,
 		"Type", sec.Type, "OwningService", sec.Owner, "Tags", sec.Tags, "LastRotatedDate", stamp(r.Last),
-		"NextRotationDate", stamp(r.Next), "RotationLambdaARN", r.Function, "RotationRules", r.Rules.shown(),
+		"NextRotationDate", stamp(r.Next), "RotationLambdaARN", r.Function, "RotationRules", shownRules(r.Rules),
 		"ExternalSecretRotationRoleArn", r.Role, "ExternalSecretRotationMetadata", r.Metadata)
 	if sec.ownKey() {
 		out["KmsKeyId"] = sec.Key
@@ -46,19 +43,14 @@ func (s *Sim) describe(sec *secret) answer {
 	return out
 }
 
-type listVersionsInput struct {
-	idInput
-	NextToken         string `min:"1" max:"4096"`
-	MaxResults        *int   `min:"1" max:"100"`
-	IncludeDeprecated bool
-}
-
 // listSecretVersionIds lists versions that have a value. Unknown: whether AWS answers for a secret
 // that is scheduled for deletion; the simulator does.
-func (s *Sim) listSecretVersionIds(c *caller, sec *secret, in listVersionsInput) (answer, *fault) {
+func (s *Sim) listSecretVersionIds(
+	c *caller, sec *secret, in *sm.ListSecretVersionIdsInput,
+) (answer, *fault) {
 	sec = s.seen(c, sec)
 	all := slices.DeleteFunc(sec.newest(), func(v *version) bool {
-		return !v.filled() || !in.IncludeDeprecated && sec.stages(v.ID) == nil
+		return !v.filled() || !aws.ToBool(in.IncludeDeprecated) && sec.stages(v.ID) == nil
 	})
 	page, next, f := paginate(all, in.NextToken, in.MaxResults, 100)
 	if f != nil {

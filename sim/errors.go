@@ -34,6 +34,10 @@ func markedForDeletion() *fault {
 	return invalidRequest("You can't perform this operation on the secret because it was marked for deletion.")
 }
 
+func notOnReplica() *fault {
+	return invalidParameter("Operation not permitted on a replica secret. Call must be made in primary secret's region.")
+}
+
 func tokenUsed(token, arn string) *fault {
 	return &fault{"ResourceExistsException",
 		fmt.Sprintf("You can't use ClientRequestToken %s because that value is already in use for a version of "+

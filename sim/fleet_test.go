@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 )
 
 // fleet is a rotation function for many secrets, in the service's own time: each call and each step has a duration, and
@@ -43,14 +45,13 @@ func (c *ManualClock) sleep(d time.Duration) {
 }
 
 // apiCall makes an API call.
-func apiCall[In interface{ id() string }](f *fleet, do func(*Sim, *caller, *secret, In) (answer, *fault),
-	in In) (answer, error) {
+func apiCall[In any](f *fleet, do func(*Sim, *caller, *secret, *In) (answer, *fault), id string, in *In) (answer, error) {
 	const account = "123456789012"
 	c := &caller{account: account, region: "us-east-1", arn: "arn:aws:iam::" + account + ":root"}
 	f.clock.sleep(20 * time.Millisecond)
 	f.Sim.mu.Lock()
 	defer f.Sim.mu.Unlock()
-	sec, bad := f.live(c, in.id())
+	sec, bad := f.find(c, id)
 	if bad != nil {
 		return nil, bad
 	}
@@ -70,20 +71,19 @@ func (f *fleet) Invoke(_ context.Context, payload []byte) ([]byte, string, error
 	if f.down(f.clock.Now()) || f.drawn() < f.fails {
 		return nil, "", errors.New("the target does not answer")
 	}
-	on := idInput{r.SecretId}
-	d, err := apiCall(f, (*Sim).describeSecret, on)
+	d, err := apiCall(f, (*Sim).describeSecret, r.SecretId, &sm.DescribeSecretInput{})
 	if err != nil {
 		return nil, "", err
 	}
 	switch r.Step {
 	case "createSecret":
-		if _, err = apiCall(f, (*Sim).getSecretValue, getInput{idInput: on}); err != nil {
+		if _, err = apiCall(f, (*Sim).getSecretValue, r.SecretId, &sm.GetSecretValueInput{}); err != nil {
 			return nil, "", err
 		}
 		value := "made for " + r.ClientRequestToken
-		_, err = apiCall(f, (*Sim).putSecretValue, putInput{
-			idInput: on, valueInput: valueInput{ClientRequestToken: r.ClientRequestToken, SecretString: &value},
-			VersionStages: []string{pending}, RotationToken: r.RotationToken,
+		_, err = apiCall(f, (*Sim).putSecretValue, r.SecretId, &sm.PutSecretValueInput{
+			ClientRequestToken: &r.ClientRequestToken, SecretString: &value,
+			VersionStages: []string{pending}, RotationToken: &r.RotationToken,
 		})
 	case "setSecret", "testSecret":
 		f.clock.sleep(200 * time.Millisecond)
@@ -91,9 +91,8 @@ func (f *fleet) Invoke(_ context.Context, payload []byte) ([]byte, string, error
 		for v, labels := range d["VersionIdsToStages"].(map[string][]string) {
 			for _, l := range labels {
 				if l == current && v != r.ClientRequestToken {
-					_, err = apiCall(f, (*Sim).updateSecretVersionStage, stageInput{
-						idInput: on, VersionStage: current, MoveToVersionId: r.ClientRequestToken,
-						RemoveFromVersionId: v,
+					_, err = apiCall(f, (*Sim).updateSecretVersionStage, r.SecretId, &sm.UpdateSecretVersionStageInput{
+						VersionStage: &l, MoveToVersionId: &r.ClientRequestToken, RemoveFromVersionId: &v,
 					})
 				}
 			}

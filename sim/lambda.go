@@ -52,7 +52,11 @@ func (s *Sim) listFunctions(c *caller, r *http.Request) (answer, *fault) {
 		}
 	}
 	slices.Sort(all)
-	page, next, f := paginate(slices.Compact(all), r.URL.Query().Get("Marker"), nil, 50)
+	var marker *string
+	if m := r.URL.Query().Get("Marker"); m != "" {
+		marker = &m
+	}
+	page, next, f := paginate(slices.Compact(all), marker, nil, 50)
 	if f != nil {
 		return nil, f
 	}

@@ -7,20 +7,24 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 )
 
 // paginate returns one page of a list, and the token of the next page or "". Unknown: the text for a bad NextToken.
-func paginate[T any](all []T, token string, limit *int, most int) (page []T, next string, f *fault) {
+func paginate[T any](all []T, token *string, limit *int32, most int) (page []T, next string, f *fault) {
 	from := 0
-	if token != "" {
+	if token != nil {
 		var err error
-		if from, err = strconv.Atoi(token); err != nil || from < 0 {
+		if from, err = strconv.Atoi(*token); err != nil || from < 0 {
 			return nil, "", &fault{"InvalidNextTokenException", "The NextToken value is invalid."}
 		}
 		from = min(from, len(all))
 	}
 	if limit != nil {
-		most = *limit
+		most = int(*limit)
 	}
 	to := min(len(all), from+most)
 	if to < len(all) {
@@ -29,12 +33,7 @@ func paginate[T any](all []T, token string, limit *int, most int) (page []T, nex
 	return all[from:to], next, nil
 }
 
-type filter struct {
-	Key    string   `enum:"description name tag-key tag-value primary-region owning-service all"`
-	Values []string `min:"1" max:"10" each:"0-512" pattern:"^\\!?[a-zA-Z0-9 :_@\\/\\+\\=\\.\\-\\!]*$"`
-}
-
-func checkFilters(filters []filter) *fault {
+func checkFilters(filters []types.Filter) *fault {
 	for _, f := range filters {
 		if f.Key == "" {
 			return invalidParameter("Invalid filter key")
@@ -49,7 +48,7 @@ func checkFilters(filters []filter) *fault {
 // matches reports whether a secret passes all filters. To pass a filter, it must match one of the values, or not match
 // one that begins with an exclamation mark.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_search-secret.html
-func (s *Sim) matches(sec *secret, filters []filter) bool {
+func (s *Sim) matches(sec *secret, filters []types.Filter) bool {
 	for _, f := range filters {
 		if !slices.ContainsFunc(f.Values, func(v string) bool {
 			if bare, not := strings.CutPrefix(v, "!"); not {
@@ -63,15 +62,15 @@ func (s *Sim) matches(sec *secret, filters []filter) bool {
 	return true
 }
 
-func (s *Sim) match(sec *secret, key, value string) bool {
+func (s *Sim) match(sec *secret, key types.FilterNameStringType, value string) bool {
 	prefix := func(of string) bool { return strings.HasPrefix(of, value) }
 	switch key {
 	case "name":
 		return prefix(sec.Name)
 	case "tag-key":
-		return slices.ContainsFunc(sec.Tags, func(t tag) bool { return prefix(t.Key) })
+		return slices.ContainsFunc(sec.Tags, func(t types.Tag) bool { return prefix(*t.Key) })
 	case "tag-value":
-		return slices.ContainsFunc(sec.Tags, func(t tag) bool { return prefix(t.Value) })
+		return slices.ContainsFunc(sec.Tags, func(t types.Tag) bool { return prefix(aws.ToString(t.Value)) })
 	case "description":
 		return hasWords(sec.Description, value)
 	case "primary-region":
@@ -81,7 +80,7 @@ func (s *Sim) match(sec *secret, key, value string) bool {
 	default: // all
 		attributes := []string{sec.Name, sec.Description}
 		for _, t := range sec.Tags {
-			attributes = append(attributes, t.Key, t.Value)
+			attributes = append(attributes, *t.Key, aws.ToString(t.Value))
 		}
 		return slices.ContainsFunc(attributes, func(text string) bool { return hasWords(text, value) })
 	}
@@ -141,24 +140,15 @@ func letterOrDigit(r rune) bool {
 	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r >= 128
 }
 
-type listInput struct {
-	NextToken              string   `min:"1" max:"4096"`
-	MaxResults             *int     `min:"1" max:"100"`
-	Filters                []filter `max:"10"`
-	SortOrder              string   `enum:"asc desc"`
-	SortBy                 string   `enum:"created-date last-accessed-date last-changed-date name"`
-	IncludePlannedDeletion bool
-}
-
 // listSecrets begins with the oldest secret by default. Unknown: where AWS puts secrets that were never retrieved when
 // it sorts by that date; the simulator puts them first.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_ListSecrets.html
 // for the date; moto's test_list_secrets.py for the direction
-func (s *Sim) listSecrets(c *caller, in listInput) (answer, *fault) {
+func (s *Sim) listSecrets(c *caller, in *sm.ListSecretsInput) (answer, *fault) {
 	if f := checkFilters(in.Filters); f != nil {
 		return nil, f
 	}
-	all := s.filtered(c, in.Filters, in.IncludePlannedDeletion)
+	all := s.filtered(c, in.Filters, aws.ToBool(in.IncludePlannedDeletion))
 	when := func(sec *secret) time.Time {
 		switch in.SortBy {
 		case "name":
@@ -193,7 +183,7 @@ func (s *Sim) listSecrets(c *caller, in listInput) (answer, *fault) {
 func byName(a, b *secret) int { return strings.Compare(a.Name, b.Name) }
 
 // filtered returns the secrets and replicas that pass the filters, in the caller's account and region, in no order.
-func (s *Sim) filtered(c *caller, filters []filter, deleted bool) []*secret {
+func (s *Sim) filtered(c *caller, filters []types.Filter, deleted bool) []*secret {
 	var all []*secret
 	for at, sec := range s.secrets {
 		if at.region != c.region {
@@ -206,14 +196,7 @@ func (s *Sim) filtered(c *caller, filters []filter, deleted bool) []*secret {
 	return all
 }
 
-type batchInput struct {
-	SecretIdList []string `min:"1" max:"20" each:"1-2048"`
-	Filters      []filter `max:"10"`
-	MaxResults   *int     `min:"1" max:"20"`
-	NextToken    string   `min:"1" max:"4096"`
-}
-
-func (s *Sim) batchGetSecretValue(c *caller, in batchInput) (answer, *fault) {
+func (s *Sim) batchGetSecretValue(c *caller, in *sm.BatchGetSecretValueInput) (answer, *fault) {
 	if (in.SecretIdList == nil) == (in.Filters == nil) {
 		return nil, invalidParameter("Either 'SecretIdList' or 'Filters' must be provided, but not both.")
 	}
@@ -242,9 +225,9 @@ func (s *Sim) batchGetSecretValue(c *caller, in batchInput) (answer, *fault) {
 	each.operation = "GetSecretValue"
 	for _, id := range ids {
 		var out answer
-		sec, f := s.live(&each, id)
+		sec, f := s.find(&each, id)
 		if f == nil {
-			out, f = s.getSecretValue(&each, sec, getInput{})
+			out, f = s.getSecretValue(&each, sec, &sm.GetSecretValueInput{})
 		}
 		if f != nil {
 			failed = append(failed, answer{"SecretId": id, "ErrorCode": f.Code, "Message": f.Message})

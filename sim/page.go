@@ -13,6 +13,9 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 )
 
 //go:embed page.html page.css page.js
@@ -23,6 +26,7 @@ var pageTemplate = template.Must(template.New("page.html").Funcs(template.FuncMa
 	"minute": func(t time.Time) string { return t.UTC().Format("01-02 15:04") },
 	"short":  func(id string) string { return id[:min(8, len(id))] },
 	"lower":  strings.ToLower,
+	"rules":  describeRules,
 }).ParseFS(pageFiles, "page.html"))
 
 // pagePolicy lets the page run only its own script.
@@ -202,14 +206,14 @@ func (sec *secret) detail(state string, row pageRow) *pageDetail {
 	return d
 }
 
-// String describes when a secret is rotated.
-func (r *rules) String() string {
-	text := r.ScheduleExpression
+// describeRules describes when a secret is rotated.
+func describeRules(r *types.RotationRulesType) string {
+	text := aws.ToString(r.ScheduleExpression)
 	if n := r.AutomaticallyAfterDays; n != nil {
 		text = fmt.Sprintf("every %d days", *n)
 	}
-	if r.Duration != "" {
-		text += " for " + r.Duration
+	if r.Duration != nil {
+		text += " for " + *r.Duration
 	}
 	return text
 }

@@ -1,46 +1,36 @@
 package sim
 
 import (
+	"cmp"
 	"crypto/rand"
 	"math/big"
 	"slices"
 	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 )
 
-type randomInput struct {
-	PasswordLength          *int   `min:"1" max:"4096"`
-	ExcludeCharacters       string `max:"4096"`
-	ExcludeNumbers          bool
-	ExcludePunctuation      bool
-	ExcludeUppercase        bool
-	ExcludeLowercase        bool
-	IncludeSpace            bool
-	RequireEachIncludedType *bool
-}
-
 // getRandomPassword draws until the password meets every requirement, which makes all such passwords equally likely.
-func (s *Sim) getRandomPassword(_ *caller, in randomInput) (answer, *fault) {
-	n := 32
-	if in.PasswordLength != nil {
-		n = *in.PasswordLength
-	}
+func (s *Sim) getRandomPassword(_ *caller, in *sm.GetRandomPasswordInput) (answer, *fault) {
+	n := cmp.Or(aws.ToInt64(in.PasswordLength), 32)
 	required := in.RequireEachIncludedType == nil || *in.RequireEachIncludedType
 	without := func(set string) string {
 		return strings.Map(func(r rune) rune {
-			if strings.ContainsRune(in.ExcludeCharacters, r) {
+			if strings.ContainsRune(aws.ToString(in.ExcludeCharacters), r) {
 				return -1
 			}
 			return r
 		}, set)
 	}
 	var classes []string
-	for set, excluded := range map[string]bool{
+	for set, excluded := range map[string]*bool{
 		"ABCDEFGHIJKLMNOPQRSTUVWXYZ":         in.ExcludeUppercase,
 		"abcdefghijklmnopqrstuvwxyz":         in.ExcludeLowercase,
 		"0123456789":                         in.ExcludeNumbers,
 		"!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~": in.ExcludePunctuation,
 	} {
-		if excluded {
+		if aws.ToBool(excluded) {
 			continue
 		}
 		set = without(set)
@@ -50,13 +40,13 @@ func (s *Sim) getRandomPassword(_ *caller, in randomInput) (answer, *fault) {
 		classes = append(classes, set)
 	}
 	all := strings.Join(classes, "")
-	if in.IncludeSpace {
+	if aws.ToBool(in.IncludeSpace) {
 		all += without(" ")
 	}
 	if all == "" {
 		return nil, invalidParameter("All characters have been excluded from selection")
 	}
-	if required && n < len(classes) {
+	if required && int(n) < len(classes) {
 		return nil, invalidParameter("Password length is too short based on the required types")
 	}
 	for {

@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
 	"example.com/rotator/sim/iampolicy"
 )
 
@@ -167,28 +170,22 @@ func (s *Sim) admit(c *caller, sec *secret) *fault {
 	return nil
 }
 
-type putPolicyInput struct {
-	idInput
-	ResourcePolicy    string `required:"true" min:"1" max:"20480"`
-	BlockPublicPolicy bool
-}
-
 // putResourcePolicy rejects a policy that locks out its caller. Unknown: AWS's exception.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_secret-policy.html
 // (of 2020)
-func (s *Sim) putResourcePolicy(c *caller, sec *secret, in putPolicyInput) (answer, *fault) {
-	p, f := s.newPolicy(in.ResourcePolicy)
+func (s *Sim) putResourcePolicy(c *caller, sec *secret, in *sm.PutResourcePolicyInput) (answer, *fault) {
+	p, f := s.newPolicy(*in.ResourcePolicy)
 	if f != nil {
 		return nil, f
 	}
-	if in.BlockPublicPolicy && public(p) {
+	if aws.ToBool(in.BlockPublicPolicy) && public(p) {
 		const text = "You can't attach a resource-based policy that allows broad access to the secret."
 		return nil, &fault{"PublicPolicyException", text}
 	}
 	if s.locksOut(c, sec, p) {
 		return nil, invalidRequest(lockedOut)
 	}
-	sec.Policy, sec.policy = in.ResourcePolicy, p
+	sec.Policy, sec.policy = *in.ResourcePolicy, p
 	sec.touch(s.clock.Now())
 	return sec.answer(), nil
 }
@@ -202,31 +199,26 @@ func (s *Sim) locksOut(c *caller, sec *secret, policy *iampolicy.Policy) bool {
 	return s.admit(&again, &after) != nil
 }
 
-func (s *Sim) getResourcePolicy(_ *caller, sec *secret, _ idInput) (answer, *fault) {
+func (s *Sim) getResourcePolicy(_ *caller, sec *secret, _ *sm.GetResourcePolicyInput) (answer, *fault) {
 	return sec.answer("ResourcePolicy", sec.Policy), nil
 }
 
-func (s *Sim) deleteResourcePolicy(_ *caller, sec *secret, _ idInput) (answer, *fault) {
+func (s *Sim) deleteResourcePolicy(_ *caller, sec *secret, _ *sm.DeleteResourcePolicyInput) (answer, *fault) {
 	sec.Policy, sec.policy = "", nil
 	sec.touch(s.clock.Now())
 	return sec.answer(), nil
 }
 
-type validatePolicyInput struct {
-	SecretId       string `min:"1" max:"2048"`
-	ResourcePolicy string `required:"true" min:"1" max:"20480"`
-}
-
 // validateResourcePolicy checks for a lockout only if the request names a secret. Unknown: the names of AWS's checks.
-func (s *Sim) validateResourcePolicy(c *caller, in validatePolicyInput) (answer, *fault) {
+func (s *Sim) validateResourcePolicy(c *caller, in *sm.ValidateResourcePolicyInput) (answer, *fault) {
 	var sec *secret
-	if in.SecretId != "" {
+	if in.SecretId != nil {
 		var f *fault
-		if sec, f = s.find(c, in.SecretId); f != nil {
+		if sec, f = s.find(c, *in.SecretId); f != nil {
 			return nil, f
 		}
 	}
-	p, f := s.newPolicy(in.ResourcePolicy)
+	p, f := s.newPolicy(*in.ResourcePolicy)
 	if f != nil {
 		return nil, f
 	}

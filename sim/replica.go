@@ -6,6 +6,10 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 )
 
 // replica records that a secret is replicated to a region. The replica itself is a view of the secret (secret.in), and
@@ -84,17 +88,11 @@ func (sec *secret) replicationStatus() []answer {
 	return out
 }
 
-// replicaRegion is a replica as a request specifies it.
-type replicaRegion struct {
-	Region   string `min:"1" max:"128" pattern:"^([a-z]+-)+\\d+$"`
-	KmsKeyId string `max:"2048"`
-}
-
 // checkReplicas rejects the secret's own region and regions outside its partition.
 // Source: https://github.com/aws-samples/aws-health-aware/pull/32 for the text
-func checkReplicas(home string, add []replicaRegion) *fault {
+func checkReplicas(home string, add []types.ReplicaRegionType) *fault {
 	for _, r := range add {
-		if r.Region == home || !slices.Contains(regions[partition(home)], r.Region) {
+		if to := aws.ToString(r.Region); to == home || !slices.Contains(regions[partition(home)], to) {
 			return invalidParameter("Invalid replica region.")
 		}
 	}
@@ -107,27 +105,28 @@ func checkReplicas(home string, add []replicaRegion) *fault {
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/replicate-secrets_troubleshoot.html.
 // The messages are from moto's test_secrets_duplication.py and from the guide to Planton's
 // AwsSecretsManagerSecret, which was verified on AWS in 2026.
-func (s *Sim) replicate(sec *secret, add []replicaRegion, force bool) {
+func (s *Sim) replicate(sec *secret, add []types.ReplicaRegionType, force bool) {
 	for _, a := range add {
-		if r := sec.replica(a.Region); r != nil && r.Status == inSync {
+		region := *a.Region
+		if r := sec.replica(region); r != nil && r.Status == inSync {
 			continue
 		}
-		sec.forget(a.Region)
+		sec.forget(region)
 		r := replica{
-			Region: a.Region, KmsKeyId: a.KmsKeyId, Status: inSync, Message: "Replication succeeded",
+			Region: region, KmsKeyId: aws.ToString(a.KmsKeyId), Status: inSync, Message: "Replication succeeded",
 			Created: s.clock.Now().Truncate(time.Millisecond),
 		}
-		switch other := s.at(place{sec.Account, a.Region, sec.Name}); {
+		switch other := s.at(place{sec.Account, region, sec.Name}); {
 		case other == nil:
 		case other.origin != nil:
 			r.Status = "Failed"
 			r.Message = "Replication failed: Secret name " + sec.Name + " is currently replicated to " +
-				a.Region + " with a different arn"
+				region + " with a different arn"
 		case force && len(other.Replicas) == 0:
 			s.erase(other)
 		default:
 			r.Status = "Failed"
-			r.Message = "Replication failed: Secret name " + sec.Name + " already exists in region " + a.Region + "."
+			r.Message = "Replication failed: Secret name " + sec.Name + " already exists in region " + region + "."
 		}
 		sec.Replicas = append(sec.Replicas, r)
 	}
@@ -138,13 +137,9 @@ func (sec *secret) forget(regions ...string) {
 	sec.Replicas = slices.DeleteFunc(sec.Replicas, func(r replica) bool { return slices.Contains(regions, r.Region) })
 }
 
-type replicateInput struct {
-	idInput
-	AddReplicaRegions           []replicaRegion `required:"true" min:"1"`
-	ForceOverwriteReplicaSecret bool
-}
-
-func (s *Sim) replicateSecretToRegions(_ *caller, sec *secret, in replicateInput) (answer, *fault) {
+func (s *Sim) replicateSecretToRegions(
+	_ *caller, sec *secret, in *sm.ReplicateSecretToRegionsInput,
+) (answer, *fault) {
 	if f := checkReplicas(sec.Region, in.AddReplicaRegions); f != nil {
 		return nil, f
 	}
@@ -153,14 +148,11 @@ func (s *Sim) replicateSecretToRegions(_ *caller, sec *secret, in replicateInput
 	return answer{"ARN": sec.ARN, "ReplicationStatus": sec.replicationStatus()}, nil
 }
 
-type unreplicateInput struct {
-	idInput
-	RemoveReplicaRegions []string `required:"true" min:"1" each:"1-128" pattern:"^([a-z]+-)+\\d+$"`
-}
-
 // removeRegionsFromReplication deletes replicas. It ignores a region without one.
 // Source: moto's test_secrets_duplication.py
-func (s *Sim) removeRegionsFromReplication(_ *caller, sec *secret, in unreplicateInput) (answer, *fault) {
+func (s *Sim) removeRegionsFromReplication(
+	_ *caller, sec *secret, in *sm.RemoveRegionsFromReplicationInput,
+) (answer, *fault) {
 	sec.forget(in.RemoveReplicaRegions...)
 	sec.touch(s.clock.Now())
 	return answer{"ARN": sec.ARN, "ReplicationStatus": sec.replicationStatus()}, nil
@@ -169,7 +161,9 @@ func (s *Sim) removeRegionsFromReplication(_ *caller, sec *secret, in unreplicat
 // stopReplicationToReplica promotes a replica to a standalone secret, without a configuration for rotation. Unknown:
 // AWS's text for a secret that is not a replica.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/standalone-secret.html
-func (s *Sim) stopReplicationToReplica(_ *caller, view *secret, _ idInput) (answer, *fault) {
+func (s *Sim) stopReplicationToReplica(
+	_ *caller, view *secret, _ *sm.StopReplicationToReplicaInput,
+) (answer, *fault) {
 	if view.origin == nil {
 		return nil, invalidRequest("You can only call this operation on a replica secret.")
 	}

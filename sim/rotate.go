@@ -9,6 +9,9 @@ import (
 	"maps"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/google/uuid"
 )
 
@@ -16,10 +19,10 @@ import (
 type rotation struct {
 	Enabled  bool
 	Function string
-	Rules    *rules
+	Rules    *types.RotationRulesType
 	// Role and Metadata belong to a managed external secret.
 	Role       string
-	Metadata   []metadata
+	Metadata   []types.ExternalSecretRotationMetadataItem
 	Last       time.Time // of the last success
 	Open, Next time.Time // the next window; Next is NextRotationDate
 	run        *run      // the latest rotation, or nil
@@ -53,52 +56,27 @@ func (r *run) event(name string) string {
 	return name
 }
 
-// metadata is an item of ExternalSecretRotationMetadata.
-type metadata struct {
-	Key   string `min:"1" max:"256"`
-	Value string `min:"1" max:"2048"`
-}
-
 func (r *rotation) configured() bool { return r.Function != "" || r.Role != "" }
 
 var steps = []string{"createSecret", "setSecret", "testSecret", "finishSecret"}
-
-type rotateInput struct {
-	idInput
-	ClientRequestToken string `min:"32" max:"64"`
-	RotationLambdaARN  string `max:"2048"`
-	RotationRules      *rules
-	RotateImmediately  *bool
-
-	ExternalSecretRotationMetadata []metadata
-	ExternalSecretRotationRoleArn  string `min:"20" max:"2048"`
-}
-
-// check implements checked.
-func (in rotateInput) check() *fault {
-	if in.ClientRequestToken == "" {
-		return invalidParameter(noToken)
-	}
-	return nil
-}
 
 // rotateSecret answers immediately; the rotation runs in the background. Unknown: the order of its checks, and the
 // answer to a replay with the pending version's token. The simulator repeats the answer. It starts no second rotation
 // while one runs, and resumes a failed or canceled one. A managed external secret has no function: its configuration is
 // stored, and nothing is rotated.
-func (s *Sim) rotateSecret(_ *caller, sec *secret, in rotateInput) (answer, *fault) {
-	r := &sec.Rotation
+func (s *Sim) rotateSecret(_ *caller, sec *secret, in *sm.RotateSecretInput) (answer, *fault) {
+	r, token := &sec.Rotation, *in.ClientRequestToken
 	if new := in.RotationRules; new != nil {
-		if new.AutomaticallyAfterDays != nil && new.ScheduleExpression != "" {
+		if new.AutomaticallyAfterDays != nil && new.ScheduleExpression != nil {
 			return nil, invalidParameter("You cannot specify both rotation frequency and schedule expression together.")
 		}
-		if _, err := new.schedule(); err != nil {
+		if _, err := newSchedule(new); err != nil {
 			return nil, invalidParameter("Invalid rotation rules: %s.", err.Error())
 		}
 	}
 	rules := cmp.Or(in.RotationRules, r.Rules)
-	function := cmp.Or(in.RotationLambdaARN, r.Function)
-	if role := cmp.Or(in.ExternalSecretRotationRoleArn, r.Role); function == "" && role != "" {
+	function := cmp.Or(aws.ToString(in.RotationLambdaARN), r.Function)
+	if role := cmp.Or(aws.ToString(in.ExternalSecretRotationRoleArn), r.Role); function == "" && role != "" {
 		r.Enabled, r.Role, r.Rules = true, role, rules
 		if in.ExternalSecretRotationMetadata != nil {
 			r.Metadata = in.ExternalSecretRotationMetadata
@@ -116,12 +94,12 @@ func (s *Sim) rotateSecret(_ *caller, sec *secret, in rotateInput) (answer, *fau
 	test := in.RotateImmediately != nil && !*in.RotateImmediately
 	p, unfinished := sec.unfinished()
 	switch {
-	case unfinished && p == in.ClientRequestToken && r.run.active():
+	case unfinished && p == token && r.run.active():
 		return sec.answer("VersionId", p), nil
-	case unfinished && (p != in.ClientRequestToken || test):
+	case unfinished && (p != token || test):
 		return nil, invalidRequest("A previous rotation isn't complete. That rotation will be reattempted.")
-	case !unfinished && sec.Versions[in.ClientRequestToken] != nil:
-		return nil, tokenUsed(in.ClientRequestToken, sec.ARN)
+	case !unfinished && sec.Versions[token] != nil:
+		return nil, tokenUsed(token, sec.ARN)
 	}
 	if sec.Labels[pending] == "" && len(sec.Labels) >= maxLabels {
 		return nil, tooManyLabels()
@@ -130,8 +108,8 @@ func (s *Sim) rotateSecret(_ *caller, sec *secret, in rotateInput) (answer, *fau
 	now := s.clock.Now()
 	sec.touch(now)
 	s.plan(sec, now)
-	s.begin(sec, in.ClientRequestToken, test, now)
-	return sec.answer("VersionId", in.ClientRequestToken), nil
+	s.begin(sec, token, test, now)
+	return sec.answer("VersionId", token), nil
 }
 
 // begin stages the version of a rotation and starts the rotation. A test gets a copy of the current value, which is
@@ -365,7 +343,7 @@ func (s *Sim) WaitRotation(ctx context.Context, id string) error {
 	}
 }
 
-func (s *Sim) cancelRotateSecret(_ *caller, sec *secret, _ idInput) (answer, *fault) {
+func (s *Sim) cancelRotateSecret(_ *caller, sec *secret, _ *sm.CancelRotateSecretInput) (answer, *fault) {
 	if !sec.Rotation.configured() {
 		// Unknown: AWS's text.
 		return nil, invalidRequest("No Lambda rotation function ARN is associated with this secret.")

@@ -11,23 +11,18 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/google/uuid"
 )
 
-// rules specify when a secret is rotated.
-type rules struct {
-	AutomaticallyAfterDays *int64 `min:"1" max:"1000"`
-	Duration               string `min:"2" max:"3" pattern:"[0-9]+h"`
-	ScheduleExpression     string `min:"1" max:"256" pattern:"[0-9A-Za-z\\(\\)#\\?\\*\\-\\/, ]+"`
-}
-
-// shown returns the rules as DescribeSecret shows them: with the days that AWS derives from an expression.
-func (r *rules) shown() answer {
+// shownRules returns rules as DescribeSecret shows them: with the days that AWS derives from an expression.
+func shownRules(r *types.RotationRulesType) answer {
 	if r == nil {
 		return nil
 	}
 	out := answer{"Duration": r.Duration, "ScheduleExpression": r.ScheduleExpression}
-	if times, _ := r.schedule(); times != nil {
+	if times, _ := newSchedule(r); times != nil {
 		out["AutomaticallyAfterDays"] = times.days
 	}
 	return out
@@ -48,19 +43,19 @@ var (
 	cronForm = regexp.MustCompile(`^cron\(0 +(\S+) +(\S+) +(\S+) +(\S+) +\*\)$`)
 )
 
-// schedule parses rules. It returns nil if they are empty. A rate in days counts from the midnight before. Its window,
+// newSchedule parses rules. It returns nil if they are empty. A rate in days counts from the midnight before. Its window,
 // and that of a cron expression with one hour per day, lasts to the end of the day by default; other windows last an
 // hour. A window must end before the next one begins or, for a schedule in days, before the day ends. Unknown: AWS's
 // texts for a bad schedule, and the start of a rate in hours; the simulator counts from the zero time, which keeps the
 // windows exactly one interval apart, and at midnight if the rate divides a day.
-func (r *rules) schedule() (*schedule, error) {
-	e := r.ScheduleExpression
+func newSchedule(r *types.RotationRulesType) (*schedule, error) {
+	e := aws.ToString(r.ScheduleExpression)
 	if r.AutomaticallyAfterDays != nil {
 		e = fmt.Sprintf("rate(%d days)", *r.AutomaticallyAfterDays)
 	}
 	s, longest, shortest := &schedule{}, day, day
 	switch rate, cron := rateForm.FindStringSubmatch(e), cronForm.FindStringSubmatch(e); {
-	case e == "" && r.Duration == "":
+	case e == "" && r.Duration == nil:
 		return nil, nil
 	case e == "":
 		return nil, errors.New("a duration needs a schedule")
@@ -93,10 +88,10 @@ func (r *rules) schedule() (*schedule, error) {
 	case s.days < 1:
 		return nil, fmt.Errorf("%s has an invalid interval", e)
 	}
-	if r.Duration != "" {
-		n, err := strconv.Atoi(strings.TrimSuffix(r.Duration, "h"))
+	if r.Duration != nil {
+		n, err := strconv.Atoi(strings.TrimSuffix(*r.Duration, "h"))
 		if err != nil || n < 1 {
-			return nil, fmt.Errorf("duration %s is not a number of hours such as 3h", r.Duration)
+			return nil, fmt.Errorf("duration %s is not a number of hours such as 3h", *r.Duration)
 		}
 		s.length = time.Duration(n) * time.Hour
 	}
@@ -238,7 +233,7 @@ func (c *cron) next(t time.Time) time.Time {
 // window returns the first window of a secret's schedule after base, or zero times if it has none.
 func (sec *secret) window(base time.Time) (open, end time.Time) {
 	if r := &sec.Rotation; r.Enabled && r.Rules != nil && r.Function != "" {
-		if times, _ := r.Rules.schedule(); times != nil { // the rules were validated before they were stored
+		if times, _ := newSchedule(r.Rules); times != nil { // the rules were validated before they were stored
 			return times.window(base)
 		}
 	}

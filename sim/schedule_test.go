@@ -15,6 +15,18 @@ import (
 
 const stampForm = "2006-01-02T15:04:05Z"
 
+// rules parses an expression and a duration, unless they are "".
+func rules(expression, duration string) (*schedule, error) {
+	var r types.RotationRulesType
+	if expression != "" {
+		r.ScheduleExpression = &expression
+	}
+	if duration != "" {
+		r.Duration = &duration
+	}
+	return newSchedule(&r)
+}
+
 // begin is Tuesday, 2026-02-03.
 func TestWindowsFollowTheSchedule(t *testing.T) {
 	for _, c := range []struct{ expression, duration, open, end string }{
@@ -36,7 +48,7 @@ func TestWindowsFollowTheSchedule(t *testing.T) {
 		{"cron(0 0 ? FEB SUN#5 *)", "", "2032-02-29T00:00:00Z", "2032-02-29T23:59:59Z"}, // 28 years before the next
 		{"cron(0 6,18 * * ? *)", "12h", "2026-02-03T18:00:00Z", "2026-02-04T06:00:00Z"},
 	} {
-		s, err := (&rules{ScheduleExpression: c.expression, Duration: c.duration}).schedule()
+		s, err := rules(c.expression, c.duration)
 		if err != nil {
 			t.Errorf("%s: %v", c.expression, err)
 			continue
@@ -66,7 +78,7 @@ func TestBadSchedulesAreRefused(t *testing.T) {
 		{"rate(4 hours)", "5h"}, {"cron(0 20 * * ? *)", "5h"}, {"cron(0 /8 * * ? *)", "9h"}, {"rate(1 day)", "25h"},
 		{"rate(1 day)", "0h"}, {"", "3h"},
 	} {
-		if s, err := (&rules{ScheduleExpression: c.expression, Duration: c.duration}).schedule(); err == nil {
+		if s, err := rules(c.expression, c.duration); err == nil {
 			t.Errorf("%q %q was accepted: %+v", c.expression, c.duration, s)
 		}
 	}
@@ -77,7 +89,7 @@ func FuzzSchedule(f *testing.F) {
 	f.Add("cron(0 1 ? 1/3 SUN#1 *)", "")
 	f.Add("cron(0 2/10 L * ? *)", "2h")
 	f.Fuzz(func(t *testing.T, expression, duration string) {
-		s, err := (&rules{ScheduleExpression: expression, Duration: duration}).schedule()
+		s, err := rules(expression, duration)
 		if err != nil || s == nil {
 			return
 		}
@@ -367,7 +379,7 @@ func TestAWindowThatOpensWhileATestRunsIsNotLost(t *testing.T) {
 
 func TestWindowsOfARateInHoursAreOneIntervalApart(t *testing.T) {
 	for _, hours := range []int{4, 5, 7, 12, 30, 36, 48} {
-		s, err := (&rules{ScheduleExpression: fmt.Sprintf("rate(%d hours)", hours)}).schedule()
+		s, err := rules(fmt.Sprintf("rate(%d hours)", hours), "")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+
 	"example.com/rotator/sim/iampolicy"
 )
 
@@ -32,8 +34,8 @@ type secret struct {
 	Created     time.Time
 	Changed     time.Time
 	Accessed    time.Time
-	Deleted     time.Time // the end of the recovery window, or zero
-	Tags        []tag     // nil if it never had any; DescribeSecret shows an empty list
+	Deleted     time.Time   // the end of the recovery window, or zero
+	Tags        []types.Tag // nil if it never had any; DescribeSecret shows an empty list
 	Versions    map[string]*version
 	Labels      labeling
 	Policy      string
@@ -47,11 +49,6 @@ type secret struct {
 	origin  *secret     // a replica's primary secret
 	due     time.Time   // when it is erased, or its next rotation begins
 	disarm  func() bool // cancels that
-}
-
-type tag struct {
-	Key   string `required:"true" min:"1" max:"128"`
-	Value string `max:"256"`
 }
 
 // version is one version. A version without a value was reserved by a rotation.
@@ -196,39 +193,29 @@ func (s *Sim) own(id string) (*secret, *fault) {
 	return s.lookup(s.opts.Account, region, id)
 }
 
-// find is lookup for a caller. It checks that policies allow the operation.
+var (
+	// onDeleted lists the operations that are allowed on a secret scheduled for deletion.
+	onDeleted = []string{"DeleteSecret", "DescribeSecret", "GetResourcePolicy", "ListSecretVersionIds", "RestoreSecret",
+		"ValidateResourcePolicy"}
+	// onReplicas lists the operations that are allowed on a replica.
+	// Source: https://github.com/gruntwork-io/cloud-nuke/issues/435
+	onReplicas = []string{"DescribeSecret", "GetResourcePolicy", "GetSecretValue", "ListSecretVersionIds",
+		"StopReplicationToReplica", "UpdateSecret", "ValidateResourcePolicy"}
+)
+
+// find is lookup for a caller. It checks that policies and the state of the secret allow the operation.
 func (s *Sim) find(c *caller, id string) (*secret, *fault) {
 	sec, f := s.lookup(c.account, c.region, id)
 	if f == nil {
 		f = s.admit(c, sec)
 	}
-	return sec, f
-}
-
-// live is find for an operation that is not allowed on a secret scheduled for deletion.
-func (s *Sim) live(c *caller, id string) (*secret, *fault) {
-	sec, f := s.find(c, id)
-	if f == nil && !sec.Deleted.IsZero() {
+	switch {
+	case f != nil:
+		return nil, f
+	case !sec.Deleted.IsZero() && !slices.Contains(onDeleted, c.operation):
 		return nil, markedForDeletion()
+	case sec.origin != nil && !slices.Contains(onReplicas, c.operation):
+		return nil, notOnReplica()
 	}
-	return sec, f
-}
-
-// onReplica rejects operations that are allowed only on a primary secret.
-// Source: https://github.com/gruntwork-io/cloud-nuke/issues/435
-func (sec *secret) onReplica() *fault {
-	if sec.origin != nil {
-		return invalidParameter("Operation not permitted on a replica secret." +
-			" Call must be made in primary secret's region.")
-	}
-	return nil
-}
-
-// writable is live for an operation that changes the secret.
-func (s *Sim) writable(c *caller, id string) (*secret, *fault) {
-	sec, f := s.live(c, id)
-	if f == nil {
-		f = sec.onReplica()
-	}
-	return sec, f
+	return sec, nil
 }

@@ -3,6 +3,9 @@ package sim
 import (
 	"slices"
 	"strings"
+
+	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 )
 
 // maxTags is the maximum number of tags of a secret.
@@ -19,13 +22,13 @@ func ofSystem(key string) *fault {
 }
 
 // tag adds or changes tags. Unknown: the text for too many of them.
-func (sec *secret) tag(tags []tag) *fault {
+func (sec *secret) tag(tags []types.Tag) *fault {
 	all := slices.Clone(sec.Tags)
 	for _, t := range tags {
-		if f := ofSystem(t.Key); f != nil {
+		if f := ofSystem(*t.Key); f != nil {
 			return f
 		}
-		if i := slices.IndexFunc(all, func(o tag) bool { return o.Key == t.Key }); i >= 0 {
+		if i := slices.IndexFunc(all, func(o types.Tag) bool { return *o.Key == *t.Key }); i >= 0 {
 			all[i] = t
 		} else {
 			all = append(all, t)
@@ -38,12 +41,7 @@ func (sec *secret) tag(tags []tag) *fault {
 	return nil
 }
 
-type tagInput struct {
-	idInput
-	Tags []tag `required:"true"`
-}
-
-func (s *Sim) tagResource(_ *caller, sec *secret, in tagInput) (answer, *fault) {
+func (s *Sim) tagResource(_ *caller, sec *secret, in *sm.TagResourceInput) (answer, *fault) {
 	if f := sec.tag(in.Tags); f != nil {
 		return nil, f
 	}
@@ -51,18 +49,13 @@ func (s *Sim) tagResource(_ *caller, sec *secret, in tagInput) (answer, *fault) 
 	return answer{}, nil
 }
 
-type untagInput struct {
-	idInput
-	TagKeys []string `required:"true" each:"1-128"`
-}
-
-func (s *Sim) untagResource(_ *caller, sec *secret, in untagInput) (answer, *fault) {
+func (s *Sim) untagResource(_ *caller, sec *secret, in *sm.UntagResourceInput) (answer, *fault) {
 	for _, k := range in.TagKeys {
 		if f := ofSystem(k); f != nil {
 			return nil, f
 		}
 	}
-	sec.Tags = slices.DeleteFunc(sec.Tags, func(t tag) bool { return slices.Contains(in.TagKeys, t.Key) })
+	sec.Tags = slices.DeleteFunc(sec.Tags, func(t types.Tag) bool { return slices.Contains(in.TagKeys, *t.Key) })
 	sec.touch(s.clock.Now())
 	return answer{}, nil
 }

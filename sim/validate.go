@@ -6,24 +6,119 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
-	"strconv"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
 
-// decode decodes a request into a struct. It matches members by their exact names at every depth and ignores unknown
-// ones, as AWS does. It then checks the field tags: required, min and max (the length of a string or list, the value of
-// a number), bytes (the maximum length of a value), pattern (for the whole text, or each member of a list), enum
-// (separated by spaces), each (the length range of a list's members) and sensitive (the error omits the value).
-// Unknown: how AWS shows the value of a list of structures; the simulator omits it. Finally, it calls check if the
-// struct implements checked.
-func decode(body []byte, in any) *fault {
+// constraint restricts a member of a request. It bounds the length of a text or a list, or the value of a number.
+type constraint struct {
+	required bool
+	min, max int         // max 0 is no limit
+	pattern  string      // of the whole text
+	enum     []string    // the possible texts
+	each     *constraint // of the members of a list
+	secret   bool        // its errors omit the value, and its length is in bytes
+}
+
+const filterPattern = `^\!?[a-zA-Z0-9 :_@\/\+\=\.\-\!]*$`
+
+var regionName = constraint{min: 1, max: 128, pattern: `^([a-z]+-)+\d+$`}
+
+// constraints holds the constraints by the member's name, or by structure and name where structures differ.
+// Source: botocore's data/secretsmanager/2017-10-17/service-2.json
+var constraints = map[string]constraint{
+	"AddReplicaRegions":                        {required: true, min: 1},
+	"AutomaticallyAfterDays":                   {min: 1, max: 1000},
+	"BatchGetSecretValueInput.MaxResults":      {min: 1, max: 20},
+	"ClientRequestToken":                       {min: 32, max: 64},
+	"CreateSecretInput.AddReplicaRegions":      {min: 1},
+	"CreateSecretInput.Tags":                   {},
+	"Description":                              {max: 2048},
+	"Duration":                                 {min: 2, max: 3, pattern: `[0-9]+h`},
+	"ExcludeCharacters":                        {max: 4096},
+	"ExternalSecretRotationMetadataItem.Key":   {min: 1, max: 256},
+	"ExternalSecretRotationMetadataItem.Value": {min: 1, max: 2048},
+	"ExternalSecretRotationRoleArn":            {min: 20, max: 2048},
+	"Filter.Key": {enum: []string{"description", "name", "tag-key", "tag-value", "primary-region", "owning-service",
+		"all"}},
+	"Filter.Values":                        {min: 1, max: 10, each: &constraint{max: 512, pattern: filterPattern}},
+	"Filters":                              {max: 10},
+	"GetSecretValueInput.VersionStage":     {min: 1, max: 256},
+	"KmsKeyId":                             {max: 2048},
+	"MaxResults":                           {min: 1, max: 100},
+	"MoveToVersionId":                      {min: 32, max: 64},
+	"Name":                                 {required: true, min: 1, max: 512},
+	"NextToken":                            {min: 1, max: 4096},
+	"PasswordLength":                       {min: 1, max: 4096},
+	"Region":                               regionName,
+	"RemoveFromVersionId":                  {min: 32, max: 64},
+	"RemoveReplicaRegions":                 {required: true, min: 1, each: &regionName},
+	"ResourcePolicy":                       {required: true, min: 1, max: 20480},
+	"RotationLambdaARN":                    {max: 2048},
+	"RotationToken":                        {min: 36, max: 256, pattern: `^[a-zA-Z0-9\-]+$`, secret: true},
+	"ScheduleExpression":                   {min: 1, max: 256, pattern: `[0-9A-Za-z\(\)#\?\*\-\/, ]+`},
+	"SecretBinary":                         {min: 1, max: 65536, secret: true},
+	"SecretId":                             {required: true, min: 1, max: 2048},
+	"SecretIdList":                         {min: 1, max: 20, each: &constraint{min: 1, max: 2048}},
+	"SecretString":                         {min: 1, max: 65536, secret: true},
+	"SortBy":                               {enum: []string{"created-date", "last-accessed-date", "last-changed-date", "name"}},
+	"SortOrder":                            {enum: []string{"asc", "desc"}},
+	"Tag.Key":                              {required: true, min: 1, max: 128},
+	"Tag.Value":                            {max: 256},
+	"TagKeys":                              {required: true, each: &constraint{min: 1, max: 128}},
+	"Tags":                                 {required: true},
+	"Type":                                 {max: 256},
+	"ValidateResourcePolicyInput.SecretId": {min: 1, max: 2048},
+	"VersionId":                            {min: 32, max: 64},
+	"VersionStage":                         {required: true, min: 1, max: 256},
+	"VersionStages":                        {min: 1, max: 20, each: &constraint{min: 1, max: 256}},
+}
+
+// check returns all rules of a constraint, and the first one that a value breaks or "".
+func (c *constraint) check(v reflect.Value) (rules []string, broken string) {
+	n, what := 0, "length"
+	switch {
+	case v.CanInt():
+		n, what = int(v.Int()), "value"
+	case v.Kind() == reflect.String && !c.secret:
+		n = utf8.RuneCountInString(v.String())
+	case v.Kind() == reflect.String || v.Kind() == reflect.Slice:
+		n = v.Len()
+	}
+	rule := func(applies, ok bool, text string, arg any) {
+		if applies {
+			text = fmt.Sprintf("Member must "+text, arg)
+			rules = append(rules, text)
+			if !ok && broken == "" {
+				broken = text
+			}
+		}
+	}
+	rule(c.max > 0, n <= c.max, "have "+what+" less than or equal to %d", c.max)
+	rule(c.min > 0, n >= c.min, "have "+what+" greater than or equal to %d", c.min)
+	rule(c.pattern != "", regexp.MustCompile("^(?:"+c.pattern+")$").MatchString(v.String()),
+		"satisfy regular expression pattern: %s", c.pattern)
+	rule(c.enum != nil, slices.Contains(c.enum, v.String()),
+		"satisfy enum value set: [%s]", strings.Join(c.enum, ", "))
+	for i := 0; c.each != nil && i < v.Len(); i++ {
+		all, bad := c.each.check(v.Index(i))
+		rule(true, bad == "", "satisfy constraint: [%s]", strings.Join(all, ", "))
+	}
+	return rules, broken
+}
+
+// decode decodes a request into an input of the SDK. It matches members by their exact names at every depth and ignores
+// unknown ones, as AWS does. It then checks their constraints, and that operations that create a version have a token
+// and at most one value. Unknown: whether AWS checks the value before it looks up the secret.
+func decode(operation string, body []byte, in any) *fault {
 	var raw map[string]json.RawMessage
 	if err := json.Unmarshal(body, &raw); err != nil {
 		return &fault{"SerializationException", "the request is not a JSON object"}
 	}
 	var d decoding
-	d.fill("", raw, reflect.ValueOf(in).Elem())
+	v := reflect.ValueOf(in).Elem()
+	d.fill("", raw, v)
 	switch n := len(d.broken); {
 	case d.mistyped != "":
 		return &fault{"SerializationException", "the member " + d.mistyped + " has another type"}
@@ -32,14 +127,19 @@ func decode(body []byte, in any) *fault {
 	case n > 1:
 		return validation("%d validation errors detected: %s", n, strings.Join(d.broken, "; "))
 	}
-	if in, ok := in.(checked); ok {
-		return in.check()
+	given := func(name string) bool { return v.FieldByName(name).IsValid() && !v.FieldByName(name).IsNil() }
+	const noToken = "You must provide a ClientRequestToken value. We recommend a UUID-type value."
+	switch {
+	case given("SecretString") && given("SecretBinary"):
+		return invalidParameter("You can't specify both a binary secret value and a string secret value in the same " +
+			"secret.")
+	case !v.FieldByName("ClientRequestToken").IsValid() || given("ClientRequestToken"):
+		return nil
+	case operation == "RotateSecret":
+		return invalidParameter(noToken)
 	}
-	return nil
+	return invalidRequest(noToken)
 }
-
-// checked is a request with rules beyond those of its fields.
-type checked interface{ check() *fault }
 
 // decoding collects the violations of a request, and the first member of the wrong type.
 type decoding struct {
@@ -47,23 +147,22 @@ type decoding struct {
 	mistyped string
 }
 
-func (d *decoding) violation(shown, at, rule string) {
-	d.broken = append(d.broken, "Value "+shown+"at '"+at+"' failed to satisfy constraint: Member must "+rule)
-}
-
-// fill decodes the members of a struct. A null member counts as absent; an empty one does not.
+// fill decodes the members of a structure. A null member counts as absent; an empty one does not.
 func (d *decoding) fill(path string, raw map[string]json.RawMessage, v reflect.Value) {
 	for i := range v.NumField() {
-		field, value := v.Type().Field(i), v.Field(i)
-		if field.Anonymous {
-			d.fill(path, raw, value)
+		name, value := v.Type().Field(i).Name, v.Field(i)
+		if !value.CanSet() {
 			continue
 		}
-		at := path + strings.ToLower(field.Name[:1]) + field.Name[1:]
-		text, ok := raw[field.Name]
+		at := path + strings.ToLower(name[:1]) + name[1:]
+		limits, ok := constraints[v.Type().Name()+"."+name]
+		if !ok {
+			limits = constraints[name]
+		}
+		text, ok := raw[name]
 		if !ok || string(text) == "null" {
-			if field.Tag.Get("required") != "" {
-				d.violation("null ", at, "not be null")
+			if limits.required {
+				d.violation("null ", at, "Member must not be null")
 			}
 			continue
 		}
@@ -85,15 +184,11 @@ func (d *decoding) fill(path string, raw map[string]json.RawMessage, v reflect.V
 			err = json.Unmarshal(text, value.Addr().Interface())
 		}
 		if err != nil {
-			d.mistyped = cmp.Or(d.mistyped, field.Name)
+			d.mistyped = cmp.Or(d.mistyped, name)
 			continue
 		}
-		if rule := violated(value, field.Tag); rule != "" {
-			shown := ""
-			if text, ok := show(value); ok && field.Tag.Get("sensitive") == "" {
-				shown = "'" + text + "' "
-			}
-			d.violation(shown, at, rule)
+		if _, rule := limits.check(value); rule != "" {
+			d.violation(limits.show(value), at, rule)
 		}
 		if members != nil {
 			d.fill(at+".", members, value)
@@ -104,69 +199,20 @@ func (d *decoding) fill(path string, raw map[string]json.RawMessage, v reflect.V
 	}
 }
 
-func atoi(s string) int {
-	n, _ := strconv.Atoi(s) // s is from a tag in this package
-	return n
+func (d *decoding) violation(shown, at, rule string) {
+	d.broken = append(d.broken, "Value "+shown+"at '"+at+"' failed to satisfy constraint: "+rule)
 }
 
-// show formats a value as AWS does, where that is known.
-func show(v reflect.Value) (text string, ok bool) {
-	switch v.Kind() {
-	case reflect.String:
-		return v.String(), true
-	case reflect.Int, reflect.Int64:
-		return strconv.FormatInt(v.Int(), 10), true
-	}
-	list, ok := v.Interface().([]string)
-	return "[" + strings.Join(list, ", ") + "]", ok
-}
-
-// violated returns the rule that a value breaks, or "".
-func violated(v reflect.Value, tag reflect.StructTag) string {
-	if s := tag.Get("bytes"); s != "" && v.Len() > atoi(s) {
-		return "have length less than or equal to " + s
-	}
-	n, what := 0, "length"
-	switch v.Kind() {
-	case reflect.String:
-		n = utf8.RuneCountInString(v.String())
-	case reflect.Slice:
-		n = v.Len()
-	case reflect.Int, reflect.Int64:
-		n, what = int(v.Int()), "value"
-	default:
+// show formats a value as AWS does, where that is known. Unknown: how AWS shows a list of structures; this omits it.
+func (c *constraint) show(v reflect.Value) string {
+	list, isList := v.Interface().([]string)
+	switch {
+	case c.secret:
+		return ""
+	case isList:
+		return "'[" + strings.Join(list, ", ") + "]' "
+	case v.Kind() == reflect.Slice:
 		return ""
 	}
-	if s := tag.Get("max"); s != "" && n > atoi(s) {
-		return "have " + what + " less than or equal to " + s
-	}
-	if s := tag.Get("min"); s != "" && n < atoi(s) {
-		return "have " + what + " greater than or equal to " + s
-	}
-	pattern := tag.Get("pattern")
-	matches := func(text string) bool {
-		return pattern == "" || regexp.MustCompile("^(?:"+pattern+")$").MatchString(text)
-	}
-	if s := tag.Get("each"); s != "" {
-		least, most, _ := strings.Cut(s, "-")
-		rules := []string{"Member must have length less than or equal to " + most}
-		if least != "0" {
-			rules = append(rules, "Member must have length greater than or equal to "+least)
-		}
-		if pattern != "" {
-			rules = append(rules, "Member must satisfy regular expression pattern: "+pattern)
-		}
-		for j := range v.Len() {
-			text := v.Index(j).String()
-			if n := utf8.RuneCountInString(text); n < atoi(least) || n > atoi(most) || !matches(text) {
-				return "satisfy constraint: [" + strings.Join(rules, ", ") + "]"
-			}
-		}
-	} else if !matches(v.String()) {
-		return "satisfy regular expression pattern: " + pattern
-	}
-	if s := tag.Get("enum"); s != "" && !strings.Contains(" "+s+" ", " "+v.String()+" ") {
-		return "satisfy enum value set: [" + strings.ReplaceAll(s, " ", ", ") + "]"
-	}
-	return ""
+	return fmt.Sprintf("'%v' ", v)
 }

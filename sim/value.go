@@ -5,74 +5,43 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 )
 
-const noToken = "You must provide a ClientRequestToken value. We recommend a UUID-type value."
-
-// valueInput is a version in a request. decode checks the size of its value.
-type valueInput struct {
-	ClientRequestToken string  `min:"32" max:"64"`
-	SecretString       *string `min:"1" bytes:"65536" sensitive:"true"`
-	SecretBinary       []byte  `min:"1" bytes:"65536" sensitive:"true"`
-}
-
-// check implements checked. Unknown: whether AWS checks the value before it looks up the secret.
-func (in valueInput) check() *fault {
-	switch {
-	case in.ClientRequestToken == "":
-		return invalidRequest(noToken)
-	case in.SecretString != nil && in.SecretBinary != nil:
-		return invalidParameter("You can't specify both a binary secret value and a string secret value in the same " +
-			"secret.")
-	}
-	return nil
-}
-
-func (in valueInput) version() *version {
-	return &version{ID: in.ClientRequestToken, Text: in.SecretString, Binary: in.SecretBinary}
-}
-
-type createInput struct {
-	valueInput
-	Name                        string `required:"true" min:"1" max:"512"`
-	Description                 string `max:"2048"`
-	KmsKeyId                    string `max:"2048"`
-	Tags                        []tag
-	AddReplicaRegions           []replicaRegion `min:"1"`
-	ForceOverwriteReplicaSecret bool
-	Type                        string `max:"256"`
-}
-
-func (s *Sim) createSecret(c *caller, in createInput) (answer, *fault) {
-	if f := cmp.Or(checkName(in.Name), checkReplicas(c.region, in.AddReplicaRegions)); f != nil {
+func (s *Sim) createSecret(c *caller, in *sm.CreateSecretInput) (answer, *fault) {
+	name, v := *in.Name, &version{ID: *in.ClientRequestToken, Text: in.SecretString, Binary: in.SecretBinary}
+	if f := cmp.Or(checkName(name), checkReplicas(c.region, in.AddReplicaRegions)); f != nil {
 		return nil, f
 	}
-	if sec := s.at(place{c.account, c.region, in.Name}); sec != nil {
-		v := sec.Versions[in.ClientRequestToken]
+	if sec := s.at(place{c.account, c.region, name}); sec != nil {
+		old := sec.Versions[v.ID]
 		switch {
 		case sec.origin != nil:
 		case !sec.Deleted.IsZero():
 			return nil, invalidRequest(
 				"You can't create this secret because a secret with this name is already scheduled for deletion.")
-		case v != nil && v.filled() && v.same(in.version()):
+		case old != nil && old.filled() && old.same(v):
 			return sec.answer("VersionId", v.ID), nil
-		case v != nil:
-			return nil, tokenUsed(in.ClientRequestToken, sec.ARN)
+		case old != nil:
+			return nil, tokenUsed(v.ID, sec.ARN)
 		}
 		return nil, &fault{"ResourceExistsException",
-			"The operation failed because the secret " + in.Name + " already exists."}
+			"The operation failed because the secret " + name + " already exists."}
 	}
 	now := s.clock.Now().Truncate(time.Millisecond)
 	sec := &secret{
-		Account: c.account, Region: c.region, Name: in.Name, ARN: c.arnOf(in.Name + "-" + suffix()),
-		Description: in.Description, Key: in.KmsKeyId, Type: in.Type, Created: now, Changed: now,
+		Account: c.account, Region: c.region, Name: name, ARN: c.arnOf(name + "-" + suffix()),
+		Description: aws.ToString(in.Description), Key: aws.ToString(in.KmsKeyId), Type: aws.ToString(in.Type),
+		Created: now, Changed: now,
 		Versions: make(map[string]*version), Labels: make(labeling),
 	}
 	if f := sec.tag(in.Tags); f != nil {
 		return nil, f
 	}
 	out := sec.answer()
-	if v := in.version(); v.filled() {
+	if v.filled() {
 		if f := s.store(sec, v, []string{current}); f != nil {
 			return nil, f
 		}
@@ -135,14 +104,8 @@ func (s *Sim) seen(c *caller, sec *secret) *secret {
 	return &old
 }
 
-type getInput struct {
-	idInput
-	VersionId    string `min:"32" max:"64"`
-	VersionStage string `min:"1" max:"256"`
-}
-
-func (s *Sim) getSecretValue(c *caller, sec *secret, in getInput) (answer, *fault) {
-	version, label := in.VersionId, in.VersionStage
+func (s *Sim) getSecretValue(c *caller, sec *secret, in *sm.GetSecretValueInput) (answer, *fault) {
+	version, label := aws.ToString(in.VersionId), aws.ToString(in.VersionStage)
 	if label == "" && version == "" {
 		label = current
 	}
@@ -165,15 +128,8 @@ func (s *Sim) getSecretValue(c *caller, sec *secret, in getInput) (answer, *faul
 		"SecretString", v.Text, "SecretBinary", v.Binary), nil
 }
 
-type putInput struct {
-	idInput
-	valueInput
-	VersionStages []string `min:"1" max:"20" each:"1-256"`
-	RotationToken string   `min:"36" max:"256" pattern:"^[a-zA-Z0-9\\-]+$" sensitive:"true"`
-}
-
-func (s *Sim) putSecretValue(c *caller, sec *secret, in putInput) (answer, *fault) {
-	v := in.version()
+func (s *Sim) putSecretValue(c *caller, sec *secret, in *sm.PutSecretValueInput) (answer, *fault) {
+	v := &version{ID: *in.ClientRequestToken, Text: in.SecretString, Binary: in.SecretBinary}
 	if !v.filled() {
 		return nil, invalidRequest("You must provide either SecretString or SecretBinary.")
 	}
@@ -182,7 +138,7 @@ func (s *Sim) putSecretValue(c *caller, sec *secret, in putInput) (answer, *faul
 	}
 	run := sec.Rotation.run
 	v.Unproved = (c.role != "" || c.account != sec.Account) &&
-		(run == nil || !slices.Contains(run.tokens, in.RotationToken))
+		(run == nil || !slices.Contains(run.tokens, aws.ToString(in.RotationToken)))
 	if f := s.put(sec, v, in.VersionStages); f != nil {
 		return nil, f
 	}
@@ -200,24 +156,16 @@ func (s *Sim) put(sec *secret, v *version, stages []string) *fault {
 	return s.store(sec, v, stages)
 }
 
-type updateInput struct {
-	idInput
-	valueInput
-	Description *string `max:"2048"`
-	KmsKeyId    *string `max:"2048"`
-	Type        *string `max:"256"`
-}
-
 // updateSecret changes a secret or, on a replica, only its key.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/standalone-secret.html
-func (s *Sim) updateSecret(c *caller, sec *secret, in updateInput) (answer, *fault) {
-	v := in.version()
+func (s *Sim) updateSecret(c *caller, sec *secret, in *sm.UpdateSecretInput) (answer, *fault) {
+	v := &version{ID: *in.ClientRequestToken, Text: in.SecretString, Binary: in.SecretBinary}
 	if sec.origin != nil && in.KmsKeyId != nil && in.Description == nil && in.Type == nil && !v.filled() {
 		sec.origin.replica(c.region).KmsKeyId = *in.KmsKeyId
 		return sec.answer(), nil
 	}
-	if f := sec.onReplica(); f != nil {
-		return nil, f
+	if sec.origin != nil {
+		return nil, notOnReplica()
 	}
 	out := sec.answer()
 	if v.filled() { // a replay changes nothing
@@ -238,16 +186,12 @@ func (s *Sim) updateSecret(c *caller, sec *secret, in updateInput) (answer, *fau
 	return out, nil
 }
 
-type stageInput struct {
-	idInput
-	VersionStage        string `required:"true" min:"1" max:"256"`
-	RemoveFromVersionId string `min:"32" max:"64"`
-	MoveToVersionId     string `min:"32" max:"64"`
-}
-
-func (s *Sim) updateSecretVersionStage(_ *caller, sec *secret, in stageInput) (answer, *fault) {
+func (s *Sim) updateSecretVersionStage(
+	_ *caller, sec *secret, in *sm.UpdateSecretVersionStageInput,
+) (answer, *fault) {
 	s.remember(sec)
-	if f := sec.move(in.VersionStage, in.RemoveFromVersionId, in.MoveToVersionId); f != nil {
+	from, to := aws.ToString(in.RemoveFromVersionId), aws.ToString(in.MoveToVersionId)
+	if f := sec.move(*in.VersionStage, from, to); f != nil {
 		return nil, f
 	}
 	sec.touch(s.clock.Now())

@@ -59,10 +59,10 @@ var onAll = []string{"CreateSecret", "ListSecrets", "BatchGetSecretValue", "GetR
 
 // op turns a method into an operation. The method is called under the lock with a valid request.
 // The response is also encoded under the lock, because it may refer to the state.
-func op[In any](do func(*Sim, *caller, In) (answer, *fault)) operation {
+func op[In any](do func(*Sim, *caller, *In) (answer, *fault)) operation {
 	return func(s *Sim, c *caller, body []byte) ([]byte, *fault) {
-		var in In
-		if f := decode(body, &in); f != nil {
+		in := new(In)
+		if f := decode(c.operation, body, in); f != nil {
 			return nil, f
 		}
 		s.mu.Lock()
@@ -81,13 +81,10 @@ func op[In any](do func(*Sim, *caller, In) (answer, *fault)) operation {
 	}
 }
 
-// on is op for an operation on the secret that find returns.
-func on[In interface{ id() string }](
-	find func(*Sim, *caller, string) (*secret, *fault),
-	do func(*Sim, *caller, *secret, In) (answer, *fault),
-) operation {
-	return op(func(s *Sim, c *caller, in In) (answer, *fault) {
-		sec, f := find(s, c, in.id())
+// on is op for an operation on an existing secret.
+func on[In any](do func(*Sim, *caller, *secret, *In) (answer, *fault)) operation {
+	return op(func(s *Sim, c *caller, in *In) (answer, *fault) {
+		sec, f := s.find(c, reflect.ValueOf(in).Elem().FieldByName("SecretId").Elem().String())
 		if f != nil {
 			return nil, f
 		}
@@ -98,27 +95,27 @@ func on[In interface{ id() string }](
 // operations holds all 23 operations.
 var operations = map[string]operation{
 	"BatchGetSecretValue":          op((*Sim).batchGetSecretValue),
-	"CancelRotateSecret":           on((*Sim).writable, (*Sim).cancelRotateSecret),
+	"CancelRotateSecret":           on((*Sim).cancelRotateSecret),
 	"CreateSecret":                 op((*Sim).createSecret),
-	"DeleteResourcePolicy":         on((*Sim).writable, (*Sim).deleteResourcePolicy),
+	"DeleteResourcePolicy":         on((*Sim).deleteResourcePolicy),
 	"DeleteSecret":                 op((*Sim).deleteSecret),
-	"DescribeSecret":               on((*Sim).find, (*Sim).describeSecret),
+	"DescribeSecret":               on((*Sim).describeSecret),
 	"GetRandomPassword":            op((*Sim).getRandomPassword),
-	"GetResourcePolicy":            on((*Sim).find, (*Sim).getResourcePolicy),
-	"GetSecretValue":               on((*Sim).live, (*Sim).getSecretValue),
-	"ListSecretVersionIds":         on((*Sim).find, (*Sim).listSecretVersionIds),
+	"GetResourcePolicy":            on((*Sim).getResourcePolicy),
+	"GetSecretValue":               on((*Sim).getSecretValue),
+	"ListSecretVersionIds":         on((*Sim).listSecretVersionIds),
 	"ListSecrets":                  op((*Sim).listSecrets),
-	"PutResourcePolicy":            on((*Sim).writable, (*Sim).putResourcePolicy),
-	"PutSecretValue":               on((*Sim).writable, (*Sim).putSecretValue),
-	"RemoveRegionsFromReplication": on((*Sim).writable, (*Sim).removeRegionsFromReplication),
-	"ReplicateSecretToRegions":     on((*Sim).writable, (*Sim).replicateSecretToRegions),
-	"RestoreSecret":                on((*Sim).find, (*Sim).restoreSecret),
-	"RotateSecret":                 on((*Sim).writable, (*Sim).rotateSecret),
-	"StopReplicationToReplica":     on((*Sim).live, (*Sim).stopReplicationToReplica),
-	"TagResource":                  on((*Sim).writable, (*Sim).tagResource),
-	"UntagResource":                on((*Sim).writable, (*Sim).untagResource),
-	"UpdateSecret":                 on((*Sim).live, (*Sim).updateSecret),
-	"UpdateSecretVersionStage":     on((*Sim).writable, (*Sim).updateSecretVersionStage),
+	"PutResourcePolicy":            on((*Sim).putResourcePolicy),
+	"PutSecretValue":               on((*Sim).putSecretValue),
+	"RemoveRegionsFromReplication": on((*Sim).removeRegionsFromReplication),
+	"ReplicateSecretToRegions":     on((*Sim).replicateSecretToRegions),
+	"RestoreSecret":                on((*Sim).restoreSecret),
+	"RotateSecret":                 on((*Sim).rotateSecret),
+	"StopReplicationToReplica":     on((*Sim).stopReplicationToReplica),
+	"TagResource":                  on((*Sim).tagResource),
+	"UntagResource":                on((*Sim).untagResource),
+	"UpdateSecret":                 on((*Sim).updateSecret),
+	"UpdateSecretVersionStage":     on((*Sim).updateSecretVersionStage),
 	"ValidateResourcePolicy":       op((*Sim).validateResourcePolicy),
 }
 
