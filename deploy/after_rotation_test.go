@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,20 +10,49 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/google/uuid"
 
 	"example.com/rotator/sim"
 )
 
-// occurred returns what the simulator sends to EventBridge when two secrets are rotated and the
+// eventOf returns what Secrets Manager sends to EventBridge for an event.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/retrieve-ct-entries.html
+func eventOf(p sim.Progress) map[string]any {
+	when := p.Time.UTC().Format(time.RFC3339)
+	return map[string]any{
+		"version": "0", "id": uuid.NewString(), "detail-type": "AWS Service Event via CloudTrail",
+		"source": "aws.secretsmanager", "account": "123456789012", "time": when, "region": "us-east-1",
+		"resources": []any{}, "detail": map[string]any{
+			"eventVersion": "1.08", "eventType": "AwsServiceEvent", "eventSource": "secretsmanager.amazonaws.com",
+			"eventName": p.Event, "eventTime": when, "awsRegion": "us-east-1",
+			"sourceIPAddress": "secretsmanager.amazonaws.com", "userAgent": "secretsmanager.amazonaws.com",
+			"userIdentity": map[string]any{
+				"accountId": "123456789012", "invokedBy": "secretsmanager.amazonaws.com",
+			},
+			"requestParameters": nil, "responseElements": nil,
+			"additionalEventData": map[string]any{"SecretId": p.Secret},
+			"requestID":           "Rotation-" + p.Secret + "-" + p.Version, "eventID": uuid.NewString(),
+			"readOnly": false, "managementEvent": true, "recipientAccountId": "123456789012",
+			"eventCategory": "Management",
+		},
+	}
+}
+
+// occurred returns what Secrets Manager sends to EventBridge when two secrets are rotated and the
 // rotation of a third fails: the events by name and secret, and the secrets' ARNs.
 func occurred(t *testing.T) (events map[string]map[string]any, arns map[string]string) {
 	t.Helper()
-	var out bytes.Buffer
-	simulator := sim.New(sim.Options{Events: &out, MaxAttempts: 1})
+	events = make(map[string]map[string]any)
+	simulator := sim.New(sim.Options{MaxAttempts: 1, Trace: func(p sim.Progress) {
+		if p.Event != "" {
+			events[p.Event+" "+p.Name] = eventOf(p)
+		}
+	}})
 	server := httptest.NewServer(simulator.Handler())
 	defer server.Close()
 	client := secretsmanager.New(secretsmanager.Options{BaseEndpoint: &server.URL, Region: "us-east-1",
@@ -81,19 +109,6 @@ func occurred(t *testing.T) (events map[string]map[string]any, arns map[string]s
 		}
 		if err := simulator.WaitRotation(t.Context(), name); (err != nil) != fail {
 			t.Fatalf("%s: %v", name, err)
-		}
-	}
-	events = make(map[string]map[string]any)
-	for line := range strings.SplitSeq(strings.TrimSpace(out.String()), "\n") {
-		var e map[string]any
-		if err := json.Unmarshal([]byte(line), &e); err != nil {
-			t.Fatal(err)
-		}
-		detail := e["detail"].(map[string]any)
-		for name, arn := range arns {
-			if detail["additionalEventData"].(map[string]any)["SecretId"] == arn {
-				events[fmt.Sprint(detail["eventName"], " ", name)] = e
-			}
 		}
 	}
 	return events, arns

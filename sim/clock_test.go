@@ -54,8 +54,7 @@ func slowly(then Invoker) (InvokerFunc, chan struct{}) {
 
 func TestStopEndsARotationAndNothingFailsAfterwards(t *testing.T) {
 	for _, attempts := range []int{1, 5} {
-		var events strings.Builder
-		b := newBench(t, Options{MaxAttempts: attempts, Events: &events})
+		b := newBench(t, Options{MaxAttempts: attempts})
 		b.create("db")
 		f, reached := slowly(b.function(func(request) error { return errors.New("a step after the stop") }))
 		b.RegisterFunction(lambda, f)
@@ -68,8 +67,8 @@ func TestStopEndsARotationAndNothingFailsAfterwards(t *testing.T) {
 			t.Errorf("the rotation ended with %v", err)
 		}
 		b.settle(time.Hour)
-		if st := b.Stats(); st.Failed != 0 || strings.Contains(events.String(), "RotationFailed") {
-			t.Errorf("the rotation failed: %+v\n%s", st, events.String())
+		if st := b.Stats(); st.Failed != 0 || strings.Contains(b.trace(), "RotationFailed") {
+			t.Errorf("the rotation failed: %+v\n%s", st, b.trace())
 		}
 	}
 }

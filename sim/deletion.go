@@ -54,7 +54,7 @@ func (s *Sim) deleteSecret(c *caller, in *sm.DeleteSecretInput) (answer, *fault)
 	sec.touch(now)
 	s.arm(sec, now)
 	s.stir(sec)
-	s.announce(sec, "StartSecretVersionDelete", "", nil)
+	s.announce(sec, "StartSecretVersionDelete", "")
 	return sec.answer("DeletionDate", stamp(sec.Deleted)), nil
 }
 
@@ -66,7 +66,7 @@ func (s *Sim) erase(sec *secret) {
 	}
 	s.stir(sec)
 	delete(s.secrets, sec.place())
-	s.announce(sec, "EndSecretVersionDelete", "", nil)
+	s.announce(sec, "EndSecretVersionDelete", "")
 }
 
 func (s *Sim) restoreSecret(_ *caller, sec *secret, _ *sm.RestoreSecretInput) (answer, *fault) {
@@ -75,7 +75,7 @@ func (s *Sim) restoreSecret(_ *caller, sec *secret, _ *sm.RestoreSecretInput) (a
 		now := s.clock.Now()
 		sec.touch(now)
 		s.arm(sec, now)
-		s.announce(sec, "CancelSecretVersionDelete", "", nil)
+		s.announce(sec, "CancelSecretVersionDelete", "")
 	}
 	return sec.answer(), nil
 }

@@ -1,12 +1,8 @@
 package sim
 
 import (
-	"encoding/json"
-	"errors"
 	"maps"
 	"time"
-
-	"github.com/google/uuid"
 )
 
 // Progress is a completed step of a rotation, or an event. It never contains a value of the secret.
@@ -19,10 +15,9 @@ type Progress struct {
 	Step    string `json:"step,omitempty"`
 	// Attempt counts from 1.
 	Attempt int `json:"attempt,omitempty"`
-	// Event is the name of the event sent to EventBridge, or "" for a step.
+	// Event is the name of the event that AWS sends to EventBridge, or "" for a step.
 	Event string `json:"event,omitempty"`
-	// Cause and Message explain why a step failed: the function's errorType and errorMessage, if it returned them. An
-	// event has a message only if no step explains it.
+	// Cause and Message explain why a step failed: the function's errorType and errorMessage, if it returned them.
 	Cause   string            `json:"cause,omitempty"`
 	Message string            `json:"message,omitempty"`
 	Labels  map[string]string `json:"labels"` // the version that each label is on
@@ -63,45 +58,9 @@ func (s *Sim) note(sec *secret, p Progress) {
 	sec.history = append(sec.history, p)
 }
 
-// announce records an event and sends it to EventBridge. err is why a rotation failed, or nil.
+// announce records an event that AWS also sends to EventBridge.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/retrieve-ct-entries.html
-func (s *Sim) announce(sec *secret, name, token string, err error) {
-	now := s.clock.Now().UTC()
-	p := Progress{Time: now, Secret: sec.ARN, Name: sec.Name, Version: token, Event: name, Labels: maps.Clone(sec.Labels)}
-	message := ""
-	if step, ok := errors.AsType[stepError](err); ok {
-		message = string(step)
-	} else if err != nil {
-		message = err.Error()
-		p.Message = message
-	}
-	s.note(sec, p)
-	if s.opts.Events == nil {
-		return
-	}
-	request := "Deletion-" + sec.ARN
-	if token != "" {
-		request = "Rotation-" + sec.ARN + "-" + token
-	}
-	detail := map[string]any{
-		"eventVersion": "1.08", "eventType": "AwsServiceEvent", "eventSource": "secretsmanager.amazonaws.com",
-		"eventName": name, "eventTime": now.Format(time.RFC3339), "awsRegion": sec.Region,
-		"sourceIPAddress": "secretsmanager.amazonaws.com", "userAgent": "secretsmanager.amazonaws.com",
-		"userIdentity":      map[string]string{"accountId": sec.Account, "invokedBy": "secretsmanager.amazonaws.com"},
-		"requestParameters": nil, "responseElements": nil,
-		"additionalEventData": map[string]string{"SecretId": sec.ARN},
-		"requestID":           request, "eventID": uuid.NewString(), "readOnly": false, "managementEvent": true,
-		"recipientAccountId": sec.Account, "eventCategory": "Management",
-	}
-	if message != "" {
-		detail["errorMessage"] = message
-	}
-	line, err := json.Marshal(map[string]any{
-		"version": "0", "id": uuid.NewString(), "detail-type": "AWS Service Event via CloudTrail",
-		"source": "aws.secretsmanager", "account": sec.Account,
-		"time": now.Format(time.RFC3339), "region": sec.Region, "resources": []string{}, "detail": detail,
-	})
-	if err == nil {
-		_, _ = s.opts.Events.Write(append(line, '\n')) // the service continues if nobody reads the events
-	}
+func (s *Sim) announce(sec *secret, event, token string) {
+	s.note(sec, Progress{Time: s.clock.Now(), Secret: sec.ARN, Name: sec.Name, Version: token, Event: event,
+		Labels: maps.Clone(sec.Labels)})
 }

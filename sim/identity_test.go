@@ -238,8 +238,7 @@ func TestAnAssumedRoleMustPassOnTheRotationToken(t *testing.T) {
 		{"a made-up token", func(request) string { return id(9) }, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var events strings.Builder
-			b := newBench(t, Options{MaxAttempts: 1, Events: &events})
+			b := newBench(t, Options{MaxAttempts: 1})
 			arn := b.create("db")
 			client, _, err := b.assume("")
 			if err != nil {
@@ -268,7 +267,7 @@ func TestAnAssumedRoleMustPassOnTheRotationToken(t *testing.T) {
 			}
 			want := "Pending secret version " + id(2) + " for Secret " + arn + " was not created by Lambda " + far +
 				". Remove the AWSPENDING staging label and restart rotation"
-			if err == nil || err.Error() != want || !strings.Contains(events.String(), want) {
+			if err == nil || err.Error() != want || !strings.Contains(b.trace(), want) {
 				t.Errorf("got %v, not %s", err, want)
 			}
 			// The Put itself was accepted.

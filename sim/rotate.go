@@ -127,14 +127,9 @@ func (s *Sim) begin(sec *secret, token string, test bool, start time.Time) {
 	r := &run{sec: sec, token: token, test: test, running: true, start: start, done: make(chan struct{})}
 	sec.Rotation.run = r
 	s.stats.Started++
-	s.announce(sec, r.event("RotationStarted"), token, nil)
+	s.announce(sec, r.event("RotationStarted"), token)
 	s.run(r)
 }
-
-// stepError is AWS's text for a failed step. An error that wraps it adds the function's, which AWS does not show.
-type stepError string
-
-func (e stepError) Error() string { return string(e) }
 
 var (
 	errAbandoned = errors.New("the rotation was abandoned: the version lost AWSPENDING")
@@ -181,7 +176,7 @@ func (s *Sim) run(r *run) {
 		switch {
 		case s.stopped():
 		case err != nil && r.over() == nil && !r.test && r.attempt < s.opts.MaxAttempts:
-			s.failed(r, err)
+			s.failed(r)
 			s.stats.Retried++
 			r.start = r.start.Add(took + s.opts.RetryDelay)
 			r.retry = s.clock.At(s.clock.Now().Add(s.opts.RetryDelay), func() { s.run(r) })
@@ -191,9 +186,9 @@ func (s *Sim) run(r *run) {
 	})
 }
 
-func (s *Sim) failed(r *run, err error) {
+func (s *Sim) failed(r *run) {
 	s.stats.Failed++
-	s.announce(r.sec, r.event("RotationFailed"), r.token, err)
+	s.announce(r.sec, r.event("RotationFailed"), r.token)
 }
 
 // end records the end of a rotation, whose last attempt took the given time. err is nil if the rotation succeeded.
@@ -212,9 +207,9 @@ func (s *Sim) end(r *run, took time.Duration, err error) {
 			delete(sec.Versions, r.token)
 		}
 		if err != nil {
-			s.failed(r, err)
+			s.failed(r)
 		} else {
-			s.announce(sec, "TestRotationSucceeded", r.token, nil)
+			s.announce(sec, "TestRotationSucceeded", r.token)
 		}
 		s.arm(sec, r.start.Add(took)) // the planned time may have passed
 	case err == nil:
@@ -226,14 +221,14 @@ func (s *Sim) end(r *run, took time.Duration, err error) {
 			s.stats.Late++
 		}
 		rotation.Last = sec.touch(now)
-		s.announce(sec, "RotationSucceeded", r.token, nil)
+		s.announce(sec, "RotationSucceeded", r.token)
 		s.plan(sec, now)
 	case errors.Is(over, errAbandoned):
 		s.stats.Abandoned++
-		s.announce(sec, "RotationAbandoned", r.token, nil)
+		s.announce(sec, "RotationAbandoned", r.token)
 		s.plan(sec, now)
 	case over == nil:
-		s.failed(r, err)
+		s.failed(r)
 		s.arm(sec, now)
 	}
 }
@@ -252,11 +247,6 @@ func (s *Sim) attempt(r *run) error {
 		if err != nil {
 			return err
 		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !r.test && r.sec.Labels[current] != r.token {
-		return fmt.Errorf("the function succeeded, but version %s is not AWSCURRENT", r.token)
 	}
 	return nil
 }
@@ -290,17 +280,21 @@ func (s *Sim) step(r *run, step string) error {
 	}
 	p := Progress{Time: s.clock.Now(), Secret: sec.ARN, Name: sec.Name, Version: r.token, Attempt: r.attempt, Step: step,
 		Labels: maps.Clone(sec.Labels)}
-	if err != nil {
-		failed := stepError(fmt.Sprintf("Error when executing lambda %s during %s step", arn, step))
+	switch v := sec.Versions[r.token]; {
+	case err != nil:
+		failed := fmt.Sprintf("Error when executing lambda %s during %s step", arn, step)
 		cause, message := explained(err.Error())
-		p.Cause, p.Message = sec.redacted(cause), sec.redacted(cmp.Or(message, string(failed)))
-		err = fmt.Errorf("%w: %w", failed, err)
-	} else if v := sec.Versions[r.token]; v != nil && v.Unproved {
+		p.Cause, p.Message = sec.redacted(cause), sec.redacted(cmp.Or(message, failed))
+		err = fmt.Errorf("%s: %w", failed, err)
+	case v != nil && v.Unproved:
 		// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot_rotation.html
 		p.Message = fmt.Sprintf(
 			"Pending secret version %s for Secret %s was not created by Lambda %s. Remove the AWSPENDING staging "+
 				"label and restart rotation", r.token, sec.ARN, arn)
-		err = stepError(p.Message)
+		err = errors.New(p.Message)
+	case step == "finishSecret" && sec.Labels[current] != r.token:
+		p.Message = fmt.Sprintf("the function succeeded, but version %s is not AWSCURRENT", r.token)
+		err = errors.New(p.Message)
 	}
 	s.note(sec, p)
 	return err

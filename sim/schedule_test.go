@@ -308,8 +308,7 @@ func TestARestoredSecretKeepsItsNextRotation(t *testing.T) {
 }
 
 func TestTheEndOfTheRecoveryWindowErasesTheSecret(t *testing.T) {
-	var events strings.Builder
-	b := newBench(t, Options{Events: &events})
+	b := newBench(t, Options{})
 	arn := b.create("db")
 	if _, err := b.client.DeleteSecret(ctx, &sm.DeleteSecretInput{
 		SecretId: &arn, RecoveryWindowInDays: aws.Int64(7),
@@ -324,9 +323,9 @@ func TestTheEndOfTheRecoveryWindowErasesTheSecret(t *testing.T) {
 	b.settle(time.Second)
 	_, err = b.client.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: &arn})
 	refused(t, err, "ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
-	if !strings.Contains(events.String(), "StartSecretVersionDelete") ||
-		!strings.Contains(events.String(), "EndSecretVersionDelete") {
-		t.Error(events.String())
+	if !strings.Contains(b.trace(), "StartSecretVersionDelete") ||
+		!strings.Contains(b.trace(), "EndSecretVersionDelete") {
+		t.Error(b.trace())
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"io"
 	"sync"
 	"time"
 
@@ -58,8 +57,7 @@ type Options struct {
 	Faults      *Faults // to inject, or nil
 	// Trace, if set, is called for every step and event in order. It must return quickly and must not call the Sim.
 	Trace   func(Progress)
-	Events  io.Writer // for what AWS sends to EventBridge, one JSON object per line; or nil
-	History int       // how many steps and events are kept for each secret, by default 64
+	History int // how many steps and events are kept for each secret, by default 64
 }
 
 // Sim is a simulated Secrets Manager. It is safe for concurrent use.

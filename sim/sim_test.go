@@ -32,6 +32,7 @@ type bench struct {
 	url    string
 	server *httptest.Server
 	client *sm.Client
+	traced []Progress // guarded by the Sim's lock
 }
 
 func newBench(t *testing.T, o Options) *bench {
@@ -40,12 +41,26 @@ func newBench(t *testing.T, o Options) *bench {
 	if o.Clock == nil {
 		o.Clock = b.clock
 	}
+	if o.Trace == nil {
+		o.Trace = func(p Progress) { b.traced = append(b.traced, p) }
+	}
 	b.Sim = New(o)
 	server := httptest.NewServer(b.Sim.Handler())
 	t.Cleanup(server.Close)
 	b.url, b.server = server.URL, server
 	b.client = b.as("test")
 	return b
+}
+
+// trace returns all steps and events as JSON.
+func (b *bench) trace() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	text, err := json.Marshal(b.traced)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return string(text)
 }
 
 // as returns a client with an access key. It does not retry: tests see every response.
