@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/rand"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 	"github.com/google/uuid"
 
 	"example.com/rotator/internal/sigv4"
@@ -28,9 +31,9 @@ type caller struct {
 
 // session is a session issued by AssumeRole.
 type session struct {
-	caller        // without a region
-	secret, token string
-	expires       time.Time
+	caller  // without a region
+	token   string
+	expires time.Time
 }
 
 var (
@@ -48,8 +51,8 @@ const simulated = "ASIASIMULATED"
 
 // identify returns the caller that an access key identifies: the session that AssumeRole issued it for, the account if
 // it is twelve digits, otherwise the default account. It refuses session keys of an earlier run, and keys that look
-// real. It checks the signature only of a session, because only its secret key is known.
-func (s *Sim) identify(r *http.Request, body []byte, service string) (*caller, *fault) {
+// real. It does not check signatures, because it does not know the callers' secret keys.
+func (s *Sim) identify(r *http.Request, service string) (*caller, *fault) {
 	if r.Header.Get("Authorization") == "" {
 		return nil, &fault{"MissingAuthenticationTokenException", "Missing Authentication Token"}
 	}
@@ -85,12 +88,6 @@ func (s *Sim) identify(r *http.Request, body []byte, service string) (*caller, *
 		return nil, invalid
 	case time.Now().After(have.expires):
 		return nil, &fault{"ExpiredTokenException", "The security token included in the request is expired"}
-	case !signature.Fits(r, body, have.secret, have.token):
-		return nil, &fault{
-			"InvalidSignatureException",
-			"The request signature we calculated does not match the signature you provided. Check your AWS " +
-				"Secret Access Key and signing method. Consult the service documentation for details.",
-		}
 	}
 	c := have.caller
 	c.region = signature.Region
@@ -129,35 +126,28 @@ func (s *Sim) roleExists(arn string) bool {
 	return true
 }
 
-type stsError struct {
-	XMLName   xml.Name `xml:"https://sts.amazonaws.com/doc/2011-06-15/ ErrorResponse"`
-	Type      string   `xml:"Error>Type"`
-	Code      string   `xml:"Error>Code"`
-	Message   string   `xml:"Error>Message"`
-	RequestID string   `xml:"RequestId"`
-}
-
 // sts answers GetCallerIdentity and AssumeRole of STS.
 // Source: https://docs.aws.amazon.com/STS/latest/APIReference/welcome.html
 func (s *Sim) sts(w http.ResponseWriter, r *http.Request, body []byte) {
 	form, err := url.ParseQuery(string(body))
-	c, f := s.identify(r, body, "sts")
+	action := form.Get("Action")
+	c, f := s.identify(r, "sts")
 	var out any
 	switch {
 	case err != nil:
 		f = &fault{"MalformedQueryString", "the request is not a form"}
 	case f != nil:
-	case form.Get("Action") == "GetCallerIdentity":
-		out = identityAnswer{Arn: c.arn, UserID: c.id, Account: c.account, RequestID: uuid.NewString()}
-	case form.Get("Action") == "AssumeRole":
+	case action == "GetCallerIdentity":
+		out = sts.GetCallerIdentityOutput{Arn: &c.arn, UserId: &c.id, Account: &c.account}
+	case action == "AssumeRole":
 		out, f = s.assumeRole(c, form)
 	default:
 		f = &fault{"InvalidAction",
-			"Could not find operation " + form.Get("Action") + " for version " + form.Get("Version")}
+			"Could not find operation " + action + " for version " + form.Get("Version")}
 	}
-	status := http.StatusOK
+	status, outer, inner := http.StatusOK, action+"Response", action+"Result"
 	if f != nil {
-		status = http.StatusForbidden
+		status, outer, inner = http.StatusForbidden, "ErrorResponse", "Error"
 		code := strings.TrimSuffix(f.Code, "Exception")
 		switch code {
 		case "UnrecognizedClient":
@@ -167,30 +157,16 @@ func (s *Sim) sts(w http.ResponseWriter, r *http.Request, body []byte) {
 		case "ValidationError", "InvalidAction", "MalformedQueryString":
 			status = http.StatusBadRequest
 		}
-		out = stsError{Type: "Sender", Code: code, Message: f.Message, RequestID: uuid.NewString()}
+		out = struct{ Type, Code, Message string }{"Sender", code, f.Message}
 	}
 	w.Header().Set("Content-Type", "text/xml")
+	w.Header().Set("X-Amzn-RequestId", uuid.NewString())
 	w.WriteHeader(status)
-	_ = xml.NewEncoder(w).Encode(out) // fails only if the client is gone
-}
-
-type identityAnswer struct {
-	XMLName   xml.Name `xml:"https://sts.amazonaws.com/doc/2011-06-15/ GetCallerIdentityResponse"`
-	Arn       string   `xml:"GetCallerIdentityResult>Arn"`
-	UserID    string   `xml:"GetCallerIdentityResult>UserId"`
-	Account   string   `xml:"GetCallerIdentityResult>Account"`
-	RequestID string   `xml:"ResponseMetadata>RequestId"`
-}
-
-type assumeAnswer struct {
-	XMLName    xml.Name `xml:"https://sts.amazonaws.com/doc/2011-06-15/ AssumeRoleResponse"`
-	Key        string   `xml:"AssumeRoleResult>Credentials>AccessKeyId"`
-	Secret     string   `xml:"AssumeRoleResult>Credentials>SecretAccessKey"`
-	Token      string   `xml:"AssumeRoleResult>Credentials>SessionToken"`
-	Expiration string   `xml:"AssumeRoleResult>Credentials>Expiration"`
-	Arn        string   `xml:"AssumeRoleResult>AssumedRoleUser>Arn"`
-	ID         string   `xml:"AssumeRoleResult>AssumedRoleUser>AssumedRoleId"`
-	RequestID  string   `xml:"ResponseMetadata>RequestId"`
+	e := xml.NewEncoder(w)
+	root := xml.StartElement{Name: xml.Name{Space: "https://sts.amazonaws.com/doc/2011-06-15/", Local: outer}}
+	// Encoding fails only if the client is gone.
+	_ = errors.Join(e.EncodeToken(root), e.EncodeElement(out, xml.StartElement{Name: xml.Name{Local: inner}}),
+		e.EncodeToken(root.End()), e.Flush())
 }
 
 func (s *Sim) assumeRole(c *caller, form url.Values) (any, *fault) {
@@ -216,12 +192,14 @@ func (s *Sim) assumeRole(c *caller, form url.Values) (any, *fault) {
 			fmt.Sprintf("User: %s is not authorized to perform: sts:AssumeRole on resource: %s", c.arn, arn)}
 	}
 	account, role := m[1], m[2]
-	key, have := simulated+rand.Text()[:7], &session{
+	key, secret, have := simulated+rand.Text()[:7], rand.Text(), &session{
 		caller: caller{account: account, arn: "arn:aws:sts::" + account + ":assumed-role/" + role + "/" + name, role: arn,
 			id: "AROASIMULATED" + rand.Text()[:8] + ":" + name},
-		secret: rand.Text(), token: rand.Text() + rand.Text(), expires: time.Now().Add(life).UTC(),
+		token: rand.Text() + rand.Text(), expires: time.Now().Add(life).UTC().Truncate(time.Second),
 	}
 	s.sessions[key] = have
-	return assumeAnswer{Key: key, Secret: have.secret, Token: have.token, Expiration: have.expires.Format(time.RFC3339),
-		Arn: have.arn, ID: have.id, RequestID: uuid.NewString()}, nil
+	return sts.AssumeRoleOutput{AssumedRoleUser: &types.AssumedRoleUser{Arn: &have.arn, AssumedRoleId: &have.id},
+		Credentials: &types.Credentials{
+			AccessKeyId: &key, SecretAccessKey: &secret, SessionToken: &have.token, Expiration: &have.expires,
+		}}, nil
 }

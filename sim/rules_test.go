@@ -115,7 +115,7 @@ func TestEmptyMembersAreLeftOutAndDatesAreNumbers(t *testing.T) {
 	b.answers([][3]string{
 		{"CreateSecret", `{"Name":"db","Description":"","ClientRequestToken":"T1"}`, `{"ARN":"ARN","Name":"db"}`},
 		{"DescribeSecret", `{"SecretId":"db"}`,
-			`{"ARN":"ARN","CreatedDate":1770114601.500,"LastChangedDate":1770114601.500,"Name":"db"}`},
+			`{"ARN":"ARN","CreatedDate":1770114601.5,"LastChangedDate":1770114601.5,"Name":"db"}`},
 		{"PutSecretValue", `{"SecretId":"db","SecretString":"1","ClientRequestToken":"T1"}`, `{"ARN":...`},
 		{"PutSecretValue", `{"SecretId":"db","SecretString":"2","ClientRequestToken":"T2"}`, `{"ARN":...`},
 		{"PutSecretValue", `{"SecretId":"db","SecretString":"3","ClientRequestToken":"T3"}`, `{"ARN":...`},
@@ -128,7 +128,7 @@ func TestEmptyMembersAreLeftOutAndDatesAreNumbers(t *testing.T) {
 		{"TagResource", `{"SecretId":"db","Tags":[{"Key":"k","Value":"v"}]}`, `{}`},
 		{"UntagResource", `{"SecretId":"db","TagKeys":["k"]}`, `{}`},
 		{"DescribeSecret", `{"SecretId":"db"}`,
-			`{"ARN":"ARN","CreatedDate":1770114601.500,"LastAccessedDate":1770076800,"LastChangedDate":1770114601.505,"Name":"db","Tags":[],"VersionIdsToStages":{"T2":["AWSPREVIOUS"],"T3":["AWSCURRENT"]}}`},
+			`{"ARN":"ARN","CreatedDate":1770114601.5,"LastAccessedDate":1770076800,"LastChangedDate":1770114601.505,"Name":"db","Tags":[],"VersionIdsToStages":{"T2":["AWSPREVIOUS"],"T3":["AWSCURRENT"]}}`},
 	})
 }
 

@@ -13,23 +13,19 @@ import (
 	"github.com/google/uuid"
 )
 
-// stamp is a time in the wire format: seconds since the epoch, with milliseconds.
-type stamp time.Time
-
-// MarshalJSON returns the number.
-func (t stamp) MarshalJSON() ([]byte, error) {
-	ms := time.Time(t).UnixMilli()
-	if ms%1000 == 0 {
-		return fmt.Appendf(nil, "%d", ms/1000), nil
+// stamp returns a time in the wire format: seconds since the epoch, with milliseconds. It returns 0 for no time.
+func stamp(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
 	}
-	return fmt.Appendf(nil, "%d.%03d", ms/1000, ms%1000), nil
+	return float64(t.UnixMilli()) / 1000
 }
 
 // answer is the body of a successful response.
 type answer map[string]any
 
-// MarshalJSON omits members without a value, as AWS does. False and an empty list are values; nil, a zero time and
-// an empty map are not.
+// MarshalJSON omits members without a value, as AWS does. False and an empty list are values; nil, 0 and an empty map
+// are not.
 func (a answer) MarshalJSON() ([]byte, error) {
 	full := make(map[string]any)
 	for name, member := range a {
@@ -155,7 +151,7 @@ func (s *Sim) serve(r *http.Request, body []byte) ([]byte, *fault) {
 	if !ok || !known || r.Method != http.MethodPost {
 		return nil, &fault{"UnknownOperationException", ""}
 	}
-	c, f := s.identify(r, body, "secretsmanager")
+	c, f := s.identify(r, "secretsmanager")
 	if f != nil {
 		return nil, f
 	}
