@@ -22,11 +22,14 @@ import (
 var pageFiles embed.FS
 
 var pageTemplate = template.Must(template.New("page.html").Funcs(template.FuncMap{
-	"clock":  func(t time.Time) string { return t.UTC().Format(time.DateTime) },
-	"minute": func(t time.Time) string { return t.UTC().Format("01-02 15:04") },
-	"short":  func(id string) string { return id[:min(8, len(id))] },
-	"lower":  strings.ToLower,
-	"rules":  describeRules,
+	"clock":    func(t time.Time) string { return t.UTC().Format(time.DateTime) },
+	"minute":   func(t time.Time) string { return t.UTC().Format("01-02 15:04") },
+	"short":    func(id string) string { return id[:min(8, len(id))] },
+	"lower":    strings.ToLower,
+	"rules":    describeRules,
+	"versions": (*secret).newest,
+	"labels":   (*secret).stages,
+	"timeline": (*secret).timeline,
 }).ParseFS(pageFiles, "page.html"))
 
 // pagePolicy lets the page run only its own script.
@@ -47,7 +50,7 @@ type pageData struct {
 	// Groups are the overview; groups that need attention come first.
 	Groups []*pageGroup
 	// Detail is the secret to show, if there is one. Missing means that it does not exist.
-	Detail  *pageDetail
+	Detail  *pageRow
 	Missing bool
 }
 
@@ -57,29 +60,15 @@ type pageGroup struct {
 	Rows      []pageRow
 }
 
-// pageRow is a secret in the overview.
+// pageRow is a secret on the page.
 type pageRow struct {
-	Key, Name  string
+	Secret     *secret
+	Key, State string
 	Place      string // its region and account, unless both are the defaults
 	Late       bool
 	Again      bool      // it failed, and its rotation continues
 	Failure    *Progress // what went wrong in the last attempt of a rotation
-	Last, Next time.Time
-}
-
-type pageDetail struct {
-	pageRow
-	State    string
-	Secret   *secret
-	Versions []pageVersion
-	Timeline []Progress // newest first
-}
-
-type pageVersion struct {
-	ID      string
-	Created time.Time
-	Empty   bool
-	Labels  []string
+	Next       time.Time
 }
 
 // page shows all secrets, or the versions, the labels and the timeline of one.
@@ -123,10 +112,10 @@ func (s *Sim) pageData(r *http.Request) *pageData {
 	for _, sec := range slices.SortedFunc(maps.Values(s.secrets), func(a, b *secret) int {
 		return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Region, b.Region), byName(a, b))
 	}) {
-		state, row := sec.row(now)
+		row := sec.row(now)
 		row.Key, row.Place = s.pageKey(sec)
 		if key == row.Key {
-			d.Detail, d.Missing = sec.detail(state, row), false
+			d.Detail, d.Missing = &row, false
 		}
 		if f := row.Failure; key == "" && f != nil {
 			if utf8.RuneCountInString(f.Message) > maxMessage {
@@ -136,7 +125,7 @@ func (s *Sim) pageData(r *http.Request) *pageData {
 				row.Failure = nil
 			}
 		}
-		i := slices.IndexFunc(groups, func(g *pageGroup) bool { return g.ID == state })
+		i := slices.IndexFunc(groups, func(g *pageGroup) bool { return g.ID == row.State })
 		groups[i].Rows = append(groups[i].Rows, row)
 	}
 	d.Groups = slices.DeleteFunc(groups, func(g *pageGroup) bool { return g.Rows == nil })
@@ -156,31 +145,28 @@ func (s *Sim) pageKey(sec *secret) (key, place string) {
 	return key, ""
 }
 
-// row returns a secret's row in the overview, and the group that it is in.
-func (sec *secret) row(now time.Time) (state string, row pageRow) {
+// row returns what the page shows of a secret, but not where.
+func (sec *secret) row(now time.Time) pageRow {
+	if !sec.Deleted.IsZero() {
+		return pageRow{Secret: sec, State: "deleted"}
+	}
 	r := &sec.Rotation
 	running := r.run.active()
-	row = pageRow{Name: sec.Name, Failure: sec.failure(), Last: r.Last}
-	if !sec.Deleted.IsZero() {
-		row.Failure = nil
-		return "deleted", row
-	}
-	row.Next = r.Next
+	row := pageRow{Secret: sec, State: "unrotated", Failure: sec.failure(), Next: r.Next}
 	// The timer of a fast clock fires a little late.
 	row.Late = r.Enabled && !r.Next.IsZero() &&
 		(running && r.run.start.After(r.Next) || !running && row.Failure != nil && now.After(r.Next))
 	switch {
 	case row.Failure != nil:
-		row.Again = running
-		return "failing", row
+		row.State, row.Again = "failing", running
 	case row.Late:
-		return "late", row
+		row.State = "late"
 	case running:
-		return "running", row
+		row.State = "running"
 	case r.Enabled:
-		return "healthy", row
+		row.State = "healthy"
 	}
-	return "unrotated", row
+	return row
 }
 
 // failure returns what went wrong in the last attempt of a rotation, or nil if it succeeded or was abandoned.
@@ -196,14 +182,11 @@ func (sec *secret) failure() *Progress {
 	return nil
 }
 
-// detail returns everything that the page shows of a secret.
-func (sec *secret) detail(state string, row pageRow) *pageDetail {
-	d := &pageDetail{pageRow: row, State: state, Secret: sec, Timeline: slices.Clone(sec.history)}
-	slices.Reverse(d.Timeline)
-	for _, v := range sec.newest() {
-		d.Versions = append(d.Versions, pageVersion{v.ID, v.Created, !v.filled(), sec.stages(v.ID)})
-	}
-	return d
+// timeline returns a secret's history, newest first.
+func (sec *secret) timeline() []Progress {
+	all := slices.Clone(sec.history)
+	slices.Reverse(all)
+	return all
 }
 
 // describeRules describes when a secret is rotated.

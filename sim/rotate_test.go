@@ -397,7 +397,8 @@ func TestNoFormOfAValueIsInTheErrorOfARotation(t *testing.T) {
 			var page strings.Builder
 			b.mu.Lock()
 			sec := b.Sim.at(place{mine, "us-east-1", "db"})
-			err = pageTemplate.Execute(&page, pageData{Detail: sec.detail(sec.row(begin))})
+			row := sec.row(begin)
+			err = pageTemplate.Execute(&page, pageData{Detail: &row})
 			b.mu.Unlock()
 			if err != nil {
 				t.Fatal(err)
