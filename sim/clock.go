@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"cmp"
 	"slices"
 	"sync"
 	"time"
@@ -78,10 +77,8 @@ func (c *ManualClock) At(t time.Time, f func()) func() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := &entry{t, f}
-	i, _ := slices.BinarySearchFunc(c.due, e, func(have, e *entry) int {
-		return cmp.Or(have.t.Compare(e.t), -1) // after entries for the same time
-	})
-	c.due = slices.Insert(c.due, i, e)
+	c.due = append(c.due, e)
+	slices.SortStableFunc(c.due, func(a, b *entry) int { return a.t.Compare(b.t) })
 	return func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()

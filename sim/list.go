@@ -33,18 +33,6 @@ func paginate[T any](all []T, token *string, limit *int32, most int) (page []T, 
 	return all[from:to], next, nil
 }
 
-func checkFilters(filters []types.Filter) *fault {
-	for _, f := range filters {
-		if f.Key == "" {
-			return invalidParameter("Invalid filter key")
-		}
-		if len(f.Values) == 0 {
-			return invalidParameter("Invalid filter values for key: %s", f.Key)
-		}
-	}
-	return nil
-}
-
 // matches reports whether a secret passes all filters. To pass a filter, it must match one of the values, or not match
 // one that begins with an exclamation mark.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_search-secret.html
@@ -145,10 +133,10 @@ func letterOrDigit(r rune) bool {
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_ListSecrets.html
 // for the date; moto's test_list_secrets.py for the direction
 func (s *Sim) listSecrets(c *caller, in *sm.ListSecretsInput) (answer, *fault) {
-	if f := checkFilters(in.Filters); f != nil {
+	all, f := s.filtered(c, in.Filters, aws.ToBool(in.IncludePlannedDeletion))
+	if f != nil {
 		return nil, f
 	}
-	all := s.filtered(c, in.Filters, aws.ToBool(in.IncludePlannedDeletion))
 	when := func(sec *secret) time.Time {
 		switch in.SortBy {
 		case "name":
@@ -183,8 +171,15 @@ func (s *Sim) listSecrets(c *caller, in *sm.ListSecretsInput) (answer, *fault) {
 func byName(a, b *secret) int { return strings.Compare(a.Name, b.Name) }
 
 // filtered returns the secrets and replicas that pass the filters, in the caller's account and region, in no order.
-func (s *Sim) filtered(c *caller, filters []types.Filter, deleted bool) []*secret {
-	var all []*secret
+func (s *Sim) filtered(c *caller, filters []types.Filter, deleted bool) (all []*secret, _ *fault) {
+	for _, f := range filters {
+		switch {
+		case f.Key == "":
+			return nil, invalidParameter("Invalid filter key")
+		case f.Values == nil:
+			return nil, invalidParameter("Invalid filter values for key: %s", f.Key)
+		}
+	}
 	for at, sec := range s.secrets {
 		if at.region != c.region {
 			sec = sec.in(c.region)
@@ -193,7 +188,7 @@ func (s *Sim) filtered(c *caller, filters []types.Filter, deleted bool) []*secre
 			all = append(all, sec)
 		}
 	}
-	return all
+	return all, nil
 }
 
 func (s *Sim) batchGetSecretValue(c *caller, in *sm.BatchGetSecretValueInput) (answer, *fault) {
@@ -204,12 +199,12 @@ func (s *Sim) batchGetSecretValue(c *caller, in *sm.BatchGetSecretValueInput) (a
 		return nil, invalidParameter(
 			"'Filters' not specified. 'Filters' must also be specified when 'MaxResults' is provided.")
 	}
-	if f := checkFilters(in.Filters); f != nil {
-		return nil, f
-	}
 	ids, next := in.SecretIdList, ""
 	if in.Filters != nil {
-		all := s.filtered(c, in.Filters, false)
+		all, f := s.filtered(c, in.Filters, false)
+		if f != nil {
+			return nil, f
+		}
 		slices.SortFunc(all, byName)
 		page, n, f := paginate(all, in.NextToken, in.MaxResults, 20)
 		if f != nil {

@@ -122,7 +122,6 @@ type cron struct {
 var (
 	monthNames = []string{"JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"}
 	dayNames   = []string{"SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"}
-	partForm   = regexp.MustCompile(`^(?:\*|(\w+)(?:-(\w+))?)?(?:/(\d{1,2}))?$`)
 	dayForm    = regexp.MustCompile(`^(.+?)(L|#[1-5])?$`)
 )
 
@@ -148,24 +147,21 @@ func values(field string, low, high int, names ...string) (out []int, ok bool) {
 		return n
 	}
 	for part := range strings.SplitSeq(field, ",") {
-		m := partForm.FindStringSubmatch(part)
-		if m == nil || part == "" {
-			return nil, false
+		span, step, stepped := strings.Cut(part, "/")
+		first, last, ranged := strings.Cut(span, "-")
+		from, to, by := number(first), number(last), 1
+		if stepped {
+			by, _ = strconv.Atoi(step) // refused below if it is not a number
 		}
-		from, to, by := low, high, 1
-		if m[1] != "" {
-			from = number(m[1])
-			if m[3] == "" {
-				to = from
-			}
+		switch {
+		case span == "*" || span == "" && stepped:
+			from, to = low, high
+		case !ranged && stepped:
+			to = high
+		case !ranged:
+			to = from
 		}
-		if m[2] != "" {
-			to = number(m[2])
-		}
-		if m[3] != "" {
-			by = number(m[3])
-		}
-		if from < low || to > high || from > to || by < 1 {
+		if from < low || to > high || from > to || by < 1 || by > high {
 			return nil, false
 		}
 		for n := from; n <= to; n += by {

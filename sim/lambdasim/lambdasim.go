@@ -140,10 +140,6 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) (body []byte, fun
 func (f *Function) wait(ctx context.Context, s *sandbox, inv *invocation) (_ result, received bool) {
 	select {
 	case r := <-inv.done:
-		if r.unusable {
-			s.end()
-			return r, true
-		}
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.idle = append(f.idle, s)

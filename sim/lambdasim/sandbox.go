@@ -29,7 +29,6 @@ type invocation struct {
 type result struct {
 	body          []byte
 	functionError string
-	unusable      bool // the runtime could not start
 }
 
 // sandbox is one process and its Runtime API.
@@ -53,7 +52,8 @@ func (f *Function) start(inv *invocation) (*sandbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sandbox{opts: o, events: make(chan *invocation, 1), exited: make(chan struct{}), begin: time.Now()}
+	life, kill := context.WithCancel(f.life)
+	s := &sandbox{opts: o, kill: kill, events: make(chan *invocation, 1), exited: make(chan struct{}), begin: time.Now()}
 	s.expect(inv)
 	mux := http.NewServeMux()
 	const api = "/2018-06-01/runtime/"
@@ -65,8 +65,6 @@ func (f *Function) start(inv *invocation) (*sandbox, error) {
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = server.Serve(l) }() // always ends with ErrServerClosed
 	part := strings.Split(o.ARN, ":")
-	life, kill := context.WithCancel(f.life)
-	s.kill = kill
 	s.command = exec.CommandContext(life, f.command[0], f.command[1:]...)
 	s.command.Cancel = func() error { return s.killAll() }
 	s.command.Stdout, s.command.Stderr = o.Log, o.Log
@@ -126,9 +124,6 @@ func (s *sandbox) next(w http.ResponseWriter, r *http.Request) {
 		h.Set("Lambda-Runtime-Aws-Request-Id", inv.id)
 		h.Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(inv.deadline.UnixMilli(), 10))
 		h.Set("Lambda-Runtime-Invoked-Function-Arn", s.opts.ARN)
-		hex := strings.ReplaceAll(inv.id, "-", "")
-		h.Set("Lambda-Runtime-Trace-Id", "Root=1-"+hex[:8]+"-"+hex[8:]+";Sampled=0")
-		h.Set("Content-Type", "application/json")
 		_, _ = w.Write(inv.payload)
 	case <-r.Context().Done():
 	}
@@ -145,11 +140,14 @@ func (s *sandbox) answer(functionError string) http.HandlerFunc {
 			w.WriteHeader(http.StatusBadRequest)
 			return
 		}
-		select {
-		case <-s.events: // a runtime that could not start has not received it
-		default:
+		if id == "" { // a runtime that could not start has not received it
+			s.kill()
+			select {
+			case <-s.events:
+			default:
+			}
 		}
-		s.now.done <- result{body, functionError, id == ""}
+		s.now.done <- result{body, functionError}
 		s.now = nil
 		w.WriteHeader(http.StatusAccepted)
 	}

@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http/httptest"
-	"os"
 	"reflect"
 	"testing"
 	"time"
@@ -102,10 +101,7 @@ func (s *Server) Setenv() {
 		"AWS_DEFAULT_REGION": region, "AWS_ACCESS_KEY_ID": account, "AWS_SECRET_ACCESS_KEY": "simulated",
 		"AWS_EC2_METADATA_DISABLED": "true", "AWS_SESSION_TOKEN": "", "AWS_PROFILE": "",
 	} {
-		s.t.Setenv(name, value) // which also restores it
-		if value == "" {
-			_ = os.Unsetenv(name)
-		}
+		s.t.Setenv(name, value)
 	}
 }
 
