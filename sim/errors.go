@@ -43,8 +43,3 @@ func tokenUsed(token, arn string) *fault {
 		fmt.Sprintf("You can't use ClientRequestToken %s because that value is already in use for a version of "+
 			"secret %s.", token, arn)}
 }
-
-// limitExceeded returns the error for exceeding a quota of a secret. Unknown: AWS's texts.
-func limitExceeded(format string, args ...any) *fault {
-	return &fault{"LimitExceededException", fmt.Sprintf(format, args...)}
-}

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"cmp"
 	"crypto/rand"
 	"encoding/xml"
 	"errors"
@@ -169,9 +168,9 @@ func (s *Sim) sts(w http.ResponseWriter, r *http.Request, body []byte) {
 		e.EncodeToken(root.End()), e.Flush())
 }
 
+// assumeRole issues a session of an hour, regardless of the duration in the request.
 func (s *Sim) assumeRole(c *caller, form url.Values) (any, *fault) {
 	arn, name := form.Get("RoleArn"), form.Get("RoleSessionName")
-	life, err := time.ParseDuration(cmp.Or(form.Get("DurationSeconds"), "3600") + "s")
 	m := roleForm.FindStringSubmatch(arn)
 	switch {
 	case m == nil:
@@ -180,9 +179,6 @@ func (s *Sim) assumeRole(c *caller, form url.Values) (any, *fault) {
 		return nil, &fault{"ValidationError", "1 validation error detected: Value '" + name +
 			"' at 'roleSessionName' failed to satisfy constraint: Member must satisfy regular expression pattern: " +
 			"[\\w+=,.@-]*"}
-	case err != nil || life < 900*time.Second || life > 12*time.Hour:
-		return nil, &fault{"ValidationError", "1 validation error detected: Value '" + form.Get("DurationSeconds") +
-			"' at 'durationSeconds' failed to satisfy constraint: Member must have value between 900 and 43200"}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -195,7 +191,7 @@ func (s *Sim) assumeRole(c *caller, form url.Values) (any, *fault) {
 	key, secret, have := simulated+rand.Text()[:7], rand.Text(), &session{
 		caller: caller{account: account, arn: "arn:aws:sts::" + account + ":assumed-role/" + role + "/" + name, role: arn,
 			id: "AROASIMULATED" + rand.Text()[:8] + ":" + name},
-		token: rand.Text() + rand.Text(), expires: time.Now().Add(life).UTC().Truncate(time.Second),
+		token: rand.Text() + rand.Text(), expires: time.Now().Add(time.Hour).UTC().Truncate(time.Second),
 	}
 	s.sessions[key] = have
 	return sts.AssumeRoleOutput{AssumedRoleUser: &types.AssumedRoleUser{Arn: &have.arn, AssumedRoleId: &have.id},

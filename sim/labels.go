@@ -12,9 +12,6 @@ const (
 	maxLabels = 20
 	// keptVersions is the number of versions above which outdated ones are removed.
 	keptVersions = 100
-	// maxVersions is the maximum number of versions. Unknown: AWS's number. It must exceed 144: AWS
-	// allows one Put every ten minutes and keeps the versions of the last 24 hours.
-	maxVersions = 150
 )
 
 // labeling maps each label to its version.
@@ -43,8 +40,9 @@ func (l labeling) attach(id string, stages []string) {
 	}
 }
 
+// tooManyLabels returns the error for more than maxLabels labels. Unknown: AWS's text.
 func tooManyLabels() *fault {
-	return limitExceeded("You have exceeded the maximum number of staging labels for a secret: %d.", maxLabels)
+	return &fault{"LimitExceededException", "You have exceeded the maximum number of staging labels for a secret."}
 }
 
 // relabel changes the labels, unless there would be too many, and removes versions that have neither a value nor a
@@ -102,9 +100,6 @@ func (s *secret) move(label, from, to string) *fault {
 // last 24 hours.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html
 func (s *secret) prune(now time.Time) {
-	if len(s.Versions) <= keptVersions {
-		return
-	}
 	for _, v := range slices.Backward(s.newest()) {
 		if len(s.Versions) > keptVersions && s.stages(v.ID) == nil && now.Sub(v.Created) >= day {
 			delete(s.Versions, v.ID)

@@ -95,30 +95,18 @@ var newWord = regexp.MustCompile(`[^a-z][a-z]+`)
 // mark, and begins at a capital or digit that precedes a lower-case letter.
 // Unknown: whether AWS splits at spaces before it looks for marks; the simulator does.
 // Source: moto's secretsmanager/list_secrets/filters.py, whose rules were tested on AWS
-func splitWords(text string) []string {
-	var words []string
-	add := func(word string) {
-		if strings.Trim(word, marks) != "" {
-			words = append(words, word)
-		}
-	}
+func splitWords(text string) (words []string) {
 	isMark := func(r rune) bool { return strings.ContainsRune(marks, r) }
 	space := func(r rune) bool { return !letterOrDigit(r) && !isMark(r) }
 	for _, word := range strings.FieldsFunc(text, space) {
-		if i := strings.IndexFunc(word, isMark); i >= 0 && strings.IndexFunc(word, func(r rune) bool {
-			return isMark(r) && r != rune(word[i])
-		}) >= 0 {
-			add(word)
-			continue
-		}
-		for _, part := range strings.FieldsFunc(word, isMark) {
-			at := 0
-			for _, m := range newWord.FindAllStringIndex(part, -1) {
-				add(part[at:m[0]])
-				add(part[m[0]:m[1]])
-				at = m[1]
-			}
-			add(part[at:])
+		first := max(strings.IndexFunc(word, isMark), 0)
+		switch {
+		case strings.Trim(word, marks) == "":
+		case strings.ContainsAny(word, strings.ReplaceAll(marks, word[first:first+1], "")):
+			words = append(words, word)
+		default:
+			parts := strings.Join(strings.FieldsFunc(word, isMark), " ")
+			words = append(words, strings.Fields(newWord.ReplaceAllString(parts, " $0 "))...)
 		}
 	}
 	return words

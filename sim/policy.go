@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -13,22 +14,9 @@ import (
 	"example.com/rotator/sim/iampolicy"
 )
 
-// part returns the part of a policy that applies to the caller's account or role. p may be nil.
-func (c *caller) part(p *iampolicy.Policy) *iampolicy.Policy {
-	if p == nil {
-		return &iampolicy.Policy{}
-	}
-	is := func(p iampolicy.Principal) bool {
-		return slices.ContainsFunc(p["AWS"], func(a string) bool {
-			return a == "*" || a == c.account || a == "arn:aws:iam::"+c.account+":root" || a == c.arn ||
-				c.role != "" && a == c.role
-		})
-	}
-	out := *p
-	out.Statement = slices.DeleteFunc(slices.Clone(p.Statement), func(st iampolicy.Statement) bool {
-		return !is(st.Principal) && (st.NotPrincipal == nil || is(st.NotPrincipal))
-	})
-	return &out
+// names returns the principals that policies may use for the caller.
+func (c *caller) names() []string {
+	return []string{c.account, "arn:aws:iam::" + c.account + ":root", c.arn, cmp.Or(c.role, c.arn)}
 }
 
 func malformed(text string) *fault { return &fault{"MalformedPolicyDocumentException", text} }
@@ -109,11 +97,12 @@ func (s *Sim) newPolicy(text string) (*iampolicy.Policy, *fault) {
 	for _, st := range p.Statement {
 		for _, who := range []iampolicy.Principal{st.Principal, st.NotPrincipal} {
 			for kind, names := range who {
-				switch bad := slices.ContainsFunc(names, func(n string) bool { return !s.supported(kind, n) }); {
-				case bad && kind == "Service":
-					return nil, malformed("This resource policy contains an unsupported service principal.")
-				case bad:
-					return nil, malformed("This resource policy contains an unsupported principal.")
+				what := "principal"
+				if kind == "Service" {
+					what = "service principal"
+				}
+				if slices.ContainsFunc(names, func(n string) bool { return !s.supported(kind, n) }) {
+					return nil, malformed("This resource policy contains an unsupported " + what + ".")
 				}
 			}
 		}
@@ -147,7 +136,10 @@ func public(p *iampolicy.Policy) bool {
 func (s *Sim) admit(c *caller, sec *secret) *fault {
 	action, near := "secretsmanager:"+c.operation, c.account == sec.Account
 	have := s.conditions(c, "secretsmanager:resource/AllowRotationLambdaArn", sec.Rotation.Function)
-	effect := c.part(sec.policy).Effect(action, sec.ARN, have)
+	effect := ""
+	if sec.policy != nil {
+		effect = sec.policy.Effect(action, sec.ARN, have, c.names()...)
+	}
 	if effect == "Deny" {
 		return c.unauthorized(action, sec.ARN, "with an explicit deny in a resource-based policy")
 	}
@@ -302,7 +294,8 @@ func (s *Sim) mayUseKey(c *caller, sec *secret) *fault {
 	}
 	policy := s.policies[key]
 	for _, action := range keyActions[c.operation] {
-		if s.licensed(c, action, key, have, false) != nil || policy != nil && !c.part(policy).Permits(action, key, have) {
+		if s.licensed(c, action, key, have, false) != nil ||
+			policy != nil && policy.Effect(action, key, have, c.names()...) != "Allow" {
 			return accessDenied("Access to KMS is not allowed: User: %s is not authorized to perform: %s on "+
 				"resource: %s", c.arn, action, key)
 		}

@@ -63,10 +63,6 @@ func (s *Sim) store(sec *secret, v *version, stages []string) *fault {
 		stages = append(slices.Clone(stages), current)
 	}
 	now := s.clock.Now()
-	sec.prune(now)
-	if len(sec.Versions) >= maxVersions && sec.Versions[v.ID] == nil {
-		return limitExceeded("You have exceeded the maximum number of versions for a secret: %d.", maxVersions)
-	}
 	s.remember(sec)
 	if f := sec.relabel(func(l labeling) { l.attach(v.ID, stages) }); f != nil {
 		return f

@@ -114,15 +114,23 @@ func (p *Policy) Permits(action, resource string, have map[string][]string) bool
 	return p.Effect(action, resource, have) == "Allow"
 }
 
-// Effect returns "Deny" or "Allow", or "" if the policy does not cover the action on the resource. It ignores
-// principals. have holds the values of the call's condition keys.
-func (p *Policy) Effect(action, resource string, have map[string][]string) (effect string) {
+// Effect returns "Deny" or "Allow", or "" if the policy does not cover the action on the resource. have holds the values
+// of the call's condition keys. caller holds the names that statements with principals may use for the caller.
+func (p *Policy) Effect(action, resource string, have map[string][]string, caller ...string) (effect string) {
 	for _, st := range p.Statement {
-		if effect != "Deny" && st.covers(action, resource) && st.holds(have) {
+		if effect != "Deny" && st.concerns(caller) && st.covers(action, resource) && st.holds(have) {
 			effect = st.Effect
 		}
 	}
 	return effect
+}
+
+// concerns reports whether a statement applies to a caller.
+func (st *Statement) concerns(caller []string) bool {
+	is := func(p Principal) bool {
+		return slices.ContainsFunc(p["AWS"], func(name string) bool { return name == "*" || slices.Contains(caller, name) })
+	}
+	return is(st.Principal) || st.Principal == nil && (st.NotPrincipal == nil || !is(st.NotPrincipal))
 }
 
 // covers reports whether a statement applies to an action, ignoring case, and to a resource.
