@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,13 +37,9 @@ func (s *Sim) deleteSecret(c *caller, in *sm.DeleteSecretInput) (answer, *fault)
 		return nil, f
 	}
 	if len(sec.Replicas) > 0 {
-		var regions []string
-		for _, r := range sec.Replicas {
-			regions = append(regions, r.Region)
-		}
 		// Source: https://github.com/rebuy-de/aws-nuke/issues/1127
 		return nil, invalidParameter("You can't delete secret %s that still has replica regions [%s].",
-			sec.ARN, strings.Join(regions, ", "))
+			sec.ARN, strings.Join(slices.Sorted(maps.Keys(sec.Replicas)), ", "))
 	}
 	if force {
 		s.erase(sec)

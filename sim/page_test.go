@@ -117,7 +117,7 @@ func TestThePageDistinguishesSecretsWithOneARNSuffix(t *testing.T) {
 		}
 	}
 	for path, want := range map[string][]string{
-		key:                {"<dd>" + arn + "</dd>", "<dt>Replicas</dt><dd>us-west-2: InSync</dd>"},
+		key:                {"<dd>" + arn + "</dd>", "<dt>Replicas</dt><dd><div>us-west-2: InSync</div></dd>"},
 		key + "-eu-west-1": {"<dd>" + strings.Replace(arn, "us-east-1", ireland, 1) + "</dd>"},
 	} {
 		detail, _ := b.fetchPage(path)

@@ -16,7 +16,6 @@ import (
 // cannot differ from it. On AWS, changes take a moment to propagate.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/replicate-secrets.html
 type replica struct {
-	Region   string
 	KmsKeyId string // "" for the account's default key in that region
 	Status   string
 	Message  string
@@ -43,19 +42,11 @@ var regions = map[string][]string{
 	"aws-us-gov": {"us-gov-east-1", "us-gov-west-1"},
 }
 
-func (sec *secret) replica(region string) *replica {
-	i := slices.IndexFunc(sec.Replicas, func(r replica) bool { return r.Region == region })
-	if i < 0 {
-		return nil
-	}
-	return &sec.Replicas[i]
-}
-
 // in returns a secret as seen from another region, or nil if it has no replica there. A replica has a separate key, and
 // separate dates of creation and retrieval. Its ARN differs only in the region.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/standalone-secret.html
 func (sec *secret) in(region string) *secret {
-	r := sec.replica(region)
+	r := sec.Replicas[region]
 	if r == nil || r.Status != inSync {
 		return nil
 	}
@@ -72,7 +63,7 @@ func (sec *secret) primary() *secret { return cmp.Or(sec.origin, sec) }
 // accessed records the day of a retrieval, separately for each region.
 func (sec *secret) accessed(day time.Time) {
 	if sec.origin != nil {
-		sec.origin.replica(sec.Region).Accessed = day
+		sec.origin.Replicas[sec.Region].Accessed = day
 		return
 	}
 	sec.Accessed = day
@@ -81,8 +72,9 @@ func (sec *secret) accessed(day time.Time) {
 // replicationStatus returns the member ReplicationStatus. Unknown: whether a replica has it; the simulator omits it.
 func (sec *secret) replicationStatus() []answer {
 	out := []answer{}
-	for _, r := range sec.Replicas {
-		out = append(out, answer{"Region": r.Region, "KmsKeyId": cmp.Or(r.KmsKeyId, defaultKey), "Status": r.Status,
+	for _, region := range slices.Sorted(maps.Keys(sec.Replicas)) {
+		r := sec.Replicas[region]
+		out = append(out, answer{"Region": region, "KmsKeyId": cmp.Or(r.KmsKeyId, defaultKey), "Status": r.Status,
 			"StatusMessage": r.Message, "LastAccessedDate": stamp(r.Accessed)})
 	}
 	return out
@@ -108,12 +100,11 @@ func checkReplicas(home string, add []types.ReplicaRegionType) *fault {
 func (s *Sim) replicate(sec *secret, add []types.ReplicaRegionType, force bool) {
 	for _, a := range add {
 		region := *a.Region
-		if r := sec.replica(region); r != nil && r.Status == inSync {
+		if r := sec.Replicas[region]; r != nil && r.Status == inSync {
 			continue
 		}
-		sec.forget(region)
-		r := replica{
-			Region: region, KmsKeyId: aws.ToString(a.KmsKeyId), Status: inSync, Message: "Replication succeeded",
+		r := &replica{
+			KmsKeyId: aws.ToString(a.KmsKeyId), Status: inSync, Message: "Replication succeeded",
 			Created: s.clock.Now().Truncate(time.Millisecond),
 		}
 		switch other := s.at(place{sec.Account, region, sec.Name}); {
@@ -128,13 +119,8 @@ func (s *Sim) replicate(sec *secret, add []types.ReplicaRegionType, force bool) 
 			r.Status = "Failed"
 			r.Message = "Replication failed: Secret name " + sec.Name + " already exists in region " + region + "."
 		}
-		sec.Replicas = append(sec.Replicas, r)
+		sec.Replicas[region] = r
 	}
-}
-
-// forget ends replication to some regions.
-func (sec *secret) forget(regions ...string) {
-	sec.Replicas = slices.DeleteFunc(sec.Replicas, func(r replica) bool { return slices.Contains(regions, r.Region) })
 }
 
 func (s *Sim) replicateSecretToRegions(
@@ -153,7 +139,9 @@ func (s *Sim) replicateSecretToRegions(
 func (s *Sim) removeRegionsFromReplication(
 	_ *caller, sec *secret, in *sm.RemoveRegionsFromReplicationInput,
 ) (answer, *fault) {
-	sec.forget(in.RemoveReplicaRegions...)
+	for _, region := range in.RemoveReplicaRegions {
+		delete(sec.Replicas, region)
+	}
 	sec.touch(s.clock.Now())
 	return answer{"ARN": sec.ARN, "ReplicationStatus": sec.replicationStatus()}, nil
 }
@@ -168,14 +156,14 @@ func (s *Sim) stopReplicationToReplica(
 		return nil, invalidRequest("You can only call this operation on a replica secret.")
 	}
 	sec := *view
-	sec.origin, sec.Replicas, sec.Rotation = nil, nil, rotation{}
+	sec.origin, sec.Replicas, sec.Rotation = nil, make(map[string]*replica), rotation{}
 	sec.history, sec.before, sec.disarm = nil, nil, nil
 	sec.Tags, sec.Labels, sec.Versions = slices.Clone(sec.Tags), maps.Clone(sec.Labels), maps.Clone(sec.Versions)
 	for id, v := range sec.Versions {
 		own := *v
 		sec.Versions[id] = &own
 	}
-	view.origin.forget(sec.Region)
+	delete(view.origin.Replicas, sec.Region)
 	now := s.clock.Now()
 	view.origin.touch(now)
 	sec.touch(now)

@@ -39,7 +39,7 @@ type secret struct {
 	Versions    map[string]*version
 	Labels      labeling
 	Policy      string
-	Replicas    []replica
+	Replicas    map[string]*replica // by region
 	Rotation    rotation
 
 	history []Progress

@@ -35,7 +35,7 @@ func (s *Sim) createSecret(c *caller, in *sm.CreateSecretInput) (answer, *fault)
 		Account: c.account, Region: c.region, Name: name, ARN: c.arnOf(name + "-" + suffix()),
 		Description: aws.ToString(in.Description), Key: aws.ToString(in.KmsKeyId), Type: aws.ToString(in.Type),
 		Created: now, Changed: now,
-		Versions: make(map[string]*version), Labels: make(labeling),
+		Versions: make(map[string]*version), Labels: make(labeling), Replicas: make(map[string]*replica),
 	}
 	if f := sec.tag(in.Tags); f != nil {
 		return nil, f
@@ -157,7 +157,7 @@ func (s *Sim) put(sec *secret, v *version, stages []string) *fault {
 func (s *Sim) updateSecret(c *caller, sec *secret, in *sm.UpdateSecretInput) (answer, *fault) {
 	v := &version{ID: *in.ClientRequestToken, Text: in.SecretString, Binary: in.SecretBinary}
 	if sec.origin != nil && in.KmsKeyId != nil && in.Description == nil && in.Type == nil && !v.filled() {
-		sec.origin.replica(c.region).KmsKeyId = *in.KmsKeyId
+		sec.origin.Replicas[c.region].KmsKeyId = *in.KmsKeyId
 		return sec.answer(), nil
 	}
 	if sec.origin != nil {
