@@ -14,21 +14,18 @@ func notFound(format string, args ...any) *fault {
 	return &fault{"ResourceNotFoundException", fmt.Sprintf("Secrets Manager can't find the specified "+format, args...)}
 }
 
-func invalidRequest(format string, args ...any) *fault {
-	return &fault{"InvalidRequestException", fmt.Sprintf(format, args...)}
+// coded returns a function that formats an error response with a code.
+func coded(code string) func(format string, args ...any) *fault {
+	return func(format string, args ...any) *fault { return &fault{code, fmt.Sprintf(format, args...)} }
 }
 
-func invalidParameter(format string, args ...any) *fault {
-	return &fault{"InvalidParameterException", fmt.Sprintf(format, args...)}
-}
-
-func validation(format string, args ...any) *fault {
-	return &fault{"ValidationException", fmt.Sprintf(format, args...)}
-}
-
-func accessDenied(format string, args ...any) *fault {
-	return &fault{"AccessDeniedException", fmt.Sprintf(format, args...)}
-}
+var (
+	invalidRequest   = coded("InvalidRequestException")
+	invalidParameter = coded("InvalidParameterException")
+	validation       = coded("ValidationException")
+	accessDenied     = coded("AccessDeniedException")
+	malformed        = coded("MalformedPolicyDocumentException")
+)
 
 func markedForDeletion() *fault {
 	return invalidRequest("You can't perform this operation on the secret because it was marked for deletion.")
@@ -39,7 +36,6 @@ func notOnReplica() *fault {
 }
 
 func tokenUsed(token, arn string) *fault {
-	return &fault{"ResourceExistsException",
-		fmt.Sprintf("You can't use ClientRequestToken %s because that value is already in use for a version of "+
-			"secret %s.", token, arn)}
+	return &fault{"ResourceExistsException", "You can't use ClientRequestToken " + token +
+		" because that value is already in use for a version of secret " + arn + "."}
 }

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -125,19 +124,17 @@ func (s *Sim) listSecrets(c *caller, in *sm.ListSecretsInput) (answer, *fault) {
 	if f != nil {
 		return nil, f
 	}
-	when := func(sec *secret) time.Time {
-		switch in.SortBy {
-		case "name":
-			return time.Time{}
-		case "last-accessed-date":
-			return sec.Accessed
-		case "last-changed-date":
-			return sec.Changed
-		}
-		return sec.Created
-	}
 	slices.SortFunc(all, func(a, b *secret) int {
-		n := cmp.Or(when(a).Compare(when(b)), byName(a, b))
+		n := 0
+		switch in.SortBy {
+		case "", "created-date":
+			n = a.Created.Compare(b.Created)
+		case "last-accessed-date":
+			n = a.Accessed.Compare(b.Accessed)
+		case "last-changed-date":
+			n = a.Changed.Compare(b.Changed)
+		}
+		n = cmp.Or(n, byName(a, b))
 		if in.SortOrder == "desc" {
 			n = -n
 		}

@@ -19,8 +19,6 @@ func (c *caller) names() []string {
 	return []string{c.account, "arn:aws:iam::" + c.account + ":root", c.arn, cmp.Or(c.role, c.arn)}
 }
 
-func malformed(text string) *fault { return &fault{"MalformedPolicyDocumentException", text} }
-
 // conditionKeys are the condition keys that policies may use.
 var conditionKeys = []string{"aws:PrincipalOrgID", "secretsmanager:resource/AllowRotationLambdaArn", "kms:ViaService",
 	"kms:EncryptionContext:SecretARN", "kms:ResourceAliases"}
@@ -88,7 +86,7 @@ func (s *Sim) newPolicy(text string) (*iampolicy.Policy, *fault) {
 	p, err := parsePolicy(text, false)
 	switch {
 	case errors.Is(err, iampolicy.ErrUnsupported):
-		return nil, malformed("The simulator cannot evaluate this policy: " + err.Error())
+		return nil, malformed("The simulator cannot evaluate this policy: %v", err)
 	case err != nil || len(p.Statement) == 0:
 		return nil, malformed("This resource policy contains a syntax error.")
 	case !slices.Contains([]string{"", "2008-10-17", "2012-10-17"}, p.Version):
@@ -102,7 +100,7 @@ func (s *Sim) newPolicy(text string) (*iampolicy.Policy, *fault) {
 					what = "service principal"
 				}
 				if slices.ContainsFunc(names, func(n string) bool { return !s.supported(kind, n) }) {
-					return nil, malformed("This resource policy contains an unsupported " + what + ".")
+					return nil, malformed("This resource policy contains an unsupported %s.", what)
 				}
 			}
 		}
