@@ -119,13 +119,6 @@ func (s *Sim) supported(kind, name string) bool {
 	return kind == "Federated"
 }
 
-// public reports whether a policy allows everyone.
-func public(p *iampolicy.Policy) bool {
-	return slices.ContainsFunc(p.Statement, func(st iampolicy.Statement) bool {
-		return st.Effect == "Allow" && slices.Contains(st.Principal["AWS"], "*") && len(st.Condition) == 0
-	})
-}
-
 // admit checks that a caller may perform its operation on a secret. Within an account, everything is allowed unless the
 // secret's or the role's policy denies it, or the caller's role has a policy and neither policy allows it. From another
 // account, the secret's policy and that of the role, if any, must allow it, and the secret must have a customer managed
@@ -168,25 +161,20 @@ func (s *Sim) putResourcePolicy(c *caller, sec *secret, in *sm.PutResourcePolicy
 	if f != nil {
 		return nil, f
 	}
-	if aws.ToBool(in.BlockPublicPolicy) && public(p) {
+	if aws.ToBool(in.BlockPublicPolicy) && slices.ContainsFunc(p.Statement, func(st iampolicy.Statement) bool {
+		return st.Effect == "Allow" && slices.Contains(st.Principal["AWS"], "*") && len(st.Condition) == 0
+	}) {
 		const text = "You can't attach a resource-based policy that allows broad access to the secret."
 		return nil, &fault{"PublicPolicyException", text}
 	}
-	if s.locksOut(c, sec, p) {
-		return nil, invalidRequest(lockedOut)
+	after := *sec
+	after.policy = p
+	if s.admit(c, &after) != nil {
+		return nil, invalidRequest("Your requested changes will not allow you to manage this secret in the future.")
 	}
 	sec.Policy, sec.policy = *in.ResourcePolicy, p
 	sec.touch(s.clock.Now())
 	return sec.answer(), nil
-}
-
-const lockedOut = "Your requested changes will not allow you to manage this secret in the future."
-
-// locksOut reports whether a policy would prevent the caller from replacing it.
-func (s *Sim) locksOut(c *caller, sec *secret, policy *iampolicy.Policy) bool {
-	after, again := *sec, *c
-	after.policy, again.operation = policy, "PutResourcePolicy"
-	return s.admit(&again, &after) != nil
 }
 
 func (s *Sim) getResourcePolicy(_ *caller, sec *secret, _ *sm.GetResourcePolicyInput) (answer, *fault) {
@@ -197,30 +185,6 @@ func (s *Sim) deleteResourcePolicy(_ *caller, sec *secret, _ *sm.DeleteResourceP
 	sec.Policy, sec.policy = "", nil
 	sec.touch(s.clock.Now())
 	return sec.answer(), nil
-}
-
-// validateResourcePolicy checks for a lockout only if the request names a secret. Unknown: the names of AWS's checks.
-func (s *Sim) validateResourcePolicy(c *caller, in *sm.ValidateResourcePolicyInput) (answer, *fault) {
-	var sec *secret
-	if in.SecretId != nil {
-		var f *fault
-		if sec, f = s.find(c, *in.SecretId); f != nil {
-			return nil, f
-		}
-	}
-	p, f := s.newPolicy(*in.ResourcePolicy)
-	if f != nil {
-		return nil, f
-	}
-	found := []answer{}
-	if public(p) {
-		const text = "This resource policy grants broad access to your secret."
-		found = append(found, answer{"CheckName": "PUBLIC_POLICY", "ErrorMessage": text})
-	}
-	if sec != nil && s.locksOut(c, sec, p) {
-		found = append(found, answer{"CheckName": "LOCKOUT", "ErrorMessage": lockedOut})
-	}
-	return answer{"PolicyValidationPassed": len(found) == 0, "ValidationErrors": found}, nil
 }
 
 // conditions returns the condition keys of a call, given as names and values.

@@ -88,7 +88,7 @@ func on[In any](do func(*Sim, *caller, *secret, *In) (answer, *fault)) operation
 	})
 }
 
-// operations holds all 23 operations.
+// operations holds all operations but ValidateResourcePolicy. PutResourcePolicy makes the same checks.
 var operations = map[string]operation{
 	"BatchGetSecretValue":          op((*Sim).batchGetSecretValue),
 	"CancelRotateSecret":           on((*Sim).cancelRotateSecret),
@@ -112,7 +112,6 @@ var operations = map[string]operation{
 	"UntagResource":                on((*Sim).untagResource),
 	"UpdateSecret":                 on((*Sim).updateSecret),
 	"UpdateSecretVersionStage":     on((*Sim).updateSecretVersionStage),
-	"ValidateResourcePolicy":       op((*Sim).validateResourcePolicy),
 }
 
 // maxRequest exceeds the largest valid request: a value of 65,536 bytes, fully escaped or in base64.
@@ -149,7 +148,7 @@ func (s *Sim) serve(r *http.Request, body []byte) ([]byte, *fault) {
 	name, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), "secretsmanager.")
 	do, known := operations[name]
 	if !ok || !known || r.Method != http.MethodPost {
-		return nil, &fault{"UnknownOperationException", ""}
+		return nil, &fault{"UnknownOperationException", "The simulator does not support the operation " + name + "."}
 	}
 	c, f := s.identify(r, "secretsmanager")
 	if f != nil {

@@ -78,7 +78,8 @@ func TestErrorsOnTheWireAreExact(t *testing.T) {
 			`{"__type":"ValidationException","message":"1 validation error detected: Value '5555' at 'passwordLength' failed to satisfy constraint: Member must have value less than or equal to 4096"}`},
 		{"ListSecrets", `{"SortOrder":"up","MaxResults":0}`,
 			`{"__type":"ValidationException","message":"2 validation errors detected: Value '0' at 'maxResults' failed to satisfy constraint: Member must have value greater than or equal to 1; Value 'up' at 'sortOrder' failed to satisfy constraint: Member must satisfy enum value set: [asc, desc]"}`},
-		{"Nonsense", `{}`, `{"__type":"UnknownOperationException","message":""}`},
+		{"Nonsense", `{}`,
+			`{"__type":"UnknownOperationException","message":"The simulator does not support the operation Nonsense."}`},
 	} {
 		code, body := raw(t, b.url, c.op, c.in)
 		if code != 400 || body != c.want {
