@@ -13,9 +13,6 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 )
 
 //go:embed page.html page.css page.js
@@ -26,7 +23,6 @@ var pageTemplate = template.Must(template.New("page.html").Funcs(template.FuncMa
 	"minute":   func(t time.Time) string { return t.UTC().Format("01-02 15:04") },
 	"short":    func(id string) string { return id[:min(8, len(id))] },
 	"lower":    strings.ToLower,
-	"rules":    describeRules,
 	"versions": (*secret).newest,
 	"labels":   (*secret).stages,
 	"timeline": (*secret).timeline,
@@ -187,16 +183,4 @@ func (sec *secret) timeline() []Progress {
 	all := slices.Clone(sec.history)
 	slices.Reverse(all)
 	return all
-}
-
-// describeRules describes when a secret is rotated.
-func describeRules(r *types.RotationRulesType) string {
-	text := aws.ToString(r.ScheduleExpression)
-	if n := r.AutomaticallyAfterDays; n != nil {
-		text = fmt.Sprintf("every %d days", *n)
-	}
-	if r.Duration != nil {
-		text += " for " + *r.Duration
-	}
-	return text
 }

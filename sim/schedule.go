@@ -122,7 +122,6 @@ type cron struct {
 var (
 	monthNames = []string{"JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"}
 	dayNames   = []string{"SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"}
-	dayForm    = regexp.MustCompile(`^(.+?)(L|#[1-5])?$`)
 )
 
 // parseCron parses the fields of an expression.
@@ -179,26 +178,24 @@ func days(ofMonth, ofWeek string) (on func(time.Time) bool, ok bool) {
 	if (ofMonth == "?") == (ofWeek == "?") {
 		return nil, false
 	}
-	nextMonth := func(t time.Time, days int) bool { return t.AddDate(0, 0, days).Month() != t.Month() }
-	name, last := strings.CutSuffix(ofMonth, "L")
-	switch {
-	case ofMonth == "L":
-		return func(t time.Time) bool { return nextMonth(t, 1) }, true
-	case last && slices.Contains(dayNames, name):
-		ofWeek = ofMonth
-	case ofMonth != "?":
+	if special := strings.ToUpper(strings.Trim(ofMonth+ofWeek, "?")); strings.ContainsAny(special, "L#") {
+		return func(t time.Time) bool {
+			lastOfMonth := func(days int) bool { return t.AddDate(0, 0, days).Month() != t.Month() }
+			number := int(t.Weekday()) + 1
+			for _, name := range []string{strconv.Itoa(number), dayNames[number-1]} {
+				if special == fmt.Sprintf("%s#%d", name, (t.Day()+6)/7) || special == name+"L" && lastOfMonth(7) {
+					return true
+				}
+			}
+			return special == "L" && (ofWeek == "?" && lastOfMonth(1) || ofMonth == "?" && t.Weekday() == time.Saturday)
+		}, true
+	}
+	if ofWeek == "?" {
 		in, ok := values(ofMonth, 1, 31)
 		return func(t time.Time) bool { return slices.Contains(in, t.Day()) }, ok
-	case ofWeek == "L":
-		ofWeek = "SAT"
 	}
-	m := dayForm.FindStringSubmatch(ofWeek)
-	in, ok := values(m[1], 1, 7, dayNames...)
-	return func(t time.Time) bool {
-		nth := fmt.Sprintf("#%d", (t.Day()-1)/7+1)
-		return slices.Contains(in, int(t.Weekday())+1) &&
-			(m[2] == "" || m[2] == nth || m[2] == "L" && nextMonth(t, 7))
-	}, ok && (m[2] == "" || len(in) == 1)
+	in, ok := values(ofWeek, 1, 7, dayNames...)
+	return func(t time.Time) bool { return slices.Contains(in, int(t.Weekday())+1) }, ok
 }
 
 // gap returns the shortest time between two hours of a day.
