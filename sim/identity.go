@@ -30,9 +30,8 @@ type caller struct {
 
 // session is a session issued by AssumeRole.
 type session struct {
-	caller  // without a region
-	token   string
-	expires time.Time
+	caller // without a region
+	token  string
 }
 
 var (
@@ -51,31 +50,23 @@ const simulated = "ASIASIMULATED"
 // identify returns the caller that an access key identifies: the session that AssumeRole issued it for, the account if
 // it is twelve digits, otherwise the default account. It refuses session keys of an earlier run, and keys that look
 // real. It does not check signatures, because it does not know the callers' secret keys.
-func (s *Sim) identify(r *http.Request, service string) (*caller, *fault) {
-	if r.Header.Get("Authorization") == "" {
-		return nil, &fault{"MissingAuthenticationTokenException", "Missing Authentication Token"}
-	}
+func (s *Sim) identify(r *http.Request) (*caller, *fault) {
 	signature, ok := sigv4.Read(r)
 	if !ok {
-		return nil, &fault{"IncompleteSignatureException",
-			"The Authorization header is not an AWS4-HMAC-SHA256 signature."}
+		return nil, &fault{"MissingAuthenticationTokenException", "Missing Authentication Token"}
 	}
 	key := signature.Key
-	if signature.Service != service {
-		return nil, &fault{"InvalidSignatureException",
-			"Credential should be scoped to correct service: '" + service + "'. "}
-	}
 	s.mu.Lock()
 	have := s.sessions[key]
 	s.mu.Unlock()
-	invalid := &fault{"UnrecognizedClientException", "The security token included in the request is invalid."}
 	switch {
-	case have == nil && strings.HasPrefix(key, simulated):
-		return nil, invalid
 	case have == nil && looksReal(key):
 		return nil, &fault{"UnrecognizedClientException",
 			"The simulator refuses access keys that look like real ones. Set AWS_ACCESS_KEY_ID to a word such as " +
 				"test, or to the twelve digits of an account."}
+	case have == nil && strings.HasPrefix(key, simulated),
+		have != nil && r.Header.Get("X-Amz-Security-Token") != have.token:
+		return nil, &fault{"UnrecognizedClientException", "The security token included in the request is invalid."}
 	case have == nil:
 		account := s.opts.Account
 		if accountForm.MatchString(key) {
@@ -83,10 +74,6 @@ func (s *Sim) identify(r *http.Request, service string) (*caller, *fault) {
 		}
 		arn := "arn:aws:iam::" + account + ":root"
 		return &caller{account: account, region: signature.Region, arn: arn, id: account}, nil
-	case r.Header.Get("X-Amz-Security-Token") != have.token:
-		return nil, invalid
-	case time.Now().After(have.expires):
-		return nil, &fault{"ExpiredTokenException", "The security token included in the request is expired"}
 	}
 	c := have.caller
 	c.region = signature.Region
@@ -128,33 +115,25 @@ func (s *Sim) roleExists(arn string) bool {
 // sts answers GetCallerIdentity and AssumeRole of STS.
 // Source: https://docs.aws.amazon.com/STS/latest/APIReference/welcome.html
 func (s *Sim) sts(w http.ResponseWriter, r *http.Request, body []byte) {
-	form, err := url.ParseQuery(string(body))
+	form, _ := url.ParseQuery(string(body)) // what is not a form has no action
 	action := form.Get("Action")
-	c, f := s.identify(r, "sts")
+	c, f := s.identify(r)
 	var out any
 	switch {
-	case err != nil:
-		f = &fault{"MalformedQueryString", "the request is not a form"}
 	case f != nil:
 	case action == "GetCallerIdentity":
 		out = sts.GetCallerIdentityOutput{Arn: &c.arn, UserId: &c.id, Account: &c.account}
 	case action == "AssumeRole":
 		out, f = s.assumeRole(c, form)
 	default:
-		f = &fault{"InvalidAction",
-			"Could not find operation " + action + " for version " + form.Get("Version")}
+		f = &fault{"InvalidAction", "Could not find operation " + action + " for version " + form.Get("Version")}
 	}
 	status, outer, inner := http.StatusOK, action+"Response", action+"Result"
 	if f != nil {
 		status, outer, inner = http.StatusForbidden, "ErrorResponse", "Error"
 		code := strings.TrimSuffix(f.Code, "Exception")
-		switch code {
-		case "UnrecognizedClient":
+		if code == "UnrecognizedClient" {
 			code = "InvalidClientTokenId"
-		case "InvalidSignature":
-			code = "SignatureDoesNotMatch"
-		case "ValidationError", "InvalidAction", "MalformedQueryString":
-			status = http.StatusBadRequest
 		}
 		out = struct{ Type, Code, Message string }{"Sender", code, f.Message}
 	}
@@ -168,7 +147,7 @@ func (s *Sim) sts(w http.ResponseWriter, r *http.Request, body []byte) {
 		e.EncodeToken(root.End()), e.Flush())
 }
 
-// assumeRole issues a session of an hour, regardless of the duration in the request.
+// assumeRole issues a session that never expires, but says that it lasts an hour.
 func (s *Sim) assumeRole(c *caller, form url.Values) (any, *fault) {
 	arn, name := form.Get("RoleArn"), form.Get("RoleSessionName")
 	m := roleForm.FindStringSubmatch(arn)
@@ -191,11 +170,12 @@ func (s *Sim) assumeRole(c *caller, form url.Values) (any, *fault) {
 	key, secret, have := simulated+rand.Text()[:7], rand.Text(), &session{
 		caller: caller{account: account, arn: "arn:aws:sts::" + account + ":assumed-role/" + role + "/" + name, role: arn,
 			id: "AROASIMULATED" + rand.Text()[:8] + ":" + name},
-		token: rand.Text() + rand.Text(), expires: time.Now().Add(time.Hour).UTC().Truncate(time.Second),
+		token: rand.Text() + rand.Text(),
 	}
+	expires := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
 	s.sessions[key] = have
 	return sts.AssumeRoleOutput{AssumedRoleUser: &types.AssumedRoleUser{Arn: &have.arn, AssumedRoleId: &have.id},
 		Credentials: &types.Credentials{
-			AccessKeyId: &key, SecretAccessKey: &secret, SessionToken: &have.token, Expiration: &have.expires,
+			AccessKeyId: &key, SecretAccessKey: &secret, SessionToken: &have.token, Expiration: &expires,
 		}}, nil
 }

@@ -27,7 +27,7 @@ const functionsPath = "/2015-03-31/functions"
 // lambda returns the handler of an operation of Lambda. Its errors have Secrets Manager's form, which SDKs also accept.
 func (s *Sim) lambda(do func(*caller, *http.Request) (answer, *fault)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		c, f := s.identify(r, "lambda")
+		c, f := s.identify(r)
 		var out answer
 		if f == nil {
 			s.mu.Lock()

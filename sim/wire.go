@@ -150,7 +150,7 @@ func (s *Sim) serve(r *http.Request, body []byte) ([]byte, *fault) {
 	if !ok || !known || r.Method != http.MethodPost {
 		return nil, &fault{"UnknownOperationException", "The simulator does not support the operation " + name + "."}
 	}
-	c, f := s.identify(r, "secretsmanager")
+	c, f := s.identify(r)
 	if f != nil {
 		return nil, f
 	}
@@ -177,8 +177,7 @@ func (s *Sim) serve(r *http.Request, body []byte) ([]byte, *fault) {
 // them; the simulator sends "message", like the front end of the protocol.
 var unmodeled = []string{"ValidationException", "AccessDeniedException", "ThrottlingException",
 	"SerializationException", "UnknownOperationException", "UnrecognizedClientException",
-	"ExpiredTokenException", "InvalidSignatureException", "MissingAuthenticationTokenException",
-	"IncompleteSignatureException"}
+	"MissingAuthenticationTokenException"}
 
 func respond(w http.ResponseWriter, text []byte, f *fault) {
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
