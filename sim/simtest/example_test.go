@@ -46,7 +46,6 @@ func (r *rotation) handle(ctx context.Context, e simtest.Event) error {
 func testRotation(t testing.TB) {
 	function := &rotation{}
 	s := simtest.StartWith(t, function.handle, sim.Options{
-		Clock:  sim.NewManualClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)),
 		Faults: sim.NewFaults(1, map[sim.Fault]float64{sim.DuplicateStep: 0.2, sim.LostAnswer: 0.05}),
 	})
 	function.client = s.Client

@@ -45,7 +45,8 @@ type Event struct {
 type Server struct {
 	URL    string // the endpoint of Secrets Manager and STS
 	Client *secretsmanager.Client
-	// Clock is the simulator's clock. Advance moves it and waits for all rotations that fall due on the way.
+	// Clock is the simulator's clock, which starts on 2026-01-01. Advance moves it and waits for all rotations that fall
+	// due on the way.
 	Clock   *sim.ManualClock
 	Sim     *sim.Sim      // for registering more functions, roles and policies
 	Timeout time.Duration // of functions, in real time; by default a minute
@@ -58,18 +59,11 @@ type Server struct {
 // accepts, a lambda.Handler, or a sim.Invoker. The simulator stops when the test ends.
 func Start(t testing.TB, handler any) *Server { return StartWith(t, handler, sim.Options{}) }
 
-// StartWith is Start with options. Their clock must be a sim.ManualClock or nil, which means one that starts now. The
-// region and the account are fixed.
+// StartWith is Start with options, except the region, the account and the clock.
 func StartWith(t testing.TB, handler any, o sim.Options) *Server {
 	t.Helper()
-	if o.Clock == nil {
-		o.Clock = sim.NewManualClock(time.Now())
-	}
-	clock, ok := o.Clock.(*sim.ManualClock)
-	if !ok {
-		t.Fatal("simtest: the clock is not a sim.ManualClock")
-	}
-	o.Region, o.Account, o.RetryDelay = region, account, cmp.Or(o.RetryDelay, 100*time.Second)
+	clock := sim.NewManualClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
+	o.Clock, o.Region, o.Account, o.RetryDelay = clock, region, account, cmp.Or(o.RetryDelay, 100*time.Second)
 	s := &Server{Clock: clock, Sim: sim.New(o), Timeout: time.Minute, t: t, retry: o.RetryDelay}
 	server := httptest.NewServer(s.Sim.Handler())
 	t.Cleanup(func() {
