@@ -7,16 +7,13 @@ import (
 
 // Progress is a completed step of a rotation, or an event. It never contains a value of the secret.
 type Progress struct {
-	Time time.Time `json:"time"`
-	// Secret is the ARN.
-	Secret  string `json:"secret"`
-	Name    string `json:"name"`
-	Version string `json:"version"`
-	Step    string `json:"step,omitempty"`
-	// Attempt counts from 1.
-	Attempt int `json:"attempt,omitempty"`
-	// Event is the name of the event that AWS sends to EventBridge, or "" for a step.
-	Event string `json:"event,omitempty"`
+	Time    time.Time `json:"time"`
+	Secret  string    `json:"secret"` // the ARN
+	Name    string    `json:"name"`
+	Version string    `json:"version"`
+	Step    string    `json:"step,omitempty"`
+	Attempt int       `json:"attempt,omitempty"` // counts from 1
+	Event   string    `json:"event,omitempty"`   // the name of the event that AWS sends to EventBridge, or "" for a step
 	// Cause and Message explain why a step failed: the function's errorType and errorMessage, if it returned them.
 	Cause   string            `json:"cause,omitempty"`
 	Message string            `json:"message,omitempty"`

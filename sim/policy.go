@@ -37,16 +37,9 @@ func parsePolicy(text string, ofRole bool) (*iampolicy.Policy, error) {
 	return p, nil
 }
 
-// PutPolicy sets the policy of a role or of a KMS key. It fails if arn is not the ARN of one, or if the policy has
-// anything that iampolicy.Parse does not support.
-//
-// A role's policy is its only identity policy. From then on the role's sessions may do only what it allows; a role
-// without a policy may do everything. Reading and writing a secret with a customer managed key requires kms:Decrypt and
-// kms:GenerateDataKey.
-//
-// From then on a role may use a key through Secrets Manager only if the key's policy allows the role or its account.
-// Other callers always may. A role with an identity policy also needs permission from that policy, as every role
-// outside the key's account does on AWS.
+// PutPolicy sets the policy of a role or of a KMS key, if iampolicy.Parse supports it. From then on the role's sessions
+// may do only what this policy allows, and roles may use the key through Secrets Manager only if its policy allows the
+// role or its account. A role with a policy needs its permission for a key, as roles outside the key's account on AWS.
 // Source: https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-modifying-external-accounts.html
 func (s *Sim) PutPolicy(arn, document string) error {
 	ofRole := roleForm.MatchString(arn)

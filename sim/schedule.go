@@ -60,12 +60,12 @@ func newSchedule(r *types.RotationRulesType) (*schedule, error) {
 	case e == "":
 		return nil, errors.New("a duration needs a schedule")
 	case rate != nil && rate[2] == "day":
-		s.days, _ = strconv.Atoi(rate[1]) // the form allows only digits
-		s.next = func(t time.Time) time.Time { return midnight(t).AddDate(0, 0, s.days) }
+		n, _ := strconv.Atoi(rate[1]) // the form allows only digits
+		s.next = func(t time.Time) time.Time { return midnight(t).AddDate(0, 0, n) }
 	case rate != nil:
 		n, _ := strconv.Atoi(rate[1])
 		every := time.Duration(n) * time.Hour
-		s.days, s.length, shortest, longest = (n+23)/24, time.Hour, every, every
+		s.length, shortest, longest = time.Hour, every, every
 		s.next = func(t time.Time) time.Time { return t.UTC().Truncate(every).Add(every) }
 	case cron != nil:
 		c, ok := parseCron(cron[1], cron[2], cron[3], cron[4])
@@ -73,8 +73,6 @@ func newSchedule(r *types.RotationRulesType) (*schedule, error) {
 			return nil, fmt.Errorf("%s has an invalid field, or never occurs", e)
 		}
 		s.next, shortest = c.next, c.gap()
-		first := c.next(time.Time{})
-		s.days = int(math.Ceil(c.next(first).Sub(first).Hours() / 24))
 		if longest = day - time.Duration(c.hours[0])*time.Hour; len(c.hours) > 1 {
 			s.length, longest = time.Hour, c.gap()
 		}
@@ -82,11 +80,10 @@ func newSchedule(r *types.RotationRulesType) (*schedule, error) {
 		return nil, fmt.Errorf(
 			"%s is not rate(N hours), rate(N days) or cron(0 hours day-of-month month day-of-week *)", e)
 	}
-	switch {
-	case shortest < 4*time.Hour:
+	first := s.next(time.Time{})
+	s.days = int(math.Ceil(s.next(first).Sub(first).Hours() / 24))
+	if shortest < 4*time.Hour || s.days < 1 {
 		return nil, fmt.Errorf("%s is more often than every four hours", e)
-	case s.days < 1:
-		return nil, fmt.Errorf("%s has an invalid interval", e)
 	}
 	if r.Duration != nil {
 		n, err := strconv.Atoi(strings.TrimSuffix(*r.Duration, "h"))

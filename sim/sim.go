@@ -42,18 +42,14 @@ func Failed(kind, message string) (body []byte, functionError string, err error)
 
 // Options configures a Sim. The zero value suits tests: no faults and real time.
 type Options struct {
-	// Region is where calls of this package, such as WaitRotation, look up names. The default is us-east-1. API
-	// requests name their region.
-	Region  string
-	Account string // of callers whose access key is not an account; by default 123456789012
-	Clock   Clock  // real time by default
-	// RetryDelay is the pause before a failed rotation is retried: 100 s by default, as seen on AWS.
-	RetryDelay time.Duration
+	Region     string        // where this package's calls, such as WaitRotation, look up names; by default us-east-1
+	Account    string        // of callers whose access key is not an account; by default 123456789012
+	Clock      Clock         // real time by default
+	RetryDelay time.Duration // before a failed rotation is retried: 100 s by default, as seen on AWS
 	// MaxAttempts is how often a rotation is attempted before it waits for its next window: 5 by default. Unknown:
 	// AWS's number.
 	MaxAttempts int
-	// KeepPending leaves AWSPENDING on the version that became AWSCURRENT. AWS does both.
-	KeepPending bool
+	KeepPending bool    // leaves AWSPENDING on the version that became AWSCURRENT; AWS does both
 	Faults      *Faults // to inject, or nil
 	// Trace, if set, is called for every step and event in order. It must return quickly and must not call the Sim.
 	Trace   func(Progress)

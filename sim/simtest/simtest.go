@@ -1,9 +1,5 @@
-// Package simtest runs a rotation function against a simulated AWS Secrets Manager inside a Go
-// test, similar to net/http/httptest. It needs no account, network or container.
-//
-// A Server calls the function as Secrets Manager does: asynchronously, step by step, and again from
-// createSecret after a failure. Its clock moves only when the test moves it: a year of rotations
-// takes milliseconds. Faults are injected only on request.
+// Package simtest runs a rotation function against a simulated AWS Secrets Manager inside a Go test, similar to
+// net/http/httptest. The clock moves only when the test moves it: a year of rotations takes milliseconds.
 package simtest
 
 import (
