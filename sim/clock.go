@@ -9,8 +9,6 @@ import (
 // Clock is a source of time for schedules, retries and the ages of versions.
 type Clock interface {
 	Now() time.Time
-	// Wall returns the time that stale reads use: real time, unless the clock is moved by hand.
-	Wall() time.Time
 	// At calls f at t, or as soon as possible if t has passed. stop reports whether it prevented the call.
 	At(t time.Time, f func()) (stop func() bool)
 	// Go runs f concurrently. A clock that is moved by hand waits for f.
@@ -31,8 +29,6 @@ func FastTime(begin time.Time, speed float64) Clock { return &realClock{begin, t
 func (c *realClock) Now() time.Time {
 	return c.begin.Add(time.Duration(float64(time.Since(c.real)) * c.speed)).UTC()
 }
-
-func (c *realClock) Wall() time.Time { return time.Now() }
 
 func (c *realClock) At(t time.Time, f func()) func() bool {
 	return time.AfterFunc(time.Duration(float64(t.Sub(c.Now()))/c.speed), f).Stop
@@ -68,9 +64,6 @@ func (c *ManualClock) Now() time.Time {
 	defer c.mu.Unlock()
 	return c.now
 }
-
-// Wall also returns the clock's time.
-func (c *ManualClock) Wall() time.Time { return c.Now() }
 
 // At calls f when the clock reaches t.
 func (c *ManualClock) At(t time.Time, f func()) func() bool {

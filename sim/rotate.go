@@ -36,8 +36,7 @@ type run struct {
 	running bool
 	attempt int
 	tokens  []string // the rotation tokens that its invocations received
-	// start is when it would have started on an infinitely fast machine. A fast clock would count the machine's delays
-	// as service time.
+	// start is when its latest attempt would have started if attempts took no time: a fast clock exaggerates their time.
 	start time.Time
 	retry func() bool // cancels the next attempt
 
@@ -159,7 +158,7 @@ func (s *Sim) stir(sec *secret) {
 		return
 	}
 	if over := r.over(); over != nil && r.retry() {
-		s.end(r, 0, over)
+		s.end(r, over)
 	}
 }
 
@@ -167,10 +166,8 @@ func (s *Sim) stir(sec *secret) {
 // one follows, which starts over with createSecret and the same token. A test is not repeated.
 func (s *Sim) run(r *run) {
 	s.clock.Go(func() {
-		wall := s.clock.Wall()
 		r.attempt++
 		err := s.attempt(r)
-		took := s.clock.Wall().Sub(wall)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		switch {
@@ -178,10 +175,10 @@ func (s *Sim) run(r *run) {
 		case err != nil && r.over() == nil && !r.test && r.attempt < s.opts.MaxAttempts:
 			s.failed(r)
 			s.stats.Retried++
-			r.start = r.start.Add(took + s.opts.RetryDelay)
+			r.start = r.start.Add(s.opts.RetryDelay)
 			r.retry = s.clock.At(s.clock.Now().Add(s.opts.RetryDelay), func() { s.run(r) })
 		default:
-			s.end(r, took, err)
+			s.end(r, err)
 		}
 	})
 }
@@ -191,8 +188,8 @@ func (s *Sim) failed(r *run) {
 	s.announce(r.sec, r.event("RotationFailed"), r.token)
 }
 
-// end records the end of a rotation, whose last attempt took the given time. err is nil if the rotation succeeded.
-func (s *Sim) end(r *run, took time.Duration, err error) {
+// end records the end of a rotation. err is nil if it succeeded.
+func (s *Sim) end(r *run, err error) {
 	sec, over, now := r.sec, r.over(), s.clock.Now()
 	r.running, r.err = false, err
 	defer close(r.done)
@@ -211,7 +208,7 @@ func (s *Sim) end(r *run, took time.Duration, err error) {
 		} else {
 			s.announce(sec, "TestRotationSucceeded", r.token)
 		}
-		s.arm(sec, r.start.Add(took)) // the planned time may have passed
+		s.arm(sec, r.start) // the planned time may have passed
 	case err == nil:
 		if sec.Labels[pending] == r.token && !s.opts.KeepPending {
 			delete(sec.Labels, pending)

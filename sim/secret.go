@@ -45,11 +45,11 @@ type secret struct {
 
 	history []Progress
 	policy  *iampolicy.Policy // the content of Policy, or nil
-	before  *secret           // what a stale read sees until fresh
-	fresh   time.Time
-	origin  *secret     // a replica's primary secret
-	due     time.Time   // when it is erased, or its next rotation begins
-	disarm  func() bool // cancels that
+	before  *secret           // what a stale read sees for a while after written
+	written time.Time         // in real time, like the client's
+	origin  *secret           // a replica's primary secret
+	due     time.Time         // when it is erased, or its next rotation begins
+	disarm  func() bool       // cancels that
 }
 
 // version is one version. A version without a value was reserved by a rotation.

@@ -58,8 +58,9 @@ type Options struct {
 
 // Sim is a simulated Secrets Manager. It is safe for concurrent use.
 type Sim struct {
-	opts  Options
-	clock Clock
+	opts     Options
+	clock    Clock
+	staleFor time.Duration // how long a read may miss the last write
 
 	// life is the context of all rotations; Stop cancels it.
 	life context.Context
@@ -84,7 +85,7 @@ func New(o Options) *Sim {
 	o.History = cmp.Or(o.History, 64)
 	o.Clock = cmp.Or(o.Clock, RealTime())
 	s := &Sim{
-		opts: o, clock: o.Clock,
+		opts: o, clock: o.Clock, staleFor: 2 * time.Second,
 		secrets: make(map[place]*secret), functions: make(map[string]Invoker), sessions: make(map[string]*session),
 		roles: make(map[string]string), policies: make(map[string]*iampolicy.Policy),
 		organizations: make(map[string][]string),

@@ -79,20 +79,17 @@ func (s *Sim) store(sec *secret, v *version, stages []string) *fault {
 	return nil
 }
 
-// staleFor is how long a read may miss the last write, in the time of Wall.
-const staleFor = 2 * time.Second
-
 // remember keeps the versions and labels that a stale read returns, if that fault is injected.
 func (s *Sim) remember(sec *secret) {
 	if s.opts.Faults.rate(StaleRead) > 0 {
 		sec.before = &secret{Versions: maps.Clone(sec.Versions), Labels: maps.Clone(sec.Labels)}
-		sec.fresh = s.clock.Wall().Add(staleFor)
+		sec.written = time.Now()
 	}
 }
 
 // seen returns the secret as a caller sees it: before the last write if the read is stale.
 func (s *Sim) seen(c *caller, sec *secret) *secret {
-	if !c.stale || sec.before == nil || s.clock.Wall().After(sec.fresh) {
+	if !c.stale || sec.before == nil || time.Since(sec.written) > s.staleFor {
 		return sec
 	}
 	old := *sec
