@@ -131,14 +131,11 @@ func (s *Sim) pageData(r *http.Request) *pageData {
 // pageKey returns the page's key for a secret: the end of its ARN, plus its place unless that is
 // the default, because a promoted replica and its primary share the end.
 func (s *Sim) pageKey(sec *secret) (key, place string) {
-	key, place = sec.ARN[len(sec.ARN)-6:], sec.Region
-	switch {
-	case sec.Account != s.opts.Account:
-		return key + "-" + place + "-" + sec.Account, place + ", account " + sec.Account
-	case place != s.opts.Region:
-		return key + "-" + place, place
+	key = sec.ARN[len(sec.ARN)-6:]
+	if sec.Account == s.opts.Account && sec.Region == s.opts.Region {
+		return key, ""
 	}
-	return key, ""
+	return key + "-" + sec.Region + "-" + sec.Account, sec.Region + ", account " + sec.Account
 }
 
 // row returns what the page shows of a secret, but not where.

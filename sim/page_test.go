@@ -109,16 +109,16 @@ func TestThePageDistinguishesSecretsWithOneARNSuffix(t *testing.T) {
 	key := arn[len(arn)-6:]
 	overview, _ := b.fetchPage("")
 	for _, want := range []string{
-		"<tr id=" + key + ">", "<a href=/" + key + ">db</a>", "<tr id=" + key + "-eu-west-1>",
-		"<a href=/" + key + "-eu-west-1>db</a> <span class=soft>eu-west-1</span>",
+		"<tr id=" + key + ">", "<a href=/" + key + ">db</a>", "<tr id=" + key + "-eu-west-1-" + mine + ">",
+		"<a href=/" + key + "-eu-west-1-" + mine + ">db</a> <span class=soft>eu-west-1, account " + mine + "</span>",
 	} {
 		if strings.Count(overview, want) != 1 {
 			t.Errorf("%s is on the overview %d times", want, strings.Count(overview, want))
 		}
 	}
 	for path, want := range map[string][]string{
-		key:                {"<dd>" + arn + "</dd>", "<dt>Replicas</dt><dd><div>us-west-2: InSync</div></dd>"},
-		key + "-eu-west-1": {"<dd>" + strings.Replace(arn, "us-east-1", ireland, 1) + "</dd>"},
+		key:                        {"<dd>" + arn + "</dd>", "<dt>Replicas</dt><dd><div>us-west-2: InSync</div></dd>"},
+		key + "-eu-west-1-" + mine: {"<dd>" + strings.Replace(arn, "us-east-1", ireland, 1) + "</dd>"},
 	} {
 		detail, _ := b.fetchPage(path)
 		for _, w := range want {

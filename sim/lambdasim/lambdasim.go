@@ -23,11 +23,8 @@ import (
 
 // Options configures a Function. The zero value is usable.
 type Options struct {
-	// ARN is the function's ARN, whose region, account and name are in the function's environment. The access key is
-	// the account, which identifies the function to the simulator.
-	ARN string
-	// Env is added to the function's environment, as NAME=VALUE. This process's environment is not passed on, except
-	// PATH and HOME.
+	ARN string // its access key is the ARN's account, which identifies the function to the simulator
+	// Env is added to the function's environment, as NAME=VALUE. Of this process's, it gets only PATH and HOME.
 	Env     []string
 	Timeout time.Duration // of one invocation, by default a minute
 	Log     io.Writer     // for the function's output, or nil
@@ -99,8 +96,7 @@ func script(o Options, runtime, handler string, command ...string) (*Function, e
 	return newFunction(o, runtime, handler, command...)
 }
 
-// Configuration returns what Lambda's API returns about the function. The runtime of a script is a recent one of its
-// language, regardless of the version that runs it here.
+// Configuration returns what Lambda's API returns about the function.
 func (f *Function) Configuration() sim.Configuration {
 	c := sim.Configuration{Runtime: f.runtime, Handler: filepath.Base(f.handler), Timeout: f.opts.Timeout,
 		Environment: make(map[string]string)}
@@ -114,9 +110,7 @@ func (f *Function) Configuration() sim.Configuration {
 
 func notARN(text string) error { return fmt.Errorf("%q is not the ARN of a function", text) }
 
-// Invoke calls the function and waits for its response. functionError is the value of the header X-Amz-Function-Error:
-// "" for success, and "Unhandled" for any failure, including a crash or a timeout. An earlier deadline of ctx becomes
-// the function's. When ctx ends, the process is killed. err means that no process could be started.
+// Invoke implements sim.Invoker. A crash or a timeout is a functionError. err means that no process could be started.
 func (f *Function) Invoke(ctx context.Context, payload []byte) (body []byte, functionError string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, f.opts.Timeout)
 	defer cancel()

@@ -20,9 +20,7 @@ import (
 const longest = 15 * time.Minute
 
 // Remote returns the function with an ARN behind a server of Lambda's Invoke API, such as `sam local start-lambda`. The
-// host enforces its timeout; a call without a response fails after Lambda's maximum. When the context of a call ends, the
-// call ends, but not necessarily the function. An alias or version in the ARN is dropped, because SAM does not support
-// them.
+// server enforces the function's timeout. An alias or version in the ARN is dropped, because SAM does not support them.
 func Remote(base, arn string) (sim.InvokerFunc, error) {
 	if u, err := url.Parse(base); err != nil || u.Host == "" {
 		return nil, fmt.Errorf("%q is not a URL", base)
