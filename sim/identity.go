@@ -24,14 +24,9 @@ type caller struct {
 	id           string // STS's UserId
 	region       string // the region in the signature
 	role         string // the ARN of the assumed role, or ""
+	token        string // of the role's session
 	operation    string
 	stale        bool // whether the call may miss the last write
-}
-
-// session is a session issued by AssumeRole.
-type session struct {
-	caller // without a region
-	token  string
 }
 
 var (
@@ -75,7 +70,7 @@ func (s *Sim) identify(r *http.Request) (*caller, *fault) {
 		arn := "arn:aws:iam::" + account + ":root"
 		return &caller{account: account, region: signature.Region, arn: arn, id: account}, nil
 	}
-	c := have.caller
+	c := *have
 	c.region = signature.Region
 	return &c, nil
 }
@@ -167,10 +162,9 @@ func (s *Sim) assumeRole(c *caller, form url.Values) (any, *fault) {
 			fmt.Sprintf("User: %s is not authorized to perform: sts:AssumeRole on resource: %s", c.arn, arn)}
 	}
 	account, role := m[1], m[2]
-	key, secret, have := simulated+rand.Text()[:7], rand.Text(), &session{
-		caller: caller{account: account, arn: "arn:aws:sts::" + account + ":assumed-role/" + role + "/" + name, role: arn,
-			id: "AROASIMULATED" + rand.Text()[:8] + ":" + name},
-		token: rand.Text() + rand.Text(),
+	key, secret, have := simulated+rand.Text()[:7], rand.Text(), &caller{
+		account: account, arn: "arn:aws:sts::" + account + ":assumed-role/" + role + "/" + name, role: arn,
+		id: "AROASIMULATED" + rand.Text()[:8] + ":" + name, token: rand.Text() + rand.Text(),
 	}
 	expires := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
 	s.sessions[key] = have

@@ -220,20 +220,18 @@ func (s *Sim) find(c *caller, id string) (*secret, *fault) {
 	return sec, nil
 }
 
-// maxTags is the maximum number of tags of a secret.
-// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
-const maxTags = 50
-
-// ofSystem rejects a tag that is reserved for AWS.
+// ofSystem rejects keys of tags that are reserved for AWS.
 // Source: https://github.com/cloud-custodian/cloud-custodian/issues/9093
-func ofSystem(key string) *fault {
-	if strings.HasPrefix(strings.ToLower(key), "aws:") {
-		return invalidParameter("You can't modify system tags. Tag key: '%s'.", key)
+func ofSystem(keys ...string) *fault {
+	for _, key := range keys {
+		if strings.HasPrefix(strings.ToLower(key), "aws:") {
+			return invalidParameter("You can't modify system tags. Tag key: '%s'.", key)
+		}
 	}
 	return nil
 }
 
-// tag adds or changes tags. Unknown: the text for too many of them.
+// tag adds or changes tags.
 func (sec *secret) tag(tags []types.Tag) *fault {
 	all := slices.Clone(sec.Tags)
 	for _, t := range tags {
@@ -245,9 +243,6 @@ func (sec *secret) tag(tags []types.Tag) *fault {
 		} else {
 			all = append(all, t)
 		}
-	}
-	if len(all) > maxTags {
-		return invalidRequest("You can't have more than %d tags on a secret.", maxTags)
 	}
 	sec.Tags = all
 	return nil
@@ -262,10 +257,8 @@ func (s *Sim) tagResource(_ *caller, sec *secret, in *sm.TagResourceInput) (answ
 }
 
 func (s *Sim) untagResource(_ *caller, sec *secret, in *sm.UntagResourceInput) (answer, *fault) {
-	for _, k := range in.TagKeys {
-		if f := ofSystem(k); f != nil {
-			return nil, f
-		}
+	if f := ofSystem(in.TagKeys...); f != nil {
+		return nil, f
 	}
 	sec.Tags = slices.DeleteFunc(sec.Tags, func(t types.Tag) bool { return slices.Contains(in.TagKeys, *t.Key) })
 	sec.touch(s.clock.Now())

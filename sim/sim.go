@@ -69,7 +69,7 @@ type Sim struct {
 	mu            sync.Mutex
 	secrets       map[place]*secret
 	functions     map[string]Invoker           // by ARN
-	sessions      map[string]*session          // by access key id
+	sessions      map[string]*caller           // of sessions, by access key id
 	roles         map[string]string            // external ids by the ARN of a role
 	policies      map[string]*iampolicy.Policy // of roles and keys, by ARN
 	organizations map[string][]string          // by account
@@ -86,7 +86,7 @@ func New(o Options) *Sim {
 	o.Clock = cmp.Or(o.Clock, RealTime())
 	s := &Sim{
 		opts: o, clock: o.Clock, staleFor: 2 * time.Second,
-		secrets: make(map[place]*secret), functions: make(map[string]Invoker), sessions: make(map[string]*session),
+		secrets: make(map[place]*secret), functions: make(map[string]Invoker), sessions: make(map[string]*caller),
 		roles: make(map[string]string), policies: make(map[string]*iampolicy.Policy),
 		organizations: make(map[string][]string),
 	}

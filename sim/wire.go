@@ -145,9 +145,9 @@ func (s *Sim) Handler() http.Handler {
 
 // serve answers one call, with faults on the wire.
 func (s *Sim) serve(r *http.Request, body []byte) ([]byte, *fault) {
-	name, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), "secretsmanager.")
-	do, known := operations[name]
-	if !ok || !known || r.Method != http.MethodPost {
+	name := strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "secretsmanager.")
+	do := operations[name]
+	if do == nil {
 		return nil, &fault{"UnknownOperationException", "The simulator does not support the operation " + name + "."}
 	}
 	c, f := s.identify(r)
