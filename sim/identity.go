@@ -75,9 +75,8 @@ func (s *Sim) identify(r *http.Request) (*caller, *fault) {
 	return &c, nil
 }
 
-// RegisterRole registers a role. From then on, only registered roles of its account can be assumed, and this one only
-// with its external ID, unless that is "". In an account without registered roles, every role can be assumed. It fails
-// if arn is not the ARN of a role.
+// RegisterRole registers a role, which can be assumed only with its external ID, unless that is "". In an account with
+// registered roles, no others can be assumed.
 func (s *Sim) RegisterRole(arn, externalID string) error {
 	if !roleForm.MatchString(arn) {
 		return fmt.Errorf("%q is not the ARN of a role", arn)

@@ -117,8 +117,7 @@ func letterOrDigit(r rune) bool {
 
 // listSecrets begins with the oldest secret by default. Unknown: where AWS puts secrets that were never retrieved when
 // it sorts by that date; the simulator puts them first.
-// Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_ListSecrets.html
-// for the date; moto's test_list_secrets.py for the direction
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_ListSecrets.html and moto's tests
 func (s *Sim) listSecrets(c *caller, in *sm.ListSecretsInput) (answer, *fault) {
 	all, f := s.filtered(c, in.Filters, aws.ToBool(in.IncludePlannedDeletion))
 	if f != nil {

@@ -72,9 +72,8 @@ var (
 
 // newPolicy parses a new resource policy. It also rejects principals that do not exist; of users, and of roles in an
 // account without registered roles, it checks only the format.
-// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_secret-policy.html
-// (of 2020); for the version https://github.com/awsdocs/aws-cloudformation-user-guide/pull/623.
-// The text for a service is the one AWS was seen to answer in 2026.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_secret-policy.html (of 2020);
+// https://github.com/awsdocs/aws-cloudformation-user-guide/pull/623 for the version; AWS's answer in 2026 for a service
 func (s *Sim) newPolicy(text string) (*iampolicy.Policy, *fault) {
 	p, err := parsePolicy(text, false)
 	switch {
@@ -147,8 +146,7 @@ func (s *Sim) admit(c *caller, sec *secret) *fault {
 }
 
 // putResourcePolicy rejects a policy that locks out its caller. Unknown: AWS's exception.
-// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_secret-policy.html
-// (of 2020)
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_secret-policy.html (of 2020)
 func (s *Sim) putResourcePolicy(c *caller, sec *secret, in *sm.PutResourcePolicyInput) (answer, *fault) {
 	p, f := s.newPolicy(*in.ResourcePolicy)
 	if f != nil {

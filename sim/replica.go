@@ -85,9 +85,8 @@ func checkReplicas(home string, add []types.ReplicaRegionType) *fault {
 // replicate adds replicas to a secret. It keeps existing replicas and retries failed ones. A failure is part of the
 // status, not an error. Unknown: what AWS does to an existing secret that itself has replicas; the simulator never
 // overwrites it.
-// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/replicate-secrets_troubleshoot.html.
-// The messages are from moto's test_secrets_duplication.py and from the guide to Planton's
-// AwsSecretsManagerSecret, which was verified on AWS in 2026.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/replicate-secrets_troubleshoot.html; for messages
+// moto's test_secrets_duplication.py and the guide to Planton's AwsSecretsManagerSecret, verified on AWS in 2026
 func (s *Sim) replicate(sec *secret, add []types.ReplicaRegionType, force bool) {
 	for _, a := range add {
 		region := *a.Region

@@ -43,7 +43,7 @@ var (
 	cronForm = regexp.MustCompile(`^cron\(0 +(\S+) +(\S+) +(\S+) +(\S+) +\*\)$`)
 )
 
-// newSchedule parses rules. It returns nil if they are empty. A rate in days counts from the midnight before. Its window,
+// newSchedule parses rules. It returns nil for empty ones. A rate in days counts from the midnight before. Its window,
 // and that of a cron expression with one hour per day, lasts to the end of the day by default; other windows last an
 // hour. A window must end before the next one begins or, for a schedule in days, before the day ends. Unknown: AWS's
 // texts for a bad schedule, and the start of a rate in hours; the simulator counts from the zero time, which keeps the

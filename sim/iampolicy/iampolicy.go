@@ -114,8 +114,8 @@ func (p *Policy) Permits(action, resource string, have map[string][]string) bool
 	return p.Effect(action, resource, have) == "Allow"
 }
 
-// Effect returns "Deny" or "Allow", or "" if the policy does not cover the action on the resource. have holds the values
-// of the call's condition keys. caller holds the names that statements with principals may use for the caller.
+// Effect returns "Deny" or "Allow", or "" if the policy does not cover the action on the resource. have holds the
+// values of the call's condition keys. caller holds the names that statements with principals may use for the caller.
 func (p *Policy) Effect(action, resource string, have map[string][]string, caller ...string) (effect string) {
 	for _, st := range p.Statement {
 		if effect != "Deny" && st.concerns(caller) && st.covers(action, resource) && st.holds(have) {
