@@ -28,7 +28,7 @@ import (
 
 // Options configures a Function. The zero value is usable.
 type Options struct {
-	ARN string // its access key is the ARN's account, which identifies the function to the simulator
+	ARN string // the function's access key is the account in it, which identifies the function to the simulator
 	// Env is added to the function's environment, as NAME=VALUE. Of this process's, it gets only PATH and HOME.
 	Env     []string
 	Timeout time.Duration // of one invocation, by default a minute
