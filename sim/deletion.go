@@ -52,7 +52,7 @@ func (s *Sim) deleteSecret(c *caller, in *sm.DeleteSecretInput) (answer, *fault)
 	sec.touch(now)
 	s.arm(sec, now)
 	s.stir(sec)
-	s.announce(sec, "StartSecretVersionDelete", "")
+	s.announce(sec, "StartSecretVersionDelete", "", "")
 	return sec.answer("DeletionDate", stamp(sec.Deleted)), nil
 }
 
@@ -64,7 +64,7 @@ func (s *Sim) erase(sec *secret) {
 	}
 	s.stir(sec)
 	delete(s.secrets, sec.place())
-	s.announce(sec, "EndSecretVersionDelete", "")
+	s.announce(sec, "EndSecretVersionDelete", "", "")
 }
 
 func (s *Sim) restoreSecret(_ *caller, sec *secret, _ *sm.RestoreSecretInput) (answer, *fault) {
@@ -73,7 +73,7 @@ func (s *Sim) restoreSecret(_ *caller, sec *secret, _ *sm.RestoreSecretInput) (a
 		now := s.clock.Now()
 		sec.touch(now)
 		s.arm(sec, now)
-		s.announce(sec, "CancelSecretVersionDelete", "")
+		s.announce(sec, "CancelSecretVersionDelete", "", "")
 	}
 	return sec.answer(), nil
 }

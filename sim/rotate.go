@@ -126,7 +126,7 @@ func (s *Sim) begin(sec *secret, token string, test bool, start time.Time) {
 	r := &run{sec: sec, token: token, test: test, running: true, start: start, done: make(chan struct{})}
 	sec.Rotation.run = r
 	s.stats.Started++
-	s.announce(sec, r.event("RotationStarted"), token)
+	s.announce(sec, r.event("RotationStarted"), token, "")
 	s.run(r)
 }
 
@@ -135,6 +135,7 @@ var (
 	errCanceled  = errors.New("the rotation was canceled")
 	errDeleted   = errors.New("the secret was deleted")
 	errStopped   = errors.New("the simulator was stopped")
+	errUnmoved   = errors.New("the function succeeded")
 )
 
 // over returns why a rotation cannot continue, or nil.
@@ -173,7 +174,7 @@ func (s *Sim) run(r *run) {
 		switch {
 		case s.stopped():
 		case err != nil && r.over() == nil && !r.test && r.attempt < s.opts.MaxAttempts:
-			s.failed(r)
+			s.failed(r, err)
 			s.stats.Retried++
 			r.start = r.start.Add(s.opts.RetryDelay)
 			r.retry = s.clock.At(s.clock.Now().Add(s.opts.RetryDelay), func() { s.run(r) })
@@ -183,9 +184,13 @@ func (s *Sim) run(r *run) {
 	})
 }
 
-func (s *Sim) failed(r *run) {
+func (s *Sim) failed(r *run, err error) {
 	s.stats.Failed++
-	s.announce(r.sec, r.event("RotationFailed"), r.token)
+	message := ""
+	if errors.Is(err, errUnmoved) {
+		message = err.Error()
+	}
+	s.announce(r.sec, r.event("RotationFailed"), r.token, message)
 }
 
 // end records the end of a rotation. err is nil if it succeeded.
@@ -204,9 +209,9 @@ func (s *Sim) end(r *run, err error) {
 			delete(sec.Versions, r.token)
 		}
 		if err != nil {
-			s.failed(r)
+			s.failed(r, err)
 		} else {
-			s.announce(sec, "TestRotationSucceeded", r.token)
+			s.announce(sec, "TestRotationSucceeded", r.token, "")
 		}
 		s.arm(sec, r.start) // the planned time may have passed
 	case err == nil:
@@ -218,14 +223,14 @@ func (s *Sim) end(r *run, err error) {
 			s.stats.Late++
 		}
 		rotation.Last = sec.touch(now)
-		s.announce(sec, "RotationSucceeded", r.token)
+		s.announce(sec, "RotationSucceeded", r.token, "")
 		s.plan(sec, now)
 	case errors.Is(over, errAbandoned):
 		s.stats.Abandoned++
-		s.announce(sec, "RotationAbandoned", r.token)
+		s.announce(sec, "RotationAbandoned", r.token, "")
 		s.plan(sec, now)
 	case over == nil:
-		s.failed(r)
+		s.failed(r, err)
 		s.arm(sec, now)
 	}
 }
@@ -290,8 +295,7 @@ func (s *Sim) step(r *run, step string) error {
 				"label and restart rotation", r.token, sec.ARN, arn)
 		err = errors.New(p.Message)
 	case step == "finishSecret" && sec.Labels[current] != r.token:
-		p.Message = fmt.Sprintf("the function succeeded, but version %s is not AWSCURRENT", r.token)
-		err = errors.New(p.Message)
+		err = fmt.Errorf("%w, but version %s is not AWSCURRENT", errUnmoved, r.token)
 	}
 	s.note(sec, p)
 	return err

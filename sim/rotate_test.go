@@ -131,6 +131,15 @@ func TestRotationWithoutMovedLabelsFails(t *testing.T) {
 	if n != 8 {
 		t.Errorf("%d invocations, not 8", n)
 	}
+	// The step succeeded; the event says what is wrong.
+	h, err := b.History("db")
+	if err != nil || len(h) < 2 {
+		t.Fatalf("%+v, %v", h, err)
+	}
+	if step, event := h[len(h)-2], h[len(h)-1]; step.Step != "finishSecret" || step.Message != "" ||
+		event.Event != "RotationFailed" || !strings.Contains(event.Message, "not AWSCURRENT") {
+		t.Errorf("%+v\n%+v", step, event)
+	}
 	b.wantStages("db", "1:[AWSCURRENT] 2:[AWSPENDING]")
 }
 

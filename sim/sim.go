@@ -126,7 +126,8 @@ type Progress struct {
 	Step    string    `json:"step,omitempty"`
 	Attempt int       `json:"attempt,omitempty"` // counts from 1
 	Event   string    `json:"event,omitempty"`   // the name of the event that AWS sends to EventBridge, or "" for a step
-	// Cause and Message explain why a step failed: the function's errorType and errorMessage, if it returned them.
+	// Cause and Message explain why a step failed: the function's errorType and errorMessage, if it returned them. An
+	// event has a message only if no step failed.
 	Cause   string            `json:"cause,omitempty"`
 	Message string            `json:"message,omitempty"`
 	Labels  map[string]string `json:"labels"` // the version that each label is on
@@ -169,7 +170,7 @@ func (s *Sim) note(sec *secret, p Progress) {
 
 // announce records an event that AWS also sends to EventBridge.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/retrieve-ct-entries.html
-func (s *Sim) announce(sec *secret, event, token string) {
+func (s *Sim) announce(sec *secret, event, token, message string) {
 	s.note(sec, Progress{Time: s.clock.Now(), Secret: sec.ARN, Name: sec.Name, Version: token, Event: event,
-		Labels: maps.Clone(sec.Labels)})
+		Message: message, Labels: maps.Clone(sec.Labels)})
 }
