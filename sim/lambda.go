@@ -39,9 +39,9 @@ func (s *Sim) lambda(do func(*caller, *http.Request) (answer, *fault)) http.Hand
 	}
 }
 
-// listFunctions lists each function once, even if several aliases of it are registered, and all on one page.
+// listFunctions lists each function once, even if several aliases of it are registered.
 // Source: https://docs.aws.amazon.com/lambda/latest/api/API_ListFunctions.html
-func (s *Sim) listFunctions(c *caller, _ *http.Request) (answer, *fault) {
+func (s *Sim) listFunctions(c *caller, r *http.Request) (answer, *fault) {
 	if f := s.licensed(c, "lambda:ListFunctions", "*", s.conditions(c), false); f != nil {
 		return nil, f
 	}
@@ -52,11 +52,19 @@ func (s *Sim) listFunctions(c *caller, _ *http.Request) (answer, *fault) {
 		}
 	}
 	slices.Sort(all)
+	var marker *string
+	if m := r.URL.Query().Get("Marker"); m != "" {
+		marker = &m
+	}
+	page, next, f := paginate(slices.Compact(all), marker, nil, 50)
+	if f != nil {
+		return nil, f
+	}
 	list := []answer{}
-	for _, arn := range slices.Compact(all) {
+	for _, arn := range page {
 		list = append(list, s.describeFunction(arn))
 	}
-	return answer{"Functions": list}, nil
+	return answer{"Functions": list, "NextMarker": next}, nil
 }
 
 // getFunctionConfiguration finds a function by its name or its ARN. Functions have no policies here, so callers cannot

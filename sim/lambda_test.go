@@ -71,7 +71,7 @@ func TestLambdaDescribesAFunction(t *testing.T) {
 		":root is not authorized to perform: lambda:GetFunctionConfiguration on resource: "+arn+" because no resource-based")
 }
 
-// TestLambdaListsItsFunctions: only those of the account and the region.
+// TestLambdaListsItsFunctions: only those of the account and the region, fifty per page.
 func TestLambdaListsItsFunctions(t *testing.T) {
 	b := newBench(t, Options{})
 	for i := range 120 {
@@ -80,17 +80,21 @@ func TestLambdaListsItsFunctions(t *testing.T) {
 	b.RegisterFunction("arn:aws:lambda:us-east-1:"+mine+":function:f000:live", InvokerFunc(nothing))
 	b.RegisterFunction("arn:aws:lambda:eu-west-1:"+mine+":function:elsewhere", InvokerFunc(nothing))
 	b.RegisterFunction("arn:aws:lambda:us-east-1:"+theirs+":function:theirs", InvokerFunc(nothing))
-	out, err := b.lambda(static("test")).ListFunctions(ctx, &awslambda.ListFunctionsInput{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, f := range out.Functions {
-		if want := fmt.Sprintf("f%03d", i); aws.ToString(f.FunctionName) != want || f.Runtime != "provided.al2023" {
-			t.Errorf("%s in place of %s: %s", aws.ToString(f.FunctionName), want, f.Runtime)
+	var pages, seen int
+	for p := awslambda.NewListFunctionsPaginator(b.lambda(static("test")), &awslambda.ListFunctionsInput{}); p.HasMorePages(); pages++ {
+		out, err := p.NextPage(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range out.Functions {
+			if want := fmt.Sprintf("f%03d", seen); aws.ToString(f.FunctionName) != want || f.Runtime != "provided.al2023" {
+				t.Errorf("%s in place of %s: %s", aws.ToString(f.FunctionName), want, f.Runtime)
+			}
+			seen++
 		}
 	}
-	if n := len(out.Functions); n != 120 {
-		t.Errorf("%d functions", n)
+	if pages != 3 || seen != 120 {
+		t.Errorf("%d functions on %d pages", seen, pages)
 	}
 }
 
