@@ -208,8 +208,10 @@ func TestAnotherAccountNeedsThePolicyAndACustomerManagedKey(t *testing.T) {
 		SecretId: &arn, ResourcePolicy: &open, BlockPublicPolicy: aws.Bool(true),
 	})
 	refused(t, err, "PublicPolicyException", "")
-	_, err = b.client.ValidateResourcePolicy(ctx, &sm.ValidateResourcePolicyInput{ResourcePolicy: &open})
-	refused(t, err, "UnknownOperationException", "The simulator does not support the operation ValidateResourcePolicy.")
+	checked, err := b.client.ValidateResourcePolicy(ctx, &sm.ValidateResourcePolicyInput{ResourcePolicy: &open})
+	if err != nil || checked.PolicyValidationPassed || len(checked.ValidationErrors) != 1 {
+		t.Errorf("%+v, %v", checked, err)
+	}
 	if _, err := b.client.DeleteResourcePolicy(ctx, &sm.DeleteResourcePolicyInput{SecretId: &arn}); err != nil {
 		t.Fatal(err)
 	}

@@ -44,6 +44,7 @@ func TestAnInvalidNameIsRefusedByEveryOperation(t *testing.T) {
 			{"TagResource", `"SecretId":"%s","Tags":[]`},
 			{"UntagResource", `"SecretId":"%s","TagKeys":["k"]`},
 			{"UpdateSecret", `"SecretId":"%s","ClientRequestToken":"T1"`},
+			{"ValidateResourcePolicy", `"SecretId":"%s","ResourcePolicy":"{}"`},
 		} {
 			b.answers([][3]string{{r[0], "{" + fmt.Sprintf(r[1], name) + "}", want}})
 		}

@@ -196,11 +196,12 @@ func (s *Sim) own(id string) (*secret, *fault) {
 
 var (
 	// onDeleted lists the operations that are allowed on a secret scheduled for deletion.
-	onDeleted = []string{"DeleteSecret", "DescribeSecret", "GetResourcePolicy", "ListSecretVersionIds", "RestoreSecret"}
+	onDeleted = []string{"DeleteSecret", "DescribeSecret", "GetResourcePolicy", "ListSecretVersionIds", "RestoreSecret",
+		"ValidateResourcePolicy"}
 	// onReplicas lists the operations that are allowed on a replica.
 	// Source: https://github.com/gruntwork-io/cloud-nuke/issues/435
 	onReplicas = []string{"DescribeSecret", "GetResourcePolicy", "GetSecretValue", "ListSecretVersionIds",
-		"StopReplicationToReplica", "UpdateSecret"}
+		"StopReplicationToReplica", "UpdateSecret", "ValidateResourcePolicy"}
 )
 
 // find is lookup for a caller. It checks that policies and the state of the secret allow the operation.

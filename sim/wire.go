@@ -88,7 +88,7 @@ func on[In any](do func(*Sim, *caller, *secret, *In) (answer, *fault)) operation
 	})
 }
 
-// operations holds all operations but ValidateResourcePolicy. PutResourcePolicy makes the same checks.
+// operations holds all 23 operations.
 var operations = map[string]operation{
 	"BatchGetSecretValue":          op((*Sim).batchGetSecretValue),
 	"CancelRotateSecret":           on((*Sim).cancelRotateSecret),
@@ -112,6 +112,7 @@ var operations = map[string]operation{
 	"UntagResource":                on((*Sim).untagResource),
 	"UpdateSecret":                 on((*Sim).updateSecret),
 	"UpdateSecretVersionStage":     on((*Sim).updateSecretVersionStage),
+	"ValidateResourcePolicy":       op((*Sim).validateResourcePolicy),
 }
 
 // maxRequest exceeds the largest valid request: a value of 65,536 bytes, fully escaped or in base64.
