@@ -87,7 +87,7 @@ func TestAbilitiesOfEngines(t *testing.T) {
 		"redshift":                  "rehearses, has needs",
 		"sqlserver":                 "rehearses, has needs",
 		"oracle":                    abilitiesOfOracle,
-		"redis":                     "rehearses, checks options, has needs",
+		"redis":                     "rehearses, has needs",
 		"mongodb":                   "rehearses, has needs",
 		"rabbitmq":                  "rehearses, has needs",
 		"ldap":                      "rehearses, has needs",

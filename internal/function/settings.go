@@ -22,7 +22,6 @@ var settingNames = []string{
 	"RECOVER_BY_SUPERUSER", "REDIS_TRUSTED_NODES", "ROTATION_ROLE_ARN", "ROTATION_ROLE_EXTERNAL_ID", "STRATEGY",
 
 	"ROTATOR_GENERIC_BYTES", "ROTATOR_GENERIC_ENCODING", "ROTATOR_GENERIC_FIELD", "ROTATOR_GENERIC_KIND",
-	"ROTATOR_REDIS_MANAGED",
 }
 
 // Settings returns getenv with the settings in ROTATOR_SETTINGS added, each under its own name. A setting is text, a

@@ -55,7 +55,7 @@ func TestSettingsThatAreRefused(t *testing.T) {
 		"unknown, far off": {`ROTATOR_SETTINGS={"COLOR": "red"}`, `"COLOR";ADOPT_PAIRS, ALLOW_PLAINTEXT_FALLBACK`},
 		"lower case":       {`ROTATOR_SETTINGS={"strategy": "single"}`, `"strategy";STRATEGY`},
 		"a tag's name":     {`ROTATOR_SETTINGS={"rotator:password-length": 40}`, `"rotator:password-length";PASSWORD_LENGTH`},
-		"an engine's tag":  {`ROTATOR_SETTINGS={"rotator:redis-managed": "no"}`, `"rotator:redis-managed";ROTATOR_REDIS_MANAGED`},
+		"an engine's tag":  {`ROTATOR_SETTINGS={"rotator:generic-kind": "bytes"}`, `"rotator:generic-kind";ROTATOR_GENERIC_KIND`},
 		"a parameter":      {`ROTATOR_SETTINGS={"PasswordLength": 40}`, `"PasswordLength";PASSWORD_LENGTH`},
 		"twice":            {`ROTATOR_SETTINGS={"STRATEGY": "single", "STRATEGY": "alternating"}`, `STRATEGY;twice`},
 		"null":             {`ROTATOR_SETTINGS={"STRATEGY": null}`, `STRATEGY;null`},
@@ -66,7 +66,6 @@ func TestSettingsThatAreRefused(t *testing.T) {
 		"malformed number": {`ROTATOR_SETTINGS={"PASSWORD_LENGTH": "long"}`, `PASSWORD_LENGTH;whole number`},
 		"malformed choice": {`ROTATOR_SETTINGS={"STRATEGY": "singel"}`, `STRATEGY;single or alternating`},
 		"malformed switch": {`ROTATOR_SETTINGS={"METRICS": {}}`, `METRICS;true or false`},
-		"Redis's service":  {`ROTATOR_SETTINGS={"ROTATOR_REDIS_MANAGED": "host"}`, `ROTATOR_REDIS_MANAGED;true or false`},
 		"a kind of value":  {`ROTATOR_GENERIC_KIND=rsa`, `ROTATOR_GENERIC_KIND;rsa-2048`},
 		"a form of values": {
 			`ROTATOR_GENERIC_KIND=bytes;ROTATOR_GENERIC_ENCODING=pem`,

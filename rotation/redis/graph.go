@@ -1,8 +1,8 @@
 package redis
 
 import (
-	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"slices"
 	"strconv"
@@ -30,7 +30,6 @@ type graph struct {
 	// logins are tried in order on a node: after an interrupted change, nodes accept different passwords.
 	logins []engine.Value
 	nodes  nodes
-	known  map[string]bool // addresses already logged in to
 }
 
 // longestName is DNS's limit.
@@ -39,85 +38,66 @@ const longestName = 255
 // open logs in to all nodes of a cluster, or a primary and its replicas, and reads what they store about the user. The
 // first of the logins must open the secret's host. It returns the open nodes even with an error.
 func (e *Engine) open(ctx context.Context, r *engine.Request, user string, logins ...engine.Value) (nodes, error) {
-	service, err := managed(r)
-	t, perr := parse(logins[0])
-	if err = cmp.Or(err, perr); err != nil {
+	t, err := parse(logins[0])
+	if err != nil {
 		return nil, err
 	}
 	conn, err := resp.Login(ctx, e.tls, t)
 	if err != nil {
 		return nil, err
 	}
-	g := &graph{ctx, e, r, logins, nodes{{Conn: conn}},
-		map[string]bool{t.Address(): true, conn.Address(): true}}
-	if service {
-		return g.nodes, g.nodes[0].inspect(user)
-	}
-	cluster, err := g.cluster()
+	g := &graph{ctx, e, r, logins, nodes{{Conn: conn}}}
 	for i := 0; err == nil && i < len(g.nodes); i++ {
-		err = g.visit(g.nodes[i], user, cluster)
+		err = g.visit(g.nodes[i], user)
 	}
 	return g.nodes, err
 }
 
-// visit inspects a node. Outside a cluster, links between primaries and replicas are followed both ways.
-func (g *graph) visit(n *node, user string, cluster bool) error {
+// visit inspects a node and logs in to those that it names. The secret's host names all nodes of a cluster, replicas
+// included. Outside a cluster, links between primaries and replicas are followed both ways.
+func (g *graph) visit(n *node, user string) error {
 	info, err := n.info()
 	if err != nil {
 		return err
 	}
-	if n == g.nodes[0] {
+	first := n == g.nodes[0]
+	if first {
 		g.request.Met("Redis " + info["redis_version"])
 	}
-	if !cluster {
-		if err := g.add(neighbors(info), nil); err != nil {
-			return err
-		}
+	var list []neighbor
+	switch {
+	case info["cluster_enabled"] == "0":
+		list = neighbors(info)
+	case first:
+		list, err = n.cluster()
 	}
-	if err := n.inspect(user); err != nil {
+	for i := 0; err == nil && i < len(list); i++ {
+		err = g.enter(list[i])
+	}
+	if err == nil {
+		err = n.inspect(user)
+	}
+	if err != nil {
 		return err
 	}
 	return n.inspectFiles(user, info["config_file"] != "")
 }
 
-// cluster logs in to every node of a cluster, replicas included. It returns false if there is no cluster.
-func (g *graph) cluster() (bool, error) {
-	reply, err := g.nodes[0].Do("the nodes of the cluster cannot be listed", "CLUSTER", "NODES")
-	if resp.Unknown(err) || resp.Code(err) == "ERR" && strings.Contains(err.Error(), "cluster support disabled") {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	text, _ := reply.(string)
-	return true, g.add(peers(text))
-}
-
-// errList is the error for a list that no real server returns.
-var errList = errors.New("the server's list of nodes cannot be parsed, or has too long a name")
-
-func (g *graph) add(list []neighbor, err error) error {
-	for i := 0; err == nil && i < len(list); i++ {
-		err = g.enter(list[i])
-	}
-	if errors.Is(err, errList) {
-		err = g.nodes[0].fail("check the answers to CLUSTER NODES and INFO replication", "%w", err)
-	}
-	return err
-}
-
+// enter logs in to a node, unless it is open already.
 func (g *graph) enter(n neighbor) error {
 	port, err := strconv.ParseUint(n.port, 10, 16)
 	if err != nil || port == 0 || n.host == "" || len(n.host) > longestName {
-		return errList
+		return g.nodes[0].fail("check the answers to CLUSTER NODES and INFO replication",
+			"the server's list of nodes cannot be parsed, or has too long a name")
 	}
 	first := g.nodes[0].Target
 	t := first
 	t.Host, t.Port = n.host, int(port)
-	if g.known[t.Address()] {
+	if slices.ContainsFunc(g.nodes, func(known *node) bool {
+		return t.Address() == known.Target.Address() || t.Address() == known.Address()
+	}) {
 		return nil
 	}
-	g.known[t.Address()] = true
 	if !g.engine.trusted.allow(n.host) {
 		return engine.Errorf(engine.TargetFailed, "add its address or network to the function's variable "+nodesVariable,
 			"%s names the node %s, which is not trusted, so no password is sent there", first.Address(), t.Address())
@@ -127,17 +107,19 @@ func (g *graph) enter(n neighbor) error {
 		names = append(names, n.name)
 	}
 	conn, err := g.login(t, names)
-	if e, ok := errors.AsType[*engine.Error](err); ok && e.Cause == engine.LoginRefused {
-		// This is not a refusal of the secret: the node differs from the others.
-		return engine.Errorf(engine.TargetFailed, "set it there with ACL SETUSER; users are not replicated",
+	e, _ := errors.AsType[*engine.Error](err)
+	_, named := errors.AsType[x509.HostnameError](err)
+	switch {
+	case err == nil:
+		g.nodes = append(g.nodes, &node{Conn: conn})
+	case e.Cause == engine.LoginRefused: // not a refusal of the secret: the node differs from the others
+		return engine.Errorf(engine.TargetFailed, "set its password there with ACL SETUSER; users are not replicated",
 			"the node %s refuses the user %q, which %s accepts: %w", t.Address(), t.User, first.Address(), e.Err)
+	case named:
+		e.Advice = "give the node a certificate for this address or for the secret's host; in a cluster, the name in " +
+			"cluster-announce-hostname also counts"
 	}
-	if err != nil {
-		return err
-	}
-	g.known[conn.Address()] = true
-	g.nodes = append(g.nodes, &node{Conn: conn})
-	return nil
+	return err
 }
 
 // login logs in to a node with the first of the passwords that it does not refuse.
@@ -167,6 +149,16 @@ func neighbors(info map[string]string) (list []neighbor) {
 	}
 }
 
+// cluster asks a node of a cluster for the others.
+func (n *node) cluster() ([]neighbor, error) {
+	reply, err := n.Do("the nodes of the cluster cannot be listed", "CLUSTER", "NODES")
+	if err != nil {
+		return nil, err
+	}
+	text, _ := reply.(string)
+	return peers(text)
+}
+
 // peers reads the other nodes from the answer to CLUSTER NODES, whose lines begin
 //
 //	id ip:port@bus[,name[,more]] flags
@@ -180,24 +172,21 @@ func peers(text string) (list []neighbor, err error) {
 			continue
 		}
 		if len(fields) < 3 {
-			return nil, errList
+			return append(list, neighbor{}), nil // which enter reports
 		}
 		flags := strings.Split(fields[2], ",")
 		if slices.Contains(flags, "myself") {
 			continue
 		}
 		if slices.ContainsFunc(flags, func(f string) bool { return f == "fail" || f == "noaddr" || f == "handshake" }) {
-			return nil, engine.Errorf(engine.Unreachable, "bring it back, or remove it with CLUSTER FORGET",
+			return nil, engine.Errorf(engine.Unreachable, "bring it back, or run CLUSTER FORGET at every other node",
 				"the cluster's node %.40s is down", fields[0])
 		}
 		address, more, _ := strings.Cut(fields[1], ",")
 		address, _, _ = strings.Cut(address, "@")
 		name, _, _ := strings.Cut(more, ",")
-		colon := strings.LastIndexByte(address, ':')
-		if colon < 0 {
-			return nil, errList
-		}
-		list = append(list, neighbor{address[:colon], address[colon+1:], name})
+		colon := max(strings.LastIndexByte(address, ':'), 0)
+		list = append(list, neighbor{address[:colon], strings.TrimPrefix(address[colon:], ":"), name})
 	}
 	return list, nil
 }

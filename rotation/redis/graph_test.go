@@ -181,9 +181,12 @@ func TestPeers(t *testing.T) {
 	}
 	for _, bad := range []string{"a", "a b c", "a b:x@1 master", "a :7001@1 master",
 		"a h:70000@1 master", "a h:0@1 master"} {
-		if err := (&graph{nodes: nodes{{Conn: &resp.Conn{}}}}).add(peers(bad)); !errors.Is(err, errList) {
-			t.Errorf("%q: %v", bad, err)
+		list, err := peers(bad)
+		if err != nil || len(list) != 1 {
+			t.Fatalf("%q: %v, %v", bad, list, err)
 		}
+		enginetest.WantCause(t, (&graph{nodes: nodes{{Conn: &resp.Conn{}}}}).enter(list[0]), engine.TargetFailed,
+			"cannot be parsed")
 	}
 	for _, gone := range []string{"d :0@0 master,noaddr -", "e 10.0.0.2:7004@17004,second.example master,fail -",
 		"f h:1@1 handshake"} {
@@ -221,9 +224,8 @@ func scripted(t *testing.T, script map[string]string) engine.Value {
 // These states are too brief on a real server, or exist only on older or closed servers.
 func TestAnswersOfOtherServers(t *testing.T) {
 	const (
-		alone   = "-ERR This instance has cluster support disabled\r\n"
 		account = "*4\r\n$5\r\nflags\r\n*1\r\n$2\r\non\r\n$9\r\npasswords\r\n*0\r\n"
-		noFile  = "$2\r\nx:\r\n"
+		noFile  = "$17\r\ncluster_enabled:0\r\n"
 	)
 	for _, c := range []struct {
 		name   string
@@ -258,12 +260,15 @@ func TestAnswersOfOtherServers(t *testing.T) {
 		script       map[string]string
 		text, advice string
 	}{
-		{"no file", map[string]string{"CLUSTER": alone, "INFO": noFile, "ACL GETUSER": account,
-			"CONFIG GET": "*0\r\n"}, "no file", managedOption},
-		{"no CONFIG", map[string]string{"CLUSTER": "-ERR unknown command 'CLUSTER'\r\n", "INFO": noFile,
-			"ACL GETUSER": account, "CONFIG": "-ERR unknown command 'CONFIG'\r\n"}, "cannot be read", managedOption},
+		{"no file", map[string]string{"INFO": noFile, "ACL GETUSER": account, "CONFIG GET": "*0\r\n"},
+			"no file", "configuration or ACL file"},
+		{"no CONFIG, as at ElastiCache", map[string]string{"INFO": noFile, "ACL GETUSER": account,
+			"CONFIG": "-ERR unknown command 'CONFIG'\r\n"}, "cannot be read", "ElastiCache"},
+		{"a Sentinel", map[string]string{"INFO": "$19\r\nredis_mode:sentinel\r\n",
+			"CLUSTER": "-ERR unknown command 'CLUSTER', with args beginning with: 'NODES' \r\n"},
+			"unknown command 'CLUSTER'", "a data node"},
 		// No replica is connected then, and all these commands work.
-		{"loading, as INFO says", map[string]string{"CLUSTER": alone,
+		{"loading, as INFO says", map[string]string{
 			"INFO": "$26\r\nconfig_file:x\r\nloading:1\r\n\r\n", "ACL GETUSER": account,
 			"CONFIG GET": "*0\r\n"}, "the server is loading its data", "wait"},
 	} {
@@ -277,10 +282,6 @@ func TestAnswersOfOtherServers(t *testing.T) {
 				t.Errorf("%s: %s: %v", c.name, step, err)
 			}
 		}
-		r.Setting = func(string) string { return "yes" }
-		if err := e.DryRun(enginetest.Within(t), r); err != nil {
-			t.Errorf("%s, with a service that saves users: %v", c.name, err)
-		}
 	}
 }
 
@@ -293,14 +294,12 @@ func TestLongAnswersUseLittleMemory(t *testing.T) {
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	replicas, count := "", 50
 	info := func() string {
-		text := replicas + "run_id:" + testserver.Unique("") + strings.Repeat("r", 1<<20) + "\r\nconfig_file:" +
+		text := replicas + "cluster_enabled:0\r\nrun_id:" + testserver.Unique("") + strings.Repeat("r", 1<<20) + "\r\nconfig_file:" +
 			strings.Repeat("c", 1<<20) + "\r\n"
 		return fmt.Sprintf("$%d\r\n%s\r\n", len(text), text)
 	}
 	testserver.Serve(t, l, answers(func(command string) string {
 		switch {
-		case strings.HasPrefix(command, "CLUSTER"):
-			return "-ERR This instance has cluster support disabled\r\n"
 		case strings.HasPrefix(command, "INFO"):
 			return info()
 		case strings.HasPrefix(command, "ACL GETUSER"):
@@ -342,10 +341,8 @@ func TestServerReceivesOnlyHashes(t *testing.T) {
 	port := listen(t, func(command string) string {
 		sent <- command
 		switch {
-		case strings.HasPrefix(command, "CLUSTER"):
-			return "-ERR This instance has cluster support disabled\r\n"
 		case strings.HasPrefix(command, "INFO"):
-			return "$13\r\nconfig_file:x\r\n"
+			return "$32\r\nconfig_file:x\r\ncluster_enabled:0\r\n"
 		case strings.HasPrefix(command, "ACL GETUSER"):
 			return "*4\r\n$5\r\nflags\r\n*1\r\n$2\r\non\r\n$9\r\npasswords\r\n*1\r\n$64\r\n" + hash("first") + "\r\n"
 		case strings.HasPrefix(command, "CONFIG GET"):

@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,7 +14,7 @@ type node struct {
 
 	hashes []string // of the user's passwords
 	rules  []string // for the user's commands: its own, and those of each selector
-	save   []string // the command that saves the users, or nil if a service saves them
+	save   []string // the command that saves the users
 }
 
 type nodes []*node
@@ -30,19 +29,10 @@ func (n *node) fail(advice, format string, args ...any) error {
 	return engine.Errorf(engine.TargetFailed, advice, "%s: %w", n.Target.Address(), fmt.Errorf(format, args...))
 }
 
-// ask sends a command that a service may hide.
-func (n *node) ask(what string, command ...string) (any, error) {
-	reply, err := n.Do(what, command...)
-	if e, ok := errors.AsType[*engine.Error](err); ok && resp.Unknown(err) {
-		e.Advice = "if a service manages the server, set " + managedOption + " to yes"
-	}
-	return reply, err
-}
-
 // info returns what the node reports about itself.
 // Source: https://redis.io/docs/latest/commands/info/
 func (n *node) info() (map[string]string, error) {
-	reply, err := n.ask("INFO failed", "INFO")
+	reply, err := n.Do("INFO failed", "INFO")
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +57,7 @@ func (n *node) inspect(user string) error {
 		return err
 	}
 	if reply == nil {
-		return n.fail("create it there with the rights that it has elsewhere; users are not replicated",
+		return n.fail("correct the secret's username, or create the user there like elsewhere; users are not replicated",
 			"the user %q does not exist", user)
 	}
 	account, ok := pairs(reply)
@@ -120,7 +110,7 @@ func (n *node) may(command string) bool {
 // a login without administrative rights cannot pose as one.
 // Source: https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/
 func (n *node) sentinel(user string) error {
-	if n.save == nil || !n.may("slaveof") {
+	if !n.may("slaveof") {
 		return nil
 	}
 	reply, err := n.Do("the clients cannot be listed to detect a Sentinel", "CLIENT", "LIST", "TYPE", "pubsub")
@@ -166,14 +156,14 @@ func (n *node) inspectFiles(user string, configured bool) error {
 	case configured:
 		n.save = []string{"CONFIG", "REWRITE"}
 	default:
-		return n.fail("start the server with a configuration or ACL file or, if a service manages it, set "+
-			managedOption+" to yes", "the server has no file to store users in, so a restart would undo the rotation")
+		return n.fail("start the server with a configuration or ACL file that it may write",
+			"the server has no file to store users in, so a restart would undo the rotation")
 	}
 	return nil
 }
 
 func (n *node) config(name string) (string, error) {
-	reply, err := n.ask("the setting "+name+" cannot be read", "CONFIG", "GET", name)
+	reply, err := n.Do("the setting "+name+" cannot be read", "CONFIG", "GET", name)
 	settings, _ := pairs(reply)
 	value, _ := settings[name].(string)
 	return value, err
@@ -194,7 +184,7 @@ func pairs(reply any) (map[string]any, bool) {
 
 // rehearse checks, by an empty change and ACL DRYRUN if available, that the login may change the user and save that.
 func (n *node) rehearse(user string) error {
-	if _, err := n.Do("the user cannot be changed", "ACL", "SETUSER", user); err != nil || n.save == nil {
+	if _, err := n.Do("the user cannot be changed", "ACL", "SETUSER", user); err != nil {
 		return err
 	}
 	// Servers before version 7 lack DRYRUN, and not every login may use it.
@@ -203,7 +193,7 @@ func (n *node) rehearse(user string) error {
 		return err
 	}
 	if text, _ := reply.(string); err == nil && text != "OK" {
-		return engine.Errorf(engine.PrivilegeMissing, "grant the login the rights that the engine's page lists",
+		return engine.Errorf(engine.PrivilegeMissing, "grant the login what `rotatorctl policy` prints",
 			"%s: %.500s", n.Target.Address(), text)
 	}
 	return nil
@@ -224,9 +214,6 @@ func (n *node) set(r *engine.Request, user string, hashes []string) error {
 	if len(gone) > 0 {
 		r.Changed(fmt.Sprintf("%s: passwords of the user %q that are neither pending nor current are removed: %d",
 			n.Target.Address(), user, len(gone)))
-	}
-	if n.save == nil {
-		return nil
 	}
 	// CONFIG REWRITE writes all current settings, including temporary ones.
 	name := strings.Join(n.save, " ")

@@ -7,6 +7,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -26,9 +27,6 @@ type Engine struct {
 // New returns the engine. The operator trusts the nodes in addition to the host of each secret.
 func New(tls engine.TLSPolicy, trusted Nodes) *Engine { return &Engine{tls, trusted} }
 
-// managedOption is "no" by default, or "yes" for a service that copies users to its other nodes and saves them.
-const managedOption = "redis-managed"
-
 // Kind describes the engine. AWS has no template for it. Passwords need no escaping in a redis:// URL.
 func (*Engine) Kind() engine.Kind {
 	return engine.Kind{
@@ -40,16 +38,6 @@ func (*Engine) Kind() engine.Kind {
 			RequireEachIncludedType: true},
 		SuperuserField: "masterarn",
 	}
-}
-
-// CheckOptions checks the options of this engine.
-func (*Engine) CheckOptions(r *engine.Request) error {
-	_, err := managed(r)
-	return err
-}
-
-func managed(r *engine.Request) (bool, error) {
-	return engine.ParseBool(engine.OptionName(managedOption), r.Option(managedOption), false)
 }
 
 // parse reads a login. Without a name it is the user "default", whose password is requirepass.
@@ -68,9 +56,6 @@ func hash(password string) string {
 // Next returns the value that follows the current one.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	if _, err := parse(r.Current); err != nil {
-		return engine.Value{}, err
-	}
-	if err := e.CheckOptions(r); err != nil {
 		return engine.Value{}, err
 	}
 	return engine.NextPassword(e.Kind(), r), nil
@@ -155,6 +140,21 @@ func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 		if err := n.set(r, t.User, hashes); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// Needs adds the commands that the login needs, whether it is a superuser or the user itself.
+// Source: https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/
+func (*Engine) Needs(_ context.Context, r *engine.Request, n *engine.Needs) error {
+	n.Grants = []string{"ACL SETUSER " + cmp.Or(n.Login, "default") + " +acl|dryrun +acl|getuser +acl|save " +
+		"+acl|setuser +client|list +cluster|nodes +config|get +config|rewrite +info"}
+	n.Note = "run it at every node; +acl|save is for nodes with an ACL file, +config|rewrite for nodes without; +cluster|nodes is for " +
+		"clusters and +client|list for users that may SLAVEOF; +acl|dryrun lets createSecret check whether the login " +
+		"may save"
+	if !r.Superuser {
+		n.Note += "; a user with ACL SETUSER can grant itself all rights, so rotate applications' users by a " +
+			"superuser secret (masterarn)"
 	}
 	return nil
 }

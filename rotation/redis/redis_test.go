@@ -178,39 +178,16 @@ func TestWhatIsSavedWithTheChangeIsReported(t *testing.T) {
 // Detecting a Sentinel requires one more right, but only for users that can serve one.
 func TestRightToDetectASentinelIsNeededOnlyWhereOneCanBe(t *testing.T) {
 	f := newFixture(t, testserver.Redis, testserver.RedisOptions{})
-	rights := []string{"+info", "+cluster|nodes", "+acl|getuser", "+acl|setuser", "+config|get", "+acl|save"}
+	rights := []string{"+info", "+acl|getuser", "+acl|setuser", "+config|get", "+acl|save"}
 	without, with := f.user(rights...), f.user(append(rights, "+client|list")...)
 	for user, needed := range map[string]bool{f.user("+slaveof"): true, f.user("+@all", "-@dangerous"): false} {
 		r := f.request(user, "first-"+user, "second")
 		for admin, want := range map[string]bool{without: !needed, with: true} {
 			r.Login = f.value(admin, "first-"+admin)
-			var n engine.Needs
-			if err := f.engine.Needs(enginetest.Within(t), r, &n); err != nil ||
-				strings.Contains(n.Grants[0], "+client|list") != needed {
-				t.Errorf("%v, %v", n.Grants, err)
-			}
 			if err := f.engine.DryRun(enginetest.Within(t), r); (err == nil) != want ||
 				!want && !errors.Is(err, engine.PrivilegeMissing) {
 				t.Errorf("needed %v, passes %v: %v", needed, want, err)
 			}
-		}
-	}
-}
-
-// A service saves its users, so no right to save is needed.
-func TestNeedsAtAService(t *testing.T) {
-	const refusal = "-NOPERM this user has no permissions to run the command\r\n"
-	v := scripted(t, map[string]string{"CLUSTER": refusal, "ACL GETUSER": refusal})
-	for managed, want := range map[string]string{
-		"no":  "+acl|getuser +acl|save +acl|setuser +cluster|nodes +config|get +config|rewrite +info",
-		"yes": "+acl|getuser +acl|setuser",
-	} {
-		r := &engine.Request{Current: v, Pending: v, Login: v, Setting: func(string) string { return managed }}
-		var n engine.Needs
-		if err := New(engine.TLSPolicy{}, Nodes{}).Needs(enginetest.Within(t), r, &n); err != nil ||
-			n.Grants[0] != "ACL SETUSER default "+want ||
-			strings.Contains(n.Note, "config|rewrite") != (managed == "no") {
-			t.Errorf("%s: %q, %q, %v", managed, n.Grants, n.Note, err)
 		}
 	}
 }
@@ -331,7 +308,7 @@ func TestRightsOfAUserThatChangesItself(t *testing.T) {
 		save string
 	}{{testserver.RedisOptions{}, "+acl|save"}, {testserver.RedisOptions{NoACLFile: true}, "+config|rewrite"}} {
 		f := newFixture(t, testserver.Redis, c.file)
-		all := []string{"+cluster|nodes", "+info", "+acl|getuser", "+acl|setuser", "+config|get", "+acl|dryrun", c.save}
+		all := []string{"+info", "+acl|getuser", "+acl|setuser", "+config|get", "+acl|dryrun", c.save}
 		user := f.user(all...)
 		r := f.self(user, "first-"+user, "second")
 		if err := errors.Join(f.engine.Verify(enginetest.Within(t), r, r.Login),

@@ -83,7 +83,9 @@ type target struct {
 	password string
 }
 
-func (t *target) Administrator(_ context.Context, p, _ *principal) (string, error) { return p.power, nil }
+func (t *target) Administrator(_ context.Context, p, _ *principal) (string, error) {
+	return p.power, nil
+}
 
 // Marked reports whether either user is marked as the other's second.
 func (t *target) Marked(ctx context.Context, current, other *principal) (bool, error) {

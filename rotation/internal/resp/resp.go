@@ -37,10 +37,9 @@ func Code(err error) string {
 	return code
 }
 
-// Unknown reports whether the server lacks the command or has renamed it, as managed services that hide their nodes do.
-// Only the beginning of the reply counts: the rest may quote text that anyone could have chosen, such as a user's name.
-func Unknown(err error) bool {
-	e, _ := errors.AsType[Error](err)
+// unknown reports whether the server lacks the command or has renamed it. Only the beginning of the reply counts: the
+// rest may quote text that anyone could have chosen, such as a user's name.
+func unknown(e Error) bool {
 	text := strings.ToLower(string(e))
 	return strings.HasPrefix(text, "err unknown command") || strings.HasPrefix(text, "err unknown subcommand")
 }
@@ -172,7 +171,7 @@ func (c *Conn) Do(what string, args ...string) (any, error) {
 	if !ok {
 		return reply, nil
 	}
-	if Unknown(e) {
+	if unknown(e) {
 		// The reply quotes the first 128 bytes of the words, and the scrubber would not recognize a truncated password.
 		// Source: https://github.com/redis/redis/blob/7.0.15/src/server.c (commandCheckExistence)
 		e = Error("ERR unknown command '" + args[0] + "'")
@@ -271,13 +270,15 @@ func (r *reply) element(depth int) (any, error) {
 // Source: https://redis.io/docs/latest/commands/auth/
 func classify(t engine.Target, what string, err error) error {
 	cause, advice := engine.TargetFailed, "see the server's own message; Secrets Manager retries automatically"
-	_, answer := errors.AsType[Error](err)
+	e, answer := errors.AsType[Error](err)
 	switch {
 	case Code(err) == "WRONGPASS":
 		cause = engine.LoginRefused
 		advice = "check the password, and that the user exists and is on; the server reports all three alike"
 	case Code(err) == "NOPERM":
-		cause, advice = engine.PrivilegeMissing, "grant the login the rights that the engine's documentation page lists"
+		cause, advice = engine.PrivilegeMissing, "grant the login what `rotatorctl policy` prints"
+	case unknown(e):
+		advice = "set host to a data node that has the command; for ElastiCache and MemoryDB, use their own engines"
 	case errors.Is(err, errPlain):
 		cause = engine.TLSFailed
 		advice = `enable TLS on the server or, if the network can be trusted, set "ssl": false in the secret`

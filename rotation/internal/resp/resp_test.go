@@ -215,7 +215,7 @@ func TestUnknownIgnoresQuotedWords(t *testing.T) {
 		"NOPERM User unknown-device has no permissions to run the 'cluster|nodes'":   false,
 		"ERR Error in ACL SETUSER modifier 'x': Unknown command or category name in": false,
 	} {
-		if got := Unknown(text); got != want {
+		if got := unknown(text); got != want {
 			t.Errorf("%s: %v", text, got)
 		}
 	}
