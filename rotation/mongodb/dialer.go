@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -20,23 +21,20 @@ type dialer struct {
 	end      context.CancelCauseFunc
 }
 
-func (d *dialer) DialContext(ctx context.Context, network, address string) (conn net.Conn, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(d.session, cancel)()
+func (d *dialer) DialContext(_ context.Context, _, address string) (conn net.Conn, err error) {
 	attempts := d.attempts
 	if len(attempts) > 1 { // a connection may also break by accident, so TLS is tried twice
 		attempts = append(attempts[:1:1], attempts...)
 	}
+	plain := func() bool { return answersPlain(d.session, address) }
 	for i, config := range attempts {
-		if i > 0 && config == nil && !answersPlain(ctx, network, address) {
-			break
+		switch {
+		case config != nil:
+			conn, err = boundconn.Secure(d.session, address, config, plain)
+		case i == 0 || errors.Is(err, boundconn.ErrPlain):
+			conn, err = boundconn.Dial(d.session, "tcp", address)
 		}
-		dial := new(net.Dialer).DialContext
-		if config != nil {
-			dial = (&tls.Dialer{Config: config}).DialContext
-		}
-		if conn, err = dial(ctx, network, address); !boundconn.MaybePlain(err) {
+		if !boundconn.MaybePlain(err) {
 			break
 		}
 	}
@@ -44,16 +42,15 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (conn
 		d.end(err)
 		return nil, err
 	}
-	context.AfterFunc(d.session, func() { _ = conn.Close() })
 	return &bounded{Conn: conn, end: d.end}, nil
 }
 
 // answersPlain reports whether the server answers without TLS. The question is {hello: 1, $db: "admin"}, which names no
 // user.
 // Source: https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/ and https://bsonspec.org/spec.html
-func answersPlain(ctx context.Context, network, address string) bool {
+func answersPlain(ctx context.Context, address string) bool {
 	const id, message = "\x01\x00\x00\x00", "\xdd\x07\x00\x00" // OP_MSG
-	answer := boundconn.Ask(ctx, network, address, []byte("\x34\x00\x00\x00"+id+"\x00\x00\x00\x00"+message+
+	answer := boundconn.Ask(ctx, address, []byte("\x34\x00\x00\x00"+id+"\x00\x00\x00\x00"+message+
 		"\x00\x00\x00\x00\x00"+"\x1f\x00\x00\x00\x10hello\x00\x01\x00\x00\x00\x02$db\x00\x06\x00\x00\x00admin\x00\x00"),
 		headerSize)
 	return answer != nil && string(answer[8:]) == id+message

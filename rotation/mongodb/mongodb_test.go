@@ -354,14 +354,13 @@ func TestBrokenConnectionIsNotAnAnswer(t *testing.T) {
 	}
 	e := New(engine.TLSPolicy{AllowPlaintext: true, ExtraCAs: f.CA.PEM})
 	for name, all := range map[string]bool{"once": false, "always": true} {
-		var broken, plain atomic.Int32
+		var broken atomic.Int32
 		p.Filter(func(c testserver.Chunk) bool {
 			switch {
 			case c.FromServer || c.Bytes[0] == 0x17: // encrypted data
 			case c.Bytes[0] == 0x16: // a handshake message
 				return !all && broken.Add(1) > 1 || all && broken.Add(1) == 0
 			case c.Bytes[0] != 0x14:
-				plain.Add(1)
 				const question = 52 // the length of a hello that names no user
 				if len(c.Bytes) > question || !bytes.Contains(c.Bytes, []byte("hello")) {
 					t.Errorf("%s: %q is sent in plain text", name, c.Bytes)
@@ -372,8 +371,8 @@ func TestBrokenConnectionIsNotAnAnswer(t *testing.T) {
 		err := e.Set(enginetest.Within(t), r)
 		if all {
 			enginetest.WantCause(t, err, engine.Unreachable, "")
-		} else if err != nil || plain.Load() != 0 {
-			t.Errorf("%s: %v, %d messages in plain text", name, err, plain.Load())
+		} else if err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 		if broken.Load() < 2 {
 			t.Errorf("%s: only %d handshakes", name, broken.Load())

@@ -12,6 +12,7 @@ import (
 	"net"
 	"strings"
 	"syscall"
+	"time"
 
 	"example.com/rotator/internal/lazyregexp"
 )
@@ -43,9 +44,44 @@ func MaybePlain(err error) bool {
 	return header || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
+// ErrPlain is Secure's error if the server answers without TLS.
+var ErrPlain error = tls.RecordHeaderError{Msg: "the server answers without TLS"}
+
+// patience is how long a handshake may take before the server is asked whether it answers without TLS.
+const patience = 500 * time.Millisecond
+
+// Secure connects with TLS, and closes the connection when ctx is done. A server without TLS may end the connection, or
+// wait for the rest of what it takes for a message. plain asks it something without TLS, and reports whether it answers.
+func Secure(ctx context.Context, address string, config *tls.Config, plain func() bool) (net.Conn, error) {
+	conn, err := Dial(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	handshake, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	ask := func() {
+		if plain() {
+			cancel(ErrPlain)
+		}
+	}
+	defer time.AfterFunc(patience, ask).Stop()
+	client := tls.Client(conn, config)
+	if err = client.HandshakeContext(handshake); err == nil {
+		return client, nil
+	}
+	conn.Close()
+	if MaybePlain(err) {
+		ask()
+	}
+	if cause := context.Cause(handshake); errors.Is(cause, ErrPlain) {
+		err = cause
+	}
+	return nil, err
+}
+
 // Ask sends a message without TLS and returns the first n bytes of the answer, or nil on failure.
-func Ask(ctx context.Context, network, address string, message []byte, n int) []byte {
-	conn, err := Dial(ctx, network, address)
+func Ask(ctx context.Context, address string, message []byte, n int) []byte {
+	conn, err := Dial(ctx, "tcp", address)
 	if err != nil {
 		return nil
 	}

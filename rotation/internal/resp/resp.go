@@ -10,7 +10,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -18,7 +17,6 @@ import (
 	"net"
 	"strconv"
 	"strings"
-	"time"
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/boundconn"
@@ -85,59 +83,26 @@ func dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, names [
 	if len(names) == 0 {
 		names = []string{t.CertificateName()}
 	}
+	plain := func() bool { // a server that refuses the command also speaks the protocol
+		first := boundconn.Ask(ctx, t.Address(), []byte("PING\r\n"), 1)
+		return first != nil && (first[0] == '+' || first[0] == '-')
+	}
 	for _, config := range policy.Attempts(t) {
 		if config == nil {
 			return boundconn.Dial(ctx, "tcp", t.Address())
 		}
 		for _, name := range names {
 			config.ServerName = name
-			conn, err = secure(ctx, t, config)
+			conn, err = boundconn.Secure(ctx, t.Address(), config, plain)
 			if _, other := errors.AsType[x509.HostnameError](err); !other {
 				break
 			}
 		}
-		if !errors.Is(err, errPlain) {
+		if !errors.Is(err, boundconn.ErrPlain) {
 			break
 		}
 	}
 	return conn, err
-}
-
-// patience is how long a handshake may take before the client tests whether the server speaks TLS at all.
-const patience = 500 * time.Millisecond
-
-var errPlain = errors.New("the server does not speak TLS")
-
-// secure connects with TLS. It returns errPlain if the server speaks Redis's protocol without TLS: such a server treats
-// the client's greeting as the beginning of a command and does not answer.
-func secure(ctx context.Context, t engine.Target, config *tls.Config) (net.Conn, error) {
-	conn, err := boundconn.Dial(ctx, "tcp", t.Address())
-	if err != nil {
-		return nil, err
-	}
-	plain := make(chan error, 1)
-	defer time.AfterFunc(patience, func() {
-		if answersPlain(ctx, t) {
-			plain <- errPlain
-			conn.Close()
-		}
-	}).Stop()
-	client := tls.Client(conn, config)
-	if err = client.HandshakeContext(ctx); err == nil {
-		return client, nil
-	}
-	conn.Close()
-	select {
-	case err = <-plain:
-	default:
-	}
-	return nil, err
-}
-
-// answersPlain sends a PING without TLS. A server that refuses the command also speaks the protocol.
-func answersPlain(ctx context.Context, t engine.Target) bool {
-	first := boundconn.Ask(ctx, "tcp", t.Address(), []byte("PING\r\n"), 1)
-	return first != nil && (first[0] == '+' || first[0] == '-')
 }
 
 // ended bounds an error's text and puts the context's error, which may be the reason, before it.
@@ -279,9 +244,6 @@ func classify(t engine.Target, what string, err error) error {
 		cause, advice = engine.PrivilegeMissing, "grant the login what `rotatorctl policy` prints"
 	case unknown(e):
 		advice = "set host to a data node that has the command; for ElastiCache and MemoryDB, use their own engines"
-	case errors.Is(err, errPlain):
-		cause = engine.TLSFailed
-		advice = `enable TLS on the server or, if the network can be trusted, set "ssl": false in the secret`
 	case !answer:
 		if n := engine.NetworkError(t, err); n != nil {
 			return n

@@ -16,6 +16,7 @@ import (
 
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/boundconn"
 )
 
 func TestRead(t *testing.T) {
@@ -155,10 +156,10 @@ func TestClassify(t *testing.T) {
 		fmt.Errorf("wrapped: %w", Error("WRONGPASS invalid")):        engine.LoginRefused,
 		Error("NOPERM this user"):                                    engine.PrivilegeMissing,
 		Error("ERR the text WRONGPASS further on means nothing yet"): engine.TargetFailed,
-		Error(""): engine.TargetFailed,
-		io.EOF:    engine.Unreachable,
-		errReply:  engine.TargetFailed,
-		errPlain:  engine.TLSFailed,
+		Error(""):          engine.TargetFailed,
+		io.EOF:             engine.Unreachable,
+		errReply:           engine.TargetFailed,
+		boundconn.ErrPlain: engine.TLSFailed,
 	} {
 		if got := classify(target, "what", err); !errors.Is(got, want) {
 			t.Errorf("%v: %v, want %s", err, got, want)
