@@ -78,11 +78,9 @@ func (e *Engine) Kind() engine.Kind {
 // not log in.
 type account struct {
 	engine.Target
-	id, arn  string
-	api      api
-	wait     time.Duration // the next pause
-	interval time.Duration // the longest pause
-	end      time.Time
+	id, arn string
+	api     api
+	begin   time.Time
 }
 
 func (e *Engine) parse(r *engine.Request, v engine.Value) (*account, error) {
@@ -156,10 +154,8 @@ func (e *Engine) user(ctx context.Context, r *engine.Request, v engine.Value) (*
 		return nil, err
 	}
 	cfg.Region = region(a.arn)
-	a.api = e.service.dial(cfg)
-	a.wait, a.interval = min(250*time.Millisecond, e.options.Interval), e.options.Interval
-	a.end = time.Now().Add(e.options.MaxWait)
-	if err := a.active(ctx); err != nil {
+	a.api, a.begin = e.service.dial(cfg), time.Now()
+	if err := e.active(ctx, a); err != nil {
 		return nil, err
 	}
 	if err := e.belongs(ctx, r, a); err != nil {
@@ -244,7 +240,7 @@ func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 		err := a.api.replace(ctx, a.id, passwords)
 		switch code := awsapi.Code(err); {
 		case err == nil:
-			return a.active(ctx)
+			return e.active(ctx, a)
 		case strings.HasPrefix(code, "InvalidParameterValue"):
 			return engine.Errorf(engine.PolicyRejected,
 				"adjust PASSWORD_LENGTH and EXCLUDE_CHARACTERS to the service's rules",
@@ -253,7 +249,7 @@ func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 			return awsapi.Failed("the passwords cannot be changed", err)
 		}
 		// A concurrent change came first, such as the same step running twice.
-		if err := a.pause(ctx); err != nil {
+		if err := e.pause(ctx, a); err != nil {
 			return err
 		}
 	}
@@ -274,7 +270,7 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	return nil
 }
 
-func (a *account) active(ctx context.Context) error {
+func (e *Engine) active(ctx context.Context, a *account) error {
 	for {
 		u, err := a.api.describe(ctx, a.id)
 		switch {
@@ -298,15 +294,17 @@ func (a *account) active(ctx context.Context) error {
 			return engine.Errorf(engine.TargetFailed, "check the user's status in the AWS console",
 				"the user %q is %s", a.id, u.status)
 		}
-		if err := a.pause(ctx); err != nil {
+		if err := e.pause(ctx, a); err != nil {
 			return err
 		}
 	}
 }
 
-func (a *account) pause(ctx context.Context) error {
-	if time.Now().Before(a.end) && httpapi.Wait(ctx, a.wait) == nil {
-		a.wait = min(2*a.wait, a.interval)
+// pause waits for as long as all pauses before, within limits.
+func (e *Engine) pause(ctx context.Context, a *account) error {
+	passed := time.Since(a.begin)
+	wait := min(max(passed, 250*time.Millisecond), e.options.Interval)
+	if passed < e.options.MaxWait && httpapi.Wait(ctx, wait) == nil {
 		return nil
 	}
 	return engine.Errorf(engine.TargetFailed, "wait, or raise MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS and the timeout",
