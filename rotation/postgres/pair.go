@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -99,14 +100,13 @@ func (t *target) Mark(current, other *role) string {
 
 // comment returns the statement that marks the second user.
 func comment(first, second *role) string {
-	return "COMMENT ON ROLE " + pgsession.Quote(second.name) + " IS '" +
-		strings.ReplaceAll(mark(first.name), "'", "''") + "'"
+	return "COMMENT ON ROLE " + pgsession.Quote(second.name) + " IS " + pgsession.Literal(mark(first.name))
 }
 
 // Create makes the new user a member of the current one: it is the second, whatever their names.
 func (t *target) Create(ctx context.Context, current *role, name string) (*role, error) {
-	if _, err := t.exec(ctx, "CREATE ROLE %I", name); err != nil {
-		return nil, denied(err, "ALTER ROLE "+pgsession.Quote(t.Target.User)+" CREATEROLE")
+	if err := t.do(ctx, "CREATE ROLE "+pgsession.Quote(name)); err != nil {
+		return nil, err
 	}
 	if err := t.join(ctx, current, &role{name: name}); err != nil {
 		return nil, err
@@ -130,7 +130,7 @@ func (t *target) Equalize(ctx context.Context, current, other *role) error {
 	if err := t.attributes(ctx, current, other, other == second); err != nil {
 		return err
 	}
-	if err := t.settings(ctx, first.name, current, other); err != nil {
+	if err := t.settings(ctx, first, current, other); err != nil {
 		return err
 	}
 	if second.comment == mark(first.name) {
@@ -144,7 +144,7 @@ func (t *target) join(ctx context.Context, first, second *role) error {
 	if slices.Contains(second.acts, first.oid) {
 		return nil
 	}
-	return denied(t.grant(ctx, "GRANT %I TO %I"+t.options(), first.name, second.name), t.adviceChange(first.name))
+	return t.Change(ctx, "GRANT "+pgsession.Quote(first.name)+" TO "+pgsession.Quote(second.name)+t.options())
 }
 
 // options returns the options of a membership that gives the role's rights and allows becoming the role.
@@ -173,8 +173,7 @@ func (t *target) attributes(ctx context.Context, current, other *role, second bo
 	if words == nil {
 		return nil
 	}
-	err := t.grant(ctx, "ALTER ROLE %I "+strings.Join(words, " "), other.name)
-	return denied(err, t.adviceChange(other.name)+"; and give it the attributes that it gives")
+	return t.Change(ctx, "ALTER ROLE "+pgsession.Quote(other.name)+" "+strings.Join(words, " "))
 }
 
 func (t *target) SetPassword(ctx context.Context, r *role) error {
@@ -186,28 +185,17 @@ func (t *target) SetPassword(ctx context.Context, r *role) error {
 	}
 	verifier, err := scramVerifier(t.Password, t.Request.Secret, t.Request.Version, r.name)
 	if err == nil {
-		_, err = t.exec(ctx, "ALTER ROLE %I PASSWORD %L", r.name, verifier)
+		err = t.exec(ctx, "ALTER ROLE "+pgsession.Quote(r.name)+" PASSWORD", verifier)
 	}
+	e, _ := errors.AsType[*engine.Error](err)
 	switch {
 	case pgsession.Code(err) == "22023": // invalid_parameter_value, raised by password check hooks
 		return engine.Errorf(engine.PolicyRejected,
 			"adapt PASSWORD_LENGTH and EXCLUDE_CHARACTERS to the server's policy",
 			"the server rejects the password of %q: %w", r.name, err)
 	case err != nil && strings.Contains(err.Error(), "rds_password"):
-		return denied(err, "GRANT rds_password TO "+pgsession.Quote(t.Target.User)+
-			", or name a superuser secret in masterarn whose user may change passwords")
+		e.Advice = "GRANT rds_password TO " + pgsession.Quote(t.Target.User) +
+			", or name a superuser secret in masterarn whose user may change passwords"
 	}
-	return denied(err, t.adviceChange(r.name))
-}
-
-// adviceChange returns the advice on letting the session's user change a user.
-func (t *target) adviceChange(user string) string {
-	login := pgsession.Quote(t.Target.User)
-	switch {
-	case user == t.Target.User:
-		return "let the user set its own password, or name a superuser secret in masterarn"
-	case t.Major < 16:
-		return "ALTER ROLE " + login + " CREATEROLE"
-	}
-	return "ALTER ROLE " + login + " CREATEROLE; GRANT " + pgsession.Quote(user) + " TO " + login + " WITH ADMIN OPTION"
+	return err
 }

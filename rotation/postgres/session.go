@@ -10,7 +10,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
-	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/pgsession"
 )
@@ -47,40 +46,27 @@ SET LOCAL standard_conforming_strings = on`
 // either creates belongs to the first, and both gain or lose rights with the first.
 type target struct{ *pgsession.Work }
 
-var verbs = lazyregexp.New("%[IL]")
-
-// exec runs a statement with quoted names (%I) and texts (%L). It returns the statement with only the names: a text may
-// be a verifier, or a key in a role's setting. Texts therefore reach the server by function calls, which appear in no
-// server log; the log shows the block below.
-func (t *target) exec(ctx context.Context, format string, args ...string) (shown string, err error) {
-	var texts []string
-	n := -1
-	shown = verbs().ReplaceAllStringFunc(format, func(verb string) string {
-		if n++; verb == "%I" {
-			return pgsession.Quote(args[n])
-		}
-		texts = append(texts, args[n])
-		return "..."
-	})
-	if texts == nil {
-		return shown, t.do(ctx, shown)
-	}
-	values := make([]string, len(args))
-	for i, a := range args {
+// exec runs a statement that ends with texts, separated by commas. A text may be a verifier, or a key in
+// a role's setting. Texts therefore reach the server by function calls, which appear in no server log; the log shows the
+// block below.
+func (t *target) exec(ctx context.Context, statement string, texts ...string) error {
+	call := "'%s" + strings.Repeat(", %L", len(texts))[1:] + "', " + pgsession.Literal(statement)
+	for i, text := range texts {
 		parameter := fmt.Sprintf("rotator.value%d", i)
-		if err := t.Classify(shown, t.set(ctx, parameter, a)); err != nil {
-			return shown, err
+		if err := t.Classify(statement, t.set(ctx, parameter, text)); err != nil {
+			return err
 		}
-		values[i] = "pg_catalog.current_setting('" + parameter + "')"
+		call += ", pg_catalog.current_setting('" + parameter + "')"
 	}
 	// The error is raised anew because its original context would quote the statement.
-	err = t.Exec(ctx, shown, "DO $$ BEGIN EXECUTE pg_catalog.format('"+format+"', "+strings.Join(values, ", ")+`);
-EXCEPTION WHEN OTHERS THEN RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM; END $$`, texts...)
-	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == "42501" && strings.Contains(e.Message, "plpgsql") {
-		err = denied(err, "GRANT USAGE ON LANGUAGE plpgsql TO "+pgsession.Quote(t.Target.User)+
-			"; only in its blocks a verifier stays out of the server's log")
+	err := t.Exec(ctx, statement+" ...", "DO "+pgsession.Literal("BEGIN EXECUTE pg_catalog.format("+call+`);
+EXCEPTION WHEN OTHERS THEN RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM; END`), texts...)
+	if e, ok := errors.AsType[*engine.Error](err); ok && e.Cause == engine.PrivilegeMissing &&
+		strings.Contains(err.Error(), "language plpgsql") {
+		e.Advice = "GRANT USAGE ON LANGUAGE plpgsql TO " + pgsession.Quote(t.Target.User) +
+			"; only in its blocks a verifier stays out of the server's log"
 	}
-	return shown, err
+	return err
 }
 
 // do runs a statement without secrets.
@@ -118,14 +104,6 @@ func (t *target) set(ctx context.Context, name, value string) error {
 	}
 }
 
-func (t *target) grant(ctx context.Context, format string, args ...string) error {
-	shown, err := t.exec(ctx, format, args...)
-	if err == nil {
-		t.Request.Changed(shown)
-	}
-	return err
-}
-
 // optional calls do. It returns the error as denied if the login lacks the right or the server lacks the object.
 func (t *target) optional(ctx context.Context, do func() error) (denied, err error) {
 	if err := t.do(ctx, "SAVEPOINT optional"); err != nil {
@@ -141,12 +119,4 @@ func (t *target) optional(ctx context.Context, do func() error) (denied, err err
 		return err, nil
 	}
 	return nil, err
-}
-
-// denied adds advice to an error about a missing right, unless the error already has specific advice.
-func denied(err error, advice string) error {
-	if e, ok := errors.AsType[*engine.Error](err); ok && e.Advice == pgsession.AdviceDenied {
-		return engine.Errorf(engine.PrivilegeMissing, advice, "%w", e.Err)
-	}
-	return err
 }

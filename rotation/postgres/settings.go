@@ -2,97 +2,78 @@ package postgres
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"strings"
 
 	"example.com/rotator/rotation/internal/pgsession"
 )
 
+// differing returns the settings to change: user, database or "" for all, name, whether to reset it, and text. $1 is the
+// current user, whose settings the other, $2, gets; $3 is the first of the two. The sessions of a second user become the
+// first, unless a setting of the first or of a database makes both a third role. The last part does that for a second
+// user that AWS's template created, while it is current.
+const differing = `WITH setting AS (
+	SELECT setrole, setdatabase AS base, split_part(c, '=', 1) AS key, substr(c, strpos(c, '=') + 1) AS value
+	FROM pg_db_role_setting, unnest(setconfig) c
+), becoming AS (
+	SELECT base, key, value FROM setting WHERE setrole = 0 AND base <> 0 AND key = 'role'
+	UNION ALL SELECT 0::oid, 'role', pg_get_userbyid($3)::text
+), own AS (
+	SELECT base, key, value FROM setting
+	WHERE setrole = $1 AND ($2 <> $3 OR (base, key, value) NOT IN (SELECT * FROM becoming))
+), want AS (
+	SELECT * FROM own UNION ALL SELECT * FROM becoming b
+	WHERE $2 <> $3 AND NOT EXISTS (SELECT FROM own WHERE key = 'role' AND base IN (0, b.base))
+), have AS (SELECT base, key, value FROM setting WHERE setrole = $2)
+SELECT pg_get_userbyid($2)::text, coalesce(datname::text, ''), key, want.value IS NULL, want.value
+FROM want FULL JOIN have USING (base, key) LEFT JOIN pg_database d ON d.oid = base
+WHERE want.value IS DISTINCT FROM have.value
+UNION ALL SELECT pg_get_userbyid($1)::text, '', 'role', false, pg_get_userbyid($3)::text
+WHERE $2 = $3 AND NOT EXISTS (SELECT FROM setting WHERE setrole = $1 AND base = 0 AND key = 'role')`
+
+// settings copies the current user's settings to the other user. It reports those that the login may not set, except
+// role, which is required.
+func (t *target) settings(ctx context.Context, first, current, other *role) error {
+	rows, err := t.Query(ctx, "the settings could not be read", 5, differing, current.oid, other.oid, first.oid)
+	for _, row := range rows {
+		user, name := row[0], row[2]
+		change := func() error { return t.setting(ctx, user, row[1], name, row[3] == "t", row[4]) }
+		if name == "role" {
+			err = change()
+		} else {
+			var refused error
+			if refused, err = t.optional(ctx, change); refused != nil {
+				t.Request.Warn("the setting " + name + " of the one user could not be given to " + user + ": " +
+					pgsession.Code(refused))
+			}
+		}
+		if err != nil {
+			break
+		}
+	}
+	return err
+}
+
 // lists are a role's settings whose stored text is a list of quoted names, which must be set item by item.
 // Source: https://github.com/postgres/postgres/blob/master/src/include/utils/guc.h (GUC_LIST_QUOTE)
 var lists = []string{"local_preload_libraries", "search_path", "session_preload_libraries", "temp_tablespaces"}
 
-// setting is a default of a role's sessions, in one database or, with database "", in all.
-type setting struct{ database, name string }
-
-// settings copies the current user's settings to the other user and reports those that the login may not set. A second
-// user's sessions become the first, unless settings of the first or of a database make both a third role.
-func (t *target) settings(ctx context.Context, first string, current, other *role) error {
-	all := map[string]map[setting]string{current.oid: {}, other.oid: {}, "0": {}} // "0": for all roles
-	rows, err := t.Query(ctx, "the settings could not be read", 4, `SELECT setrole, coalesce(datname, ''), key, value
-	FROM pg_db_role_setting LEFT JOIN pg_database d ON d.oid = setdatabase, unnest(setconfig) c,
-		LATERAL (VALUES (split_part(c, '=', 1), substr(c, strpos(c, '=') + 1))) v (key, value)
-	WHERE setrole IN ($1, $2) OR setrole = 0 AND key = 'role'`, current.oid, other.oid)
-	if err != nil {
-		return err
+func (t *target) setting(ctx context.Context, user, database, name string, reset bool, text string) error {
+	statement, quoted := "ALTER ROLE "+pgsession.Quote(user), strings.ReplaceAll(pgsession.Quote(name), ".", `"."`)
+	if database != "" {
+		statement += " IN DATABASE " + pgsession.Quote(database)
 	}
-	for _, row := range rows {
-		all[row[0]][setting{row[1], row[2]}] = row[3]
+	if reset {
+		return t.Change(ctx, statement+" RESET "+quoted)
 	}
-	want, have, roles, become := all[current.oid], all[other.oid], all["0"], setting{"", "role"}
-	becomes := want[become] == first
-	maps.DeleteFunc(want, func(s setting, text string) bool {
-		return s.name == "role" && (text == current.name || text == other.name)
-	})
-	_, third := want[become]
-	switch {
-	case third:
-	case other.name != first:
-		want[become] = first
-		for s, text := range roles {
-			if _, own := want[s]; !own {
-				want[s] = text // the second user's own setting would hide it
-			}
-		}
-	case !becomes: // the sessions of a second user that AWS's templates created
-		if err := t.change(ctx, current.name, become, " SET ", first); err != nil {
-			return err
-		}
+	items := []string{text}
+	if slices.Contains(lists, name) && text != "" {
+		items = pgsession.Names(text)
 	}
-	for s := range have {
-		if _, keep := want[s]; !keep {
-			if err := t.change(ctx, other.name, s, " RESET "); err != nil {
-				return err
-			}
-		}
-	}
-	for s, text := range want {
-		was, kept := have[s]
-		role, shared := roles[s]
-		if kept && was == text || shared && role == text && other.name == first {
-			continue
-		}
-		items := []string{text}
-		if slices.Contains(lists, s.name) && text != "" {
-			items = pgsession.Names(text)
-		}
-		if err := t.change(ctx, other.name, s, " SET ", items...); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// change sets or resets a setting. It reports one that the login may not change, except role, which is required.
-func (t *target) change(ctx context.Context, role string, s setting, verb string, items ...string) error {
-	format, args := "ALTER ROLE %I", []string{role}
-	if s.database != "" {
-		format, args = format+" IN DATABASE %I", append(args, s.database)
-	}
-	format += verb + strings.Repeat(".%I", strings.Count(s.name, ".")+1)[1:]
-	args = append(args, strings.Split(s.name, ".")...)
-	if items != nil {
-		format += " TO " + strings.Repeat(", %L", len(items))[2:]
-	}
-	do := func() error { return t.grant(ctx, format, append(args, items...)...) }
-	if s.name == "role" {
-		return do()
-	}
-	refused, err := t.optional(ctx, do)
-	if refused != nil {
-		t.Request.Warn("the setting " + s.name + " of the one user could not be given to " + role + ": " +
-			pgsession.Code(refused))
+	statement += " SET " + quoted + " TO"
+	err := t.exec(ctx, statement, items...)
+	if err == nil {
+		t.Request.Changed(statement + " ...")
 	}
 	return err
 }

@@ -252,6 +252,15 @@ func (s *Session) Text(ctx context.Context, what, query string, args ...any) (st
 // Quote quotes a name.
 func Quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
+// Literal quotes a text. The meaning of a backslash depends on standard_conforming_strings, so E'…' fixes it.
+func Literal(text string) string {
+	text = strings.ReplaceAll(text, "'", "''")
+	if strings.Contains(text, `\`) {
+		return "E'" + strings.ReplaceAll(text, `\`, `\\`) + "'"
+	}
+	return "'" + text + "'"
+}
+
 // Code returns the SQLSTATE of a server's error, or "". PgBouncer has one code for all refusals: a
 // wrong password and an unknown user get PostgreSQL's code instead.
 // Source: https://github.com/pgbouncer/pgbouncer/blob/pgbouncer_1_24_1/src/client.c (disconnect_client)
@@ -281,9 +290,6 @@ func Names(list string) []string {
 	return items
 }
 
-// AdviceDenied is the default advice for a statement that the login may not run.
-const AdviceDenied = "grant the login the rights that the engine's page lists"
-
 // meanings maps the server's error codes to causes and advice.
 // Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
 var meanings = map[string]engine.Error{
@@ -294,7 +300,7 @@ var meanings = map[string]engine.Error{
 	"28000": {Cause: engine.PrivilegeMissing,
 		Advice: "allow the user to log in over TLS from the function's address: see LOGIN and pg_hba.conf, " +
 			"in Redshift require_ssl"},
-	"42501": {Cause: engine.PrivilegeMissing, Advice: AdviceDenied},
+	"42501": {Cause: engine.PrivilegeMissing, Advice: "grant the login what `rotatorctl policy` prints"},
 	"2BP01": {Cause: engine.PrivilegeMissing,
 		Advice: "as a superuser, run the statement with CASCADE at the end, or grant both users the same rights"},
 	"55P03": {Cause: engine.Locked,
