@@ -156,7 +156,7 @@ func (t *target) attributes(ctx context.Context, current, other *user) error {
 		}
 		var quoted []string
 		for _, item := range items {
-			quoted = append(quoted, text(item))
+			quoted = append(quoted, pgsession.Literal(item))
 		}
 		// A setting's value may be a key, which must not appear in an error or a log.
 		shown := alter + "SET " + name(key)

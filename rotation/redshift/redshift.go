@@ -48,35 +48,6 @@ func fault(t engine.Target) string {
 	return ""
 }
 
-// policy applies Redshift's password rules, because the server cannot apply them to a digest. A password that breaks
-// them could not be set again by hand.
-// Source: https://docs.aws.amazon.com/redshift/latest/dg/r_CREATE_USER.html
-func policy(password string) error {
-	has := func(first, last rune) bool {
-		return strings.ContainsFunc(password, func(r rune) bool { return first <= r && r <= last })
-	}
-	wrong := strings.ContainsFunc(password, func(r rune) bool {
-		return r < '!' || r > '~' || strings.ContainsRune(`'"\/@`, r)
-	})
-	if len(password) >= 8 && len(password) <= 64 && has('A', 'Z') && has('a', 'z') && has('0', '9') && !wrong {
-		return nil
-	}
-	return engine.Errorf(engine.PolicyRejected,
-		"adapt PASSWORD_LENGTH, EXCLUDE_* and REQUIRE_EACH_INCLUDED_TYPE to Redshift's rule",
-		`the new password breaks Redshift's rule: 8 to 64 visible ASCII characters except '"\/@, `+
-			"with an uppercase letter, a lowercase letter and a digit")
-}
-
-// Next returns the value that follows the current one.
-func (e *Engine) Next(ctx context.Context, r *engine.Request) (engine.Value, error) {
-	next, err := e.base.Next(ctx, r)
-	if err == nil {
-		password, _ := next.Text("password")
-		err = policy(password)
-	}
-	return next, err
-}
-
 // Verify logs in and runs a query. For a user that changes its own password, it tries the change and rolls it back.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	return e.With(ctx, v, func(s *pgsession.Session) error {
@@ -100,10 +71,6 @@ const begin = "SET LOCAL search_path TO pg_catalog; SET LOCAL statement_timeout 
 
 // change makes the change in one transaction, which a rehearsal rolls back.
 func change(ctx context.Context, s *pgsession.Session, c pair.Change) error {
-	password, _ := c.Request.Pending.Text("password")
-	if err := policy(password); err != nil {
-		return err
-	}
 	rehearsal := c.Rehearsal
 	c.Rehearsal = false
 	return s.Transaction(ctx, c.Request, rehearsal, func(w *pgsession.Work) error {
@@ -141,15 +108,6 @@ func digest(password, user string) string {
 }
 
 func name(s string) string { return pgsession.Quote(s) }
-
-// text quotes a string. The meaning of a backslash depends on standard_conforming_strings, so E'…' fixes it.
-func text(s string) string {
-	s = strings.ReplaceAll(s, "'", "''")
-	if strings.Contains(s, `\`) {
-		return "E'" + strings.ReplaceAll(s, `\`, `\\`) + "'"
-	}
-	return "'" + s + "'"
-}
 
 // grants adds the statement that makes a user a superuser, Redshift's CREATEUSER: only superusers may change other
 // users' passwords, create groups or grant rights on others' objects. They need no right on a database.
