@@ -22,19 +22,14 @@ type dialer struct {
 }
 
 func (d *dialer) DialContext(_ context.Context, _, address string) (conn net.Conn, err error) {
-	attempts := d.attempts
-	if len(attempts) > 1 { // a connection may also break by accident, so TLS is tried twice
-		attempts = append(attempts[:1:1], attempts...)
-	}
 	plain := func() bool { return answersPlain(d.session, address) }
-	for i, config := range attempts {
-		switch {
-		case config != nil:
-			conn, err = boundconn.Secure(d.session, address, config, plain)
-		case i == 0 || errors.Is(err, boundconn.ErrPlain):
+	for _, config := range d.attempts {
+		if config == nil {
 			conn, err = boundconn.Dial(d.session, "tcp", address)
+		} else {
+			conn, err = boundconn.Secure(d.session, address, config, plain)
 		}
-		if !boundconn.MaybePlain(err) {
+		if !errors.Is(err, boundconn.ErrPlain) {
 			break
 		}
 	}
