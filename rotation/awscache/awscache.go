@@ -279,20 +279,15 @@ func (e *Engine) active(ctx context.Context, a *account) error {
 				"the user %q does not exist", a.id)
 		case err != nil:
 			return awsapi.Failed("the user cannot be looked up", err)
-		case u.arn != a.arn:
-			return engine.Errorf(engine.InvalidSecret, "rotate the secret by a function of the user's account",
-				"the user %q is %s here, not the secret's %s", a.id, u.arn, a.arn)
-		case u.name != a.User:
-			return engine.Errorf(engine.InvalidSecret, "correct the secret's username",
-				"the user with the id %q is named %q, not %q", a.id, u.name, a.User)
-		case u.authentication != "password":
+		case u.arn != a.arn || u.name != a.User:
+			return engine.Errorf(engine.InvalidSecret,
+				"correct the secret's username, or rotate the secret by a function of the user's account",
+				"the user %q is %s with the name %q here, not %s with the name %q", a.id, u.arn, u.name, a.arn, a.User)
+		case u.authentication != "password" || u.status != "active" && u.status != "modifying":
 			return engine.Errorf(engine.TargetFailed, "give the user a password, or switch rotation off",
-				"the user %q authenticates by %s", a.id, u.authentication)
+				"the user %q is %s and authenticates by %s", a.id, u.status, u.authentication)
 		case u.status == "active":
 			return nil
-		case u.status != "modifying":
-			return engine.Errorf(engine.TargetFailed, "check the user's status in the AWS console",
-				"the user %q is %s", a.id, u.status)
 		}
 		if err := e.pause(ctx, a); err != nil {
 			return err
