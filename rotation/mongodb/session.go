@@ -149,10 +149,6 @@ func (s *session) failed(what string, err error) error {
 	if n := engine.NetworkError(s.target, err); n != nil {
 		return n
 	}
-	if mongo.IsNetworkError(err) || mongo.IsTimeout(err) || strings.Contains(err.Error(), "server selection error") {
-		return engine.Errorf(engine.Unreachable, "check the port, security groups, routes and that the server runs",
-			"the connection to %s failed: %w", s.target.Address(), err)
-	}
 	return engine.Errorf(engine.TargetFailed, "see the server's message", "%s: %w", what, err)
 }
 

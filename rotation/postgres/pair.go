@@ -92,9 +92,6 @@ func ranks(current, other *role) (first, second *role) {
 
 func (t *target) Mark(current, other *role) string {
 	first, second := ranks(current, other)
-	if slices.Contains(second.groups, first.oid) {
-		return comment(first, second)
-	}
 	return "GRANT " + pgsession.Quote(first.name) + " TO " + pgsession.Quote(second.name) + "; " + comment(first, second)
 }
 

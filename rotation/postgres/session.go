@@ -46,9 +46,9 @@ SET LOCAL standard_conforming_strings = on`
 // either creates belongs to the first, and both gain or lose rights with the first.
 type target struct{ *pgsession.Work }
 
-// exec runs a statement that ends with texts, separated by commas. A text may be a verifier, or a key in
-// a role's setting. Texts therefore reach the server by function calls, which appear in no server log; the log shows the
-// block below.
+// exec runs a statement that ends with texts, separated by commas. A text may be a verifier, or a key in a role's
+// setting. Texts therefore reach the server by function calls, which appear in no server log; the log shows the block
+// below.
 func (t *target) exec(ctx context.Context, statement string, texts ...string) error {
 	call := "'%s" + strings.Repeat(", %L", len(texts))[1:] + "', " + pgsession.Literal(statement)
 	for i, text := range texts {

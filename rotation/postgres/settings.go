@@ -8,10 +8,10 @@ import (
 	"example.com/rotator/rotation/internal/pgsession"
 )
 
-// differing returns the settings to change: user, database or "" for all, name, whether to reset it, and text. $1 is the
-// current user, whose settings the other, $2, gets; $3 is the first of the two. The sessions of a second user become the
-// first, unless a setting of the first or of a database makes both a third role. The last part does that for a second
-// user that AWS's template created, while it is current.
+// differing returns the settings to change: user, database or "" for all, name, whether to reset it, and text. The
+// other user, $2, gets the settings of the current one, $1; $3 is the first of the two. The sessions of a second user
+// become the first, unless a setting of the first or of a database makes both a third role. The last part does that
+// for a second user that AWS's template created, while it is current.
 const differing = `WITH setting AS (
 	SELECT setrole, setdatabase AS base, split_part(c, '=', 1) AS key, substr(c, strpos(c, '=') + 1) AS value
 	FROM pg_db_role_setting, unnest(setconfig) c

@@ -149,9 +149,9 @@ func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 func (*Engine) Needs(_ context.Context, r *engine.Request, n *engine.Needs) error {
 	n.Grants = []string{"ACL SETUSER " + cmp.Or(n.Login, "default") + " +acl|dryrun +acl|getuser +acl|save " +
 		"+acl|setuser +client|list +cluster|nodes +config|get +config|rewrite +info"}
-	n.Note = "run it at every node; +acl|save is for nodes with an ACL file, +config|rewrite for nodes without; +cluster|nodes is for " +
-		"clusters and +client|list for users that may SLAVEOF; +acl|dryrun lets createSecret check whether the login " +
-		"may save"
+	n.Note = "run it at every node; +acl|save is for nodes with an ACL file, +config|rewrite for nodes without, " +
+		"+cluster|nodes for clusters, +client|list for users that may SLAVEOF; +acl|dryrun lets createSecret check " +
+		"whether the login may save"
 	if !r.Superuser {
 		n.Note += "; a user with ACL SETUSER can grant itself all rights, so rotate applications' users by a " +
 			"superuser secret (masterarn)"
