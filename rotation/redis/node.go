@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -132,25 +133,25 @@ func (n *node) sentinel(user string) error {
 // inspectFiles determines where the node stores its users. It refuses a user that the node replicates as: replication
 // would end with the second rotation. configured means that the node has a configuration file.
 func (n *node) inspectFiles(user string, configured bool) error {
-	aclFile, err := n.config("aclfile")
-	if err != nil {
-		return err
-	}
-	by, err := n.config("masteruser")
-	if err != nil {
-		return err
-	}
-	if by == user || by == "" && user == "default" {
-		password, err := n.config("masterauth")
+	var err error
+	setting := func(name string) string {
 		if err != nil {
-			return err
+			return ""
 		}
-		if password != "" {
-			return n.fail("give replication a separate user (masteruser, masterauth) that is not rotated",
-				"the server replicates as the user %q", user)
-		}
+		var reply any
+		reply, err = n.Do("the setting "+name+" cannot be read", "CONFIG", "GET", name)
+		settings, _ := pairs(reply)
+		value, _ := settings[name].(string)
+		return value
 	}
+	aclFile := setting("aclfile")
+	replicates := cmp.Or(setting("masteruser"), "default") == user && setting("masterauth") != ""
 	switch {
+	case err != nil:
+		return err
+	case replicates:
+		return n.fail("give replication a separate user (masteruser, masterauth) that is not rotated",
+			"the server replicates as the user %q", user)
 	case aclFile != "":
 		n.save = []string{"ACL", "SAVE"}
 	case configured:
@@ -160,13 +161,6 @@ func (n *node) inspectFiles(user string, configured bool) error {
 			"the server has no file to store users in, so a restart would undo the rotation")
 	}
 	return nil
-}
-
-func (n *node) config(name string) (string, error) {
-	reply, err := n.Do("the setting "+name+" cannot be read", "CONFIG", "GET", name)
-	settings, _ := pairs(reply)
-	value, _ := settings[name].(string)
-	return value, err
 }
 
 func pairs(reply any) (map[string]any, bool) {
