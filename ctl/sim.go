@@ -143,8 +143,10 @@ func (o *simFlags) greet(c *cobra.Command, url string) error {
 		function, _, _ = strings.Cut(o.functions[0], "=")
 	}
 	fmt.Fprintf(c.ErrOrStderr(), `
-Page:   %[1]s/
-Faults: %[2]s
+Simulated: all operations of AWS Secrets Manager, scheduled rotation, AssumeRole of AWS STS, and what
+           AWS Lambda answers about a function
+Page:      %[1]s/
+Faults:    %[2]s
 
 In another terminal:
 
