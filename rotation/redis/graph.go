@@ -27,16 +27,18 @@ type graph struct {
 	ctx     context.Context
 	engine  *Engine
 	request *engine.Request
-	nodes   nodes
+	// logins are tried in order on a node: after an interrupted change, nodes accept different passwords.
+	logins []engine.Value
+	nodes  nodes
 }
 
 // longestName is DNS's limit.
 const longestName = 255
 
-// open logs in to all nodes of a cluster, or a primary and its replicas, and reads what they store about the user. An
-// interrupted change leaves a password that all accept. It returns the open nodes even with an error.
-func (e *Engine) open(ctx context.Context, r *engine.Request, user string, login engine.Value) (nodes, error) {
-	t, err := parse(login)
+// open logs in to all nodes of a cluster, or a primary and its replicas, and reads what they store about the user. The
+// first of the logins must open the secret's host. It returns the open nodes even with an error.
+func (e *Engine) open(ctx context.Context, r *engine.Request, user string, logins ...engine.Value) (nodes, error) {
+	t, err := parse(logins[0])
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +46,7 @@ func (e *Engine) open(ctx context.Context, r *engine.Request, user string, login
 	if err != nil {
 		return nil, err
 	}
-	g := &graph{ctx, e, r, nodes{{Conn: conn}}}
+	g := &graph{ctx, e, r, logins, nodes{{Conn: conn}}}
 	for i := 0; err == nil && i < len(g.nodes); i++ {
 		err = g.visit(g.nodes[i], user)
 	}
@@ -104,7 +106,7 @@ func (g *graph) enter(n neighbor) error {
 	if n.name != "" {
 		names = append(names, n.name)
 	}
-	conn, err := resp.Login(g.ctx, g.engine.tls, t, names...)
+	conn, err := g.login(t, names)
 	e, _ := errors.AsType[*engine.Error](err)
 	_, named := errors.AsType[x509.HostnameError](err)
 	switch {
@@ -118,6 +120,17 @@ func (g *graph) enter(n neighbor) error {
 			"cluster-announce-hostname also counts"
 	}
 	return err
+}
+
+// login logs in to a node with the first of the passwords that it does not refuse.
+func (g *graph) login(t engine.Target, names []string) (conn *resp.Conn, err error) {
+	for _, v := range g.logins {
+		t.Password, _ = v.Text("password")
+		if conn, err = resp.Login(g.ctx, g.engine.tls, t, names...); !errors.Is(err, engine.LoginRefused) {
+			break
+		}
+	}
+	return conn, err
 }
 
 // neighbors reads the other nodes from the answer to INFO.

@@ -74,14 +74,19 @@ func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	return err
 }
 
-// lend logs in to every node as the login that makes the change, and finds the user of r.Pending there. A superuser
-// changes neither itself nor, unless the secret proves the credential, a user with one of the powers.
+// lend logs in to every node as the login that makes the change, and finds the user of r.Pending there. The secret's
+// other passwords open nodes that an interrupted change reached or missed. A superuser changes neither itself nor,
+// unless the secret proves the credential, a user with one of the powers.
 func (e *Engine) lend(ctx context.Context, r *engine.Request) (nodes, engine.Target, error) {
 	t, err := parse(r.Pending)
 	if err != nil {
 		return nil, t, err
 	}
-	all, err := e.open(ctx, r, t.User, r.Login)
+	logins := []engine.Value{r.Login}
+	if !r.Superuser {
+		logins = append(logins, r.Current, r.Pending)
+	}
+	all, err := e.open(ctx, r, t.User, logins...)
 	if err != nil {
 		return all, t, err
 	}
