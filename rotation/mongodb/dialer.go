@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -22,14 +21,20 @@ type dialer struct {
 }
 
 func (d *dialer) DialContext(_ context.Context, _, address string) (conn net.Conn, err error) {
-	plain := func() bool { return answersPlain(d.session, address) }
-	for _, config := range d.attempts {
-		if config == nil {
-			conn, err = boundconn.Dial(d.session, "tcp", address)
-		} else {
-			conn, err = boundconn.Secure(d.session, address, config, plain)
+	attempts := d.attempts
+	if len(attempts) > 1 { // a connection may also break by accident, so TLS is tried twice
+		attempts = append(attempts[:1:1], attempts...)
+	}
+	for i, config := range attempts {
+		if i > 0 && config == nil && !answersPlain(d.session, address) {
+			break
 		}
-		if !errors.Is(err, boundconn.ErrPlain) {
+		// A server may answer with and without TLS, so a slow handshake is no reason to ask.
+		dial := new(net.Dialer).DialContext
+		if config != nil {
+			dial = (&tls.Dialer{Config: config}).DialContext
+		}
+		if conn, err = dial(d.session, "tcp", address); !boundconn.MaybePlain(err) {
 			break
 		}
 	}
@@ -37,6 +42,7 @@ func (d *dialer) DialContext(_ context.Context, _, address string) (conn net.Con
 		d.end(err)
 		return nil, err
 	}
+	context.AfterFunc(d.session, func() { _ = conn.Close() })
 	return &bounded{Conn: conn, end: d.end}, nil
 }
 
