@@ -42,8 +42,9 @@ func (d *dialer) DialContext(_ context.Context, _, address string) (conn net.Con
 		d.end(err)
 		return nil, err
 	}
-	context.AfterFunc(d.session, func() { _ = conn.Close() })
-	return &bounded{Conn: conn, end: d.end}, nil
+	b := &bounded{Conn: conn, end: d.end}
+	context.AfterFunc(d.session, func() { _ = b.Conn.Close() })
+	return b, nil
 }
 
 // answersPlain reports whether the server answers without TLS. The question is {hello: 1, $db: "admin"}, which names no

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"slices"
@@ -403,6 +404,39 @@ func TestFailuresAreReportedPromptly(t *testing.T) {
 	g := ferretDB(t, ferretDBOptions{CA: f.CA, Cert: cert})
 	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, f.value("admin", g.User, g.Password).
 		WithJSON("port", []byte(strconv.Itoa(g.Port)))), engine.TLSFailed, "not localhost")
+}
+
+// A server with preferTLS answers with and without TLS on one port, so a slow handshake is no reason for plain text.
+func TestSlowHandshakeIsWaitedFor(t *testing.T) {
+	f := newFixture(t, ferretDBOptions{})
+	var questions atomic.Int32
+	port := testserver.Hostile(t, nil, func(c net.Conn) {
+		first := make([]byte, 1)
+		if _, err := io.ReadFull(c, first); err != nil {
+			return
+		}
+		if first[0] != 0x16 { // not a handshake
+			questions.Add(1)
+			_, _ = io.WriteString(c, "\x10\x00\x00\x00\x02\x00\x00\x00\x01\x00\x00\x00\xdd\x07\x00\x00")
+			return
+		}
+		time.Sleep(time.Second)
+		behind, err := net.Dial("tcp", f.Addr())
+		if err != nil {
+			return
+		}
+		defer behind.Close()
+		go func() { _, _ = io.Copy(c, behind) }()
+		_, _ = io.Copy(behind, io.MultiReader(bytes.NewReader(first), c))
+	})
+	v := f.value("admin", f.User, f.Password).WithJSON("port", []byte(strconv.Itoa(port)))
+	e := New(engine.TLSPolicy{AllowPlaintext: true, ExtraCAs: f.CA.PEM})
+	if err := e.Verify(enginetest.Within(t), f.bySuperuser("admin", "", "", ""), v); err != nil {
+		t.Error(err)
+	}
+	if n := questions.Load(); n > 0 {
+		t.Errorf("%d connections without TLS", n)
+	}
 }
 
 func TestHungServerIsAbandonedInTime(t *testing.T) {
