@@ -134,8 +134,7 @@ func NetworkError(t Target, err error) *Error {
 	if errtree.Any(err, ofTLS) {
 		advice := "check that the server supports TLS and that its CA is known; for your own CA, set CA_BUNDLE"
 		if _, header := errors.AsType[tls.RecordHeaderError](err); header {
-			advice = "check the secret's host and port; then enable TLS on the server or, if the network can be trusted, " +
-				`set "ssl": false in the secret`
+			advice = "check the secret's host and port, and that the server has TLS switched on"
 		}
 		if _, name := errors.AsType[x509.HostnameError](err); name {
 			advice = "use the certificate's name as the host, or put it in the field tlsServerName if the engine has " +

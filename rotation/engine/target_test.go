@@ -116,6 +116,14 @@ func TestNetworkErrorIgnoresNamesFromTheSecret(t *testing.T) {
 	}
 }
 
+// TestAdviceForAServerWithoutTLS names no field of the secret: not every engine permits plain text.
+func TestAdviceForAServerWithoutTLS(t *testing.T) {
+	e := engine.NetworkError(engine.Target{Host: "h", Port: 1}, tls.RecordHeaderError{Msg: "not TLS"})
+	if e == nil || strings.Contains(e.Advice, "ssl") || !strings.Contains(e.Advice, "has TLS switched on") {
+		t.Error(e)
+	}
+}
+
 // TestAdviceForTheNameInACertificate does not suggest CA_BUNDLE, which would not help.
 func TestAdviceForTheNameInACertificate(t *testing.T) {
 	target := engine.Target{Host: "tunnel.example", Port: 5432}

@@ -575,6 +575,9 @@ func TestTLS(t *testing.T) {
 		if c.want == "" && err != nil || c.want != "" && !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
+		if c.server == plain.RedisServer && c.want != "" && !strings.Contains(err.Error(), `set "ssl": false`) {
+			t.Errorf("%s: %v does not say how to do without TLS", c.name, err)
+		}
 	}
 }
 

@@ -242,6 +242,9 @@ func classify(t engine.Target, what string, err error) error {
 		advice = "check the password, and that the user exists and is on; the server reports all three alike"
 	case Code(err) == "NOPERM":
 		cause, advice = engine.PrivilegeMissing, "grant the login what `rotatorctl policy` prints"
+	case errors.Is(err, boundconn.ErrPlain):
+		cause = engine.TLSFailed
+		advice = `enable TLS on the server or, if the network can be trusted, set "ssl": false in the secret`
 	case unknown(e):
 		advice = "set host to a data node that has the command; for ElastiCache and MemoryDB, use their own engines"
 	case !answer:
