@@ -17,10 +17,12 @@ import (
 	"example.com/rotator/rotation/postgres"
 )
 
-// restricted starts a proxy in front of a server without TLS that answers like RDS with
-// rds.restrict_password_commands: only members of rds_password may change passwords.
+// rdsRefusal is how RDS with rds.restrict_password_commands refuses to change a password.
 // Source: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Appendix.PostgreSQL.CommonDBATasks.RestrictPasswordMgmt.html
-func restricted(t *testing.T, pg *testserver.PostgresServer, members func() []string) (port int) {
+const rdsRefusal = "must be a member of rds_password to alter passwords"
+
+// restricted starts a proxy in front of a server without TLS: only members may change passwords.
+func restricted(t *testing.T, pg *testserver.PostgresServer, refusal string, members func() []string) (port int) {
 	return testserver.Hostile(t, nil, func(client net.Conn) {
 		server, err := net.Dial("tcp", pg.Addr())
 		if err != nil {
@@ -28,12 +30,12 @@ func restricted(t *testing.T, pg *testserver.PostgresServer, members func() []st
 		}
 		defer server.Close()
 		go func() { _, _ = io.Copy(client, server); client.Close() }()
-		restrict(client, server, members())
+		restrict(client, server, refusal, members())
 	})
 }
 
 // restrict forwards what a client sends, message by message.
-func restrict(client, server net.Conn, members []string) {
+func restrict(client, server net.Conn, refusal string, members []string) {
 	kind := make([]byte, 0, 1) // the first message has none
 	user := ""
 	for {
@@ -54,7 +56,7 @@ func restrict(client, server net.Conn, members []string) {
 			user = string(name)
 		}
 		if string(kind) == "Q" && bytes.Contains(body, []byte("PASSWORD")) && !slices.Contains(members, user) {
-			out, _ := (&pgproto3.ErrorResponse{Severity: "ERROR", Code: "42501", Message: "must be a member of rds_password to alter passwords"}).Encode(nil)
+			out, _ := (&pgproto3.ErrorResponse{Severity: "ERROR", Code: "42501", Message: refusal}).Encode(nil)
 			out, _ = (&pgproto3.ReadyForQuery{TxStatus: 'T'}).Encode(out)
 			_, _ = client.Write(out)
 			continue
@@ -82,7 +84,7 @@ func TestUserWhomOnlyTheSuperuserMayChange(t *testing.T) {
 			user := testserver.Unique("app_")
 			w.exec(conn, "CREATE ROLE "+user+" LOGIN PASSWORD 'first-Passw0rd-1'")
 			var members []string
-			place := []string{"port", fmt.Sprint(restricted(t, w.pg, func() []string { return members })), "ssl", "false"}
+			place := []string{"port", fmt.Sprint(restricted(t, w.pg, rdsRefusal, func() []string { return members })), "ssl", "false"}
 			admin := w.secret(w.value(master, masterPassword, place...))
 			arn := w.secret(w.value(user, "first-Passw0rd-1", append(place, "masterarn", fmt.Sprintf("%q", admin))...))
 			wantCause(t, w.rotate(arn), engine.PrivilegeMissing, "GRANT rds_password TO \""+master)
@@ -105,6 +107,16 @@ func TestUserWhomOnlyTheSuperuserMayChange(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A hook may refuse the change. No grant that `rotatorctl policy` prints helps then.
+func TestUserThatMayNotChangeItself(t *testing.T) {
+	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{NoTLS: true}))
+	w.env["STRATEGY"] = "single"
+	user, password := w.role("")
+	port := restricted(t, w.pg, "permission denied to alter role", func() []string { return nil })
+	err := w.rotate(w.secret(w.value(user, password, "port", fmt.Sprint(port), "ssl", "false")))
+	wantCause(t, err, engine.PrivilegeMissing, "let the user set its own password, or name a superuser secret in masterarn")
 }
 
 // TestSuperuserChangesNoSingleUserOnAName: the user's own credential must be accepted first; only the operator can
