@@ -45,13 +45,13 @@ func parse(v engine.Value) (login, error) {
 	if strings.ContainsFunc(l.token, func(c rune) bool { return c <= ' ' || c > '~' }) {
 		f.Wrong("token has characters that are not allowed in a token")
 	}
-	optional := []string{"host"}
-	if l.token != "" { // the token logs in, not the user
-		optional = append(optional, userField, passwordField)
-	}
 	err := f.Err()
-	if err == nil {
-		l.Target, err = httpapi.ParseUser(v, 8086, optional...)
+	switch {
+	case err != nil:
+	case l.token != "": // the token logs in, not the user
+		l.Target, err = engine.ParseTarget(v, 8086, "", "host", userField, passwordField)
+	default:
+		l.Target, err = httpapi.ParseUser(v, 8086, "host")
 	}
 	if l.Host == "" {
 		l.TLSServerName = "" // the endpoint that AWS returns

@@ -558,3 +558,10 @@ func TestFormatOfTheSecret(t *testing.T) {
 		enginetest.WantCause(t, err, engine.InvalidSecret, want)
 	}
 }
+
+// TestUserOfATokenNeverLogsIn: so its name may have any format.
+func TestUserOfATokenNeverLogsIn(t *testing.T) {
+	if _, err := parse(engine.StringValue(`{"host":"h","token":"t","username":"a:b"}`)); err != nil {
+		t.Error(err)
+	}
+}
