@@ -11,6 +11,14 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
+// strictMariaDB starts a server that accepts no hashes, with the general log off.
+func strictMariaDB(t *testing.T, config string) *fixture {
+	f := ownMariaDB(t, config)
+	f.sql("SET GLOBAL general_log = OFF", "INSTALL SONAME 'simple_password_check'")
+	f.strict = true
+	return f
+}
+
 // ownMariaDB starts a separate server for a test.
 func ownMariaDB(t *testing.T, config string) *fixture {
 	server := testserver.During(startMariaDB)(t, serverOptions{AllowPlaintext: true, Config: config})
@@ -86,8 +94,7 @@ func TestMethodThatEndsIsInTheLog(t *testing.T) {
 
 // A server that checks passwords itself accepts no hash. Then the password is sent as text, but appears in no log.
 func TestServerThatAcceptsNoHashes(t *testing.T) {
-	f := ownMariaDB(t, "log_bin = binary\nserver_id = 1")
-	f.sql("SET GLOBAL general_log = OFF", "INSTALL SONAME 'simple_password_check'")
+	f := strictMariaDB(t, "log_bin = binary\nserver_id = 1")
 	weakly, first := "weakly", "First-Pw-1"
 	f.sql("CREATE USER weakly IDENTIFIED BY 'First-Pw-1'")
 	r := f.single(weakly, first, testserver.Unique("Second-Pw-"))

@@ -25,6 +25,22 @@ func TestGrants(t *testing.T) {
 	}
 }
 
+// TestGrantsOfStrictMariaDB: a server that accepts no hashes also needs what the note says.
+func TestGrantsOfStrictMariaDB(t *testing.T) {
+	f := strictMariaDB(t, "")
+	proveGrants(t, f, engine.AlternatingUsers, false)
+	proveGrants(t, f, engine.AlternatingUsers, true)
+
+	user, password := f.user()
+	master, masterPassword := f.user()
+	f.sql("GRANT CREATE USER, SELECT, SHOW VIEW ON *.* TO " + account(master, "%") + " WITH GRANT OPTION")
+	r := f.alternating(user, password, user+"_clone", "Second-Pw-2")
+	r.Login = f.value(master, masterPassword)
+	fails(t, f.engine.Set(t.Context(), r), engine.PrivilegeMissing, "to database 'mysql'")
+	f.sql("GRANT UPDATE ON mysql.* TO " + account(master, "%"))
+	f.set(r)
+}
+
 // proveGrants checks the grants, for users with a default role if role is true.
 func proveGrants(t *testing.T, f *fixture, strategy engine.Strategy, role bool) {
 	shop := f.server.Database(t) // the secret's: without the right on it, a rotation stops
@@ -42,6 +58,9 @@ func proveGrants(t *testing.T, f *fixture, strategy engine.Strategy, role bool) 
 			f.sql("GRANT SELECT ON " + shop + ".* TO " + user)
 			if strategy == engine.AlternatingUsers {
 				f.sql("GRANT SELECT ON " + shop + ".* TO " + master + " WITH GRANT OPTION")
+			}
+			if f.strict {
+				f.sql("GRANT UPDATE ON mysql.* TO " + master)
 			}
 			switch {
 			case role && f.name == "mariadb":

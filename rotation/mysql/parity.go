@@ -133,6 +133,9 @@ func (p *parity) take(ctx context.Context, list []right) error {
 // give grants rights, and restrictions later. It does not wait for every table that a stranger has locked, which can be
 // indefinitely.
 func (p *parity) give(ctx context.Context, list []right) error {
+	if len(list) == 0 {
+		return nil
+	}
 	if err := p.Exec(ctx, "SET SESSION lock_wait_timeout = 2"); err != nil {
 		return err
 	}
@@ -159,7 +162,7 @@ func (p *parity) give(ctx context.Context, list []right) error {
 			p.lose(r, err.Error())
 		}
 	}
-	return nil
+	return p.Exec(ctx, "SET SESSION lock_wait_timeout = "+lockWait)
 }
 
 // required reports whether a rotation stops if the account does not get a right. Default roles are activated later.
