@@ -159,7 +159,7 @@ func TestUnreadableFunctions(t *testing.T) {
 			t.Errorf("%s: %+v, %d, %v", name, secrets, n, err)
 		}
 		moves, others := migrate(secrets)
-		if len(moves) != 2 || others != 1 || moves[0].Verdict != unknown ||
+		if len(moves) != 2 || others != 1 || moves[0].Verdict != unknown || moves[0].Switch != nil || moves[0].Back != nil ||
 			!strings.Contains(moves[0].Needs[0], "cannot be read") {
 			t.Errorf("%s: %+v, %d", name, moves, others)
 		}

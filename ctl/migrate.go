@@ -3,6 +3,7 @@ package ctl
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -96,6 +97,27 @@ func templateOf(f types.FunctionConfiguration) template {
 	return template{}
 }
 
+// settings lists the variables that AWS's templates read, besides their endpoint.
+var settings = []string{
+	"EXCLUDE_CHARACTERS", "PASSWORD_LENGTH", "EXCLUDE_NUMBERS", "EXCLUDE_PUNCTUATION", "EXCLUDE_UPPERCASE",
+	"EXCLUDE_LOWERCASE", "REQUIRE_EACH_INCLUDED_TYPE", "USERNAME_CHARACTER_LIMIT",
+}
+
+// inherits returns what a new function needs to be configured like an old one.
+func inherits(old types.FunctionConfiguration) (needs []string) {
+	for _, name := range settings {
+		if old.Environment != nil && old.Environment.Variables[name] != "" {
+			needs = append(needs, "the old function's setting, unless it is the default: "+name+"="+
+				old.Environment.Variables[name])
+		}
+	}
+	if v := old.VpcConfig; v != nil && len(v.SubnetIds) > 0 {
+		needs = append(needs, "a route to the network of the old function: subnets "+strings.Join(v.SubnetIds, ",")+
+			", security groups "+strings.Join(v.SecurityGroupIds, ","))
+	}
+	return needs
+}
+
 // Whether a secret can switch to this project's function, in the order in which it is shown.
 const (
 	ready   = "ready"   // as it is
@@ -116,6 +138,8 @@ type move struct {
 	// Switch and Back are the commands to switch and to go back.
 	Switch []string `json:"switch,omitempty"`
 	Back   []string `json:"back,omitempty"`
+
+	inherits []string // the secret's
 }
 
 // migrate returns how to switch each secret that an AWS template rotates to the function $NEW, and how many secrets
@@ -135,8 +159,11 @@ func migrate(secrets []secret) (moves []move, others int) {
 
 func newMove(s *secret) move {
 	t, name := s.template, quote(s.Name)
+	if strings.HasPrefix(name, "-") { // a command would take it for an option
+		name = s.ARN
+	}
 	m := move{Secret: s.Name, ARN: s.ARN, Template: t.Name, Verdict: t.Verdict}
-	if t.Verdict == keep {
+	if t.Verdict == keep || t == unreadTemplate { // its function may be from no template
 		m.Needs = []string{t.Needs}
 		return m
 	}
@@ -157,9 +184,9 @@ func newMove(s *secret) move {
 	switch {
 	case m.Verdict == unknown:
 	case len(m.Needs) > 0:
-		m.Verdict = needs
+		m.Verdict, m.inherits = needs, s.inherits
 	default:
-		m.Verdict = ready
+		m.Verdict, m.inherits = ready, s.inherits
 	}
 	m.Switch = []string{"rotatorctl rotate " + name + ` --function "$NEW" --test`, "rotatorctl rotate " + name}
 	m.Back = []string{"aws secretsmanager rotate-secret --secret-id " + name + " --rotation-lambda-arn " + s.Function +
@@ -169,7 +196,7 @@ func newMove(s *secret) move {
 
 func printMigration(out *report, secrets []secret) error {
 	moves, others := migrate(secrets)
-	counts := make(map[string]int)
+	counts, inherited := make(map[string]int), make(map[string]int)
 	for _, m := range moves {
 		counts[m.Verdict]++
 		out.note(m.Verdict, m.Secret+" ("+m.Template+")")
@@ -182,9 +209,15 @@ func printMigration(out *report, secrets []secret) error {
 		for _, command := range m.Back {
 			out.note("", "back: "+command)
 		}
+		for _, need := range m.inherits {
+			inherited[need]++
+		}
+	}
+	for _, need := range slices.Sorted(maps.Keys(inherited)) {
+		out.note("new function", "needs: "+need+" ("+plural(inherited[need], "secret")+")")
 	}
 	text := tally(plural(len(moves), "secret")+" of AWS's templates", counts, readiness)
-	return out.end(map[string]any{"secrets": moves, "others": others}, fmt.Sprintf("%s; %d others", text, others))
+	return out.end(map[string]any{"secrets": moves, "function_needs": inherited, "others": others}, fmt.Sprintf("%s; %d others", text, others))
 }
 
 var plain = regexp.MustCompile(`^[\w/.@:+=-]+$`)

@@ -60,6 +60,7 @@ type secret struct {
 
 	tags     map[string]string
 	template template // of its function, set by readFunctions
+	inherits []string // what a new function needs from the old one, set by readFunctions
 }
 
 // bad reports whether the state needs an operator.
