@@ -355,3 +355,13 @@ func TestChecksShareConnections(t *testing.T) {
 		t.Errorf("60 checks took %d connections", n)
 	}
 }
+
+// TestInterruptedTestStartsAgain: only a rotation changes what --rotated-before selects.
+func TestInterruptedTestStartsAgain(t *testing.T) {
+	out := reportTo(t.Context(), io.Discard, io.Discard, false, "")
+	err := newMany(nil, "tested").conclude(out, nil, []string{"arn"}, time.Now())
+	if v, ok := errors.AsType[verdict](err); !ok || v.code != exitInterrupted ||
+		v.Error() != "1 secret: 1 not finished; run it again" {
+		t.Errorf("%v", err)
+	}
+}

@@ -165,10 +165,11 @@ func (m *many) conclude(out *report, results []result, left []string, begin time
 	}
 	if len(left) > 0 {
 		code = exitInterrupted
-		text += "; to continue, run it again"
+		again := "; run it again"
 		if m.verb == "rotated" && m.RotatedBefore.IsZero() {
-			text += " with --rotated-before " + begin.UTC().Format(time.RFC3339)
+			again = "; to continue, run it again with --rotated-before " + begin.UTC().Format(time.RFC3339)
 		}
+		text += again
 	}
 	return out.finish(map[string]any{"secrets": results, "left": left}, text, code)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -166,7 +167,8 @@ func awsError(ctx context.Context, what, secret string, err error) error {
 		advice = "check the function's ARN, and allow secretsmanager.amazonaws.com to invoke it: `aws lambda add-permission`"
 	case strings.HasPrefix(code, "AccessDenied"):
 		advice = "allow it for the identity that `aws sts get-caller-identity` shows, or use another --profile"
-	case code == "UnrecognizedClientException" || code == "ExpiredTokenException":
+	case slices.Contains([]string{"UnrecognizedClientException", "InvalidClientTokenId", "ExpiredTokenException",
+		"InvalidSignatureException"}, code):
 		advice = "renew the credentials, or use another --profile"
 	case says("No Lambda rotation function"):
 		cause, advice = engine.InvalidConfiguration, "name the function with --function ARN"
