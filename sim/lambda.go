@@ -75,6 +75,9 @@ func (s *Sim) getFunctionConfiguration(c *caller, r *http.Request) (answer, *fau
 	if !strings.HasPrefix(arn, "arn:") {
 		arn = "arn:aws:lambda:" + c.region + ":" + c.account + ":function:" + arn
 	}
+	if q := r.URL.Query().Get("Qualifier"); q != "" {
+		arn += ":" + q
+	}
 	const action = "lambda:GetFunctionConfiguration"
 	if !strings.Contains(arn, ":"+c.account+":function:") {
 		return nil, c.unallowed(action, arn, "resource")

@@ -54,6 +54,7 @@ func TestLambdaDescribesAFunction(t *testing.T) {
 	}
 	for _, alias := range []awslambda.GetFunctionConfigurationInput{
 		{FunctionName: aws.String(arn + "er:live")}, {FunctionName: aws.String("older:live")},
+		{FunctionName: aws.String("older"), Qualifier: aws.String("live")},
 	} {
 		out, err := client.GetFunctionConfiguration(ctx, &alias)
 		if err != nil || aws.ToString(out.FunctionArn) != arn+"er:live" || aws.ToString(out.FunctionName) != "older" ||

@@ -349,7 +349,7 @@ func TestAnOverwrittenSecretIsNoLongerRotated(t *testing.T) {
 func TestAReplicaRegionMustBeAnotherOfThePartition(t *testing.T) {
 	b := newBench(t, Options{})
 	b.create("db")
-	for _, region := range []string{"us-east-1", "cn-north-1", "us-gov-west-1", "moon-south-1"} {
+	for _, region := range []string{"us-east-1", "cn-north-1", "us-gov-west-1", "moon-south-1", "eu-west-9"} {
 		regions := []types.ReplicaRegionType{{Region: &region}}
 		_, err := b.client.ReplicateSecretToRegions(ctx, &sm.ReplicateSecretToRegionsInput{
 			SecretId: aws.String("db"), AddReplicaRegions: regions,

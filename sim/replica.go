@@ -3,7 +3,6 @@ package sim
 import (
 	"cmp"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -29,9 +28,13 @@ const (
 	defaultKey = "alias/aws/secretsmanager"
 )
 
-// regionForm matches regions, also future ones.
-// Source: the SDK's partitions.json
-var regionForm = regexp.MustCompile(`^(us|eu|ap|sa|ca|me|af|il|mx|cn|us-gov)-[a-z]+-\d+$`)
+// regions are those of all partitions that have Secrets Manager.
+// Source: botocore's data/endpoints.json
+var regions = strings.Fields(`af-south-1 ap-east-1 ap-east-2 ap-northeast-1 ap-northeast-2 ap-northeast-3 ap-south-1
+	ap-south-2 ap-southeast-1 ap-southeast-2 ap-southeast-3 ap-southeast-4 ap-southeast-5 ap-southeast-6 ap-southeast-7
+	ca-central-1 ca-west-1 cn-north-1 cn-northwest-1 eu-central-1 eu-central-2 eu-north-1 eu-south-1 eu-south-2
+	eu-west-1 eu-west-2 eu-west-3 il-central-1 me-central-1 me-south-1 mx-central-1 sa-east-1 us-east-1 us-east-2
+	us-gov-east-1 us-gov-west-1 us-west-1 us-west-2`)
 
 // in returns a secret as seen from another region, or nil if it has no replica there. A replica has a separate key, and
 // separate dates of creation and retrieval. Its ARN differs only in the region.
@@ -75,7 +78,7 @@ func (sec *secret) replicationStatus() []answer {
 // Source: https://github.com/aws-samples/aws-health-aware/pull/32 for the text
 func checkReplicas(home string, add []types.ReplicaRegionType) *fault {
 	for _, r := range add {
-		if to := aws.ToString(r.Region); to == home || partition(to) != partition(home) || !regionForm.MatchString(to) {
+		if to := aws.ToString(r.Region); to == home || partition(to) != partition(home) || !slices.Contains(regions, to) {
 			return invalidParameter("Invalid replica region.")
 		}
 	}

@@ -174,7 +174,7 @@ func (s *Sim) run(r *run) {
 		switch {
 		case s.stopped():
 		case err != nil && r.over() == nil && !r.test && r.attempt < s.opts.MaxAttempts:
-			s.failed(r, err)
+			s.failed(r, err, nil)
 			s.stats.Retried++
 			r.start = r.start.Add(s.opts.RetryDelay)
 			r.retry = s.clock.At(s.clock.Now().Add(s.opts.RetryDelay), func() { s.run(r) })
@@ -184,10 +184,11 @@ func (s *Sim) run(r *run) {
 	})
 }
 
-func (s *Sim) failed(r *run, err error) {
+// failed records a failed attempt. over is why the rotation cannot continue, or nil.
+func (s *Sim) failed(r *run, err, over error) {
 	s.stats.Failed++
-	message := ""
-	if errors.Is(err, errUnmoved) {
+	message := "" // a step that failed has its own
+	if errors.Is(err, errUnmoved) || errors.Is(err, over) {
 		message = err.Error()
 	}
 	s.announce(r.sec, r.event("RotationFailed"), r.token, message)
@@ -209,7 +210,7 @@ func (s *Sim) end(r *run, err error) {
 			delete(sec.Versions, r.token)
 		}
 		if err != nil {
-			s.failed(r, err)
+			s.failed(r, err, over)
 		} else {
 			s.announce(sec, "TestRotationSucceeded", r.token, "")
 		}
@@ -230,7 +231,7 @@ func (s *Sim) end(r *run, err error) {
 		s.announce(sec, "RotationAbandoned", r.token, "")
 		s.plan(sec, now)
 	case over == nil:
-		s.failed(r, err)
+		s.failed(r, err, nil)
 		s.arm(sec, now)
 	}
 }

@@ -257,6 +257,28 @@ func TestCancelStopsAfterTheRunningStepAndKeepsThePendingLabel(t *testing.T) {
 	}
 }
 
+func TestATestCanceledBeforeItsStepSaysWhy(t *testing.T) {
+	var b *bench
+	message := ""
+	b = newBench(t, Options{Trace: func(p Progress) {
+		switch p.Event {
+		case "TestRotationStarted":
+			sec, _ := b.own("db")
+			sec.Rotation.Enabled = false // as CancelRotateSecret does
+		case "TestRotationFailed":
+			message = p.Message
+		}
+	}})
+	b.create("db")
+	b.RegisterFunction(lambda, b.function(func(request) error { return nil }))
+	if err := b.rotate("db", 2, func(in *sm.RotateSecretInput) { in.RotateImmediately = aws.Bool(false) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.WaitRotation(ctx, "db"); !errors.Is(err, errCanceled) || message != errCanceled.Error() {
+		t.Errorf("the rotation ended with %v and the message %q", err, message)
+	}
+}
+
 func TestAnOperatorMayStartAnewWhileAStepOfTheOldRotationRuns(t *testing.T) {
 	events := make(chan string, 20)
 	b := newBench(t, Options{Trace: func(p Progress) { events <- p.Event }})

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
@@ -239,6 +240,7 @@ func (sec *secret) tag(tags []types.Tag) *fault {
 		if f := ofSystem(*t.Key); f != nil {
 			return f
 		}
+		t.Value = aws.String(aws.ToString(t.Value)) // a tag without one has an empty one
 		if i := slices.IndexFunc(all, func(o types.Tag) bool { return *o.Key == *t.Key }); i >= 0 {
 			all[i] = t
 		} else {

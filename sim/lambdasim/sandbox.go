@@ -140,15 +140,15 @@ func (s *sandbox) answer(functionError string) http.HandlerFunc {
 			w.WriteHeader(http.StatusBadRequest)
 			return
 		}
-		if id == "" { // a runtime that could not start has not received it
+		s.now.done <- result{body, functionError}
+		s.now = nil
+		if id == "" { // a runtime that could not start has not received the invocation
 			s.kill()
 			select {
 			case <-s.events:
 			default:
 			}
 		}
-		s.now.done <- result{body, functionError}
-		s.now = nil
 		w.WriteHeader(http.StatusAccepted)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http/httptest"
+	"os"
 	"reflect"
 	"testing"
 	"time"
@@ -91,7 +92,10 @@ func (s *Server) Setenv() {
 		"AWS_DEFAULT_REGION": region, "AWS_ACCESS_KEY_ID": account, "AWS_SECRET_ACCESS_KEY": "simulated",
 		"AWS_EC2_METADATA_DISABLED": "true", "AWS_SESSION_TOKEN": "", "AWS_PROFILE": "",
 	} {
-		s.t.Setenv(name, value)
+		s.t.Setenv(name, value) // which also restores it
+		if value == "" {        // botocore takes an empty AWS_PROFILE for a profile's name
+			_ = os.Unsetenv(name)
+		}
 	}
 }
 

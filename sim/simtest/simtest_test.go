@@ -133,6 +133,11 @@ func TestTheEnvironmentLeadsToTheSimulator(t *testing.T) {
 	if os.Getenv("AWS_ENDPOINT_URL_STS") != s.URL {
 		t.Error("no endpoint")
 	}
+	for _, name := range []string{"AWS_PROFILE", "AWS_SESSION_TOKEN"} {
+		if value, ok := os.LookupEnv(name); ok {
+			t.Errorf("%s is %q, not absent", name, value)
+		}
+	}
 	cfg, err := config.LoadDefaultConfig(t.Context())
 	if err != nil {
 		t.Fatal(err)
