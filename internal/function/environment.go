@@ -69,22 +69,17 @@ func loadEnvironment() (aws.Config, error) {
 	return cfg, nil
 }
 
-// GetServiceBaseEndpoint returns the endpoint of one service. The SDK's clients call it and the other methods.
+// GetServiceBaseEndpoint returns the endpoint of one service. The SDK's clients call it and the other methods, and
+// ignore a value that is not found.
 func (environment) GetServiceBaseEndpoint(_ context.Context, service string) (string, bool, error) {
 	url := os.Getenv("AWS_ENDPOINT_URL_" + strings.ReplaceAll(strings.ToUpper(service), " ", "_"))
 	return url, url != "", nil
 }
 
-func (e environment) GetUseFIPSEndpoint(context.Context) (aws.FIPSEndpointState, bool, error) {
-	if !e.fips {
-		return aws.FIPSEndpointStateUnset, false, nil
-	}
-	return aws.FIPSEndpointStateEnabled, true, nil
+func (e environment) GetUseFIPSEndpoint(context.Context) (state aws.FIPSEndpointState, found bool, err error) {
+	return aws.FIPSEndpointStateEnabled, e.fips, nil
 }
 
-func (e environment) GetUseDualStackEndpoint(context.Context) (aws.DualStackEndpointState, bool, error) {
-	if !e.dualStack {
-		return aws.DualStackEndpointStateUnset, false, nil
-	}
-	return aws.DualStackEndpointStateEnabled, true, nil
+func (e environment) GetUseDualStackEndpoint(context.Context) (state aws.DualStackEndpointState, found bool, err error) {
+	return aws.DualStackEndpointStateEnabled, e.dualStack, nil
 }
