@@ -4,15 +4,13 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"embed"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	mathrand "math/rand/v2"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -227,7 +225,7 @@ func (s *Server) Start(ctx context.Context, l Launch) (err error) {
 		}
 		log, _ := s.Logs()
 		if !portTaken.MatchString(log) {
-			return fmt.Errorf("%w\n%s", err, tail(log))
+			return fmt.Errorf("%w\n%s", err, log[max(0, len(log)-4000):])
 		}
 		if err := errors.Join(s.Halt(), os.Remove(s.LogFile)); err != nil {
 			return err
@@ -340,7 +338,7 @@ func (s *Server) spawn(command []string) (*process, error) {
 // thousands of these, and one might otherwise take the port before its server starts.
 func FreePort() (int, error) {
 	for range 100 {
-		port := 10000 + mathrand.IntN(20000)
+		port := 10000 + rand.IntN(20000)
 		if l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
 			return port, l.Close()
 		}
@@ -349,11 +347,7 @@ func FreePort() (int, error) {
 }
 
 // Unique returns prefix followed by eight random hexadecimal digits, for names on a shared server.
-func Unique(prefix string) string {
-	b := make([]byte, 4)
-	rand.Read(b) // never fails: see crypto/rand
-	return prefix + hex.EncodeToString(b)
-}
+func Unique(prefix string) string { return fmt.Sprintf("%s%08x", prefix, rand.Uint32()) }
 
 // own changes the owner of path to the user that the server runs as.
 func (s *Server) own(path string) error {
@@ -440,14 +434,6 @@ func Release() string {
 	}
 	root, _ := cached("trixie-1", "deps-next")
 	return root
-}
-
-func tail(log string) string {
-	const most = 4000
-	if len(log) > most {
-		return "…" + log[len(log)-most:]
-	}
-	return log
 }
 
 type stopper interface{ Stop() error }
