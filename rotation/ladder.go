@@ -53,7 +53,7 @@ func (r *run) genuine(do action) action {
 		case err == nil:
 			return do(ctx, req)
 		case !req.Superuser && errors.Is(r.engine.Verify(ctx, req, req.Login), engine.LoginRefused):
-			// The value may have the seal of a credential that has not been tried yet.
+			// A credential that is tried later may be the one that made the value.
 			return engine.Errorf(engine.LoginRefused, "", "the target refuses the credential")
 		}
 		return err
