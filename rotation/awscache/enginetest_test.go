@@ -90,7 +90,7 @@ func (c *cache) settings(context.Context, string) (aws.Config, error) {
 
 func (c *cache) Target() string { return c.server.Addr() }
 
-func (c *cache) Overlap() bool { return true }
+func (c *cache) Traits() enginetest.Traits { return enginetest.Traits{Overlap: true} }
 
 func (c *cache) Logs() (string, error) { return c.server.Logs() }
 

@@ -79,7 +79,7 @@ func (f *fixture) engine() *Engine {
 
 func (f *fixture) Target() string { return net.JoinHostPort(f.Host, "88") }
 
-func (f *fixture) Overlap() bool { return false }
+func (f *fixture) Traits() enginetest.Traits { return enginetest.Traits{} }
 
 // directory creates a directory with the domain controller's address, or with one that represents a proxy.
 func (f *fixture) directory(port int) (id string) {

@@ -151,7 +151,9 @@ func TestErrorOfARehearsalShowsNoValue(t *testing.T) {
 // shortHarness configures passwords that are too short for a seal.
 type shortHarness struct{ toyHarness }
 
-func (h *shortHarness) Env() map[string]string { return map[string]string{"PASSWORD_LENGTH": "20"} }
+func (h *shortHarness) Traits() Traits {
+	return Traits{Env: map[string]string{"PASSWORD_LENGTH": "20"}}
+}
 
 // TestOvertakenStepsAreNoEdits: a step that continues after a retry has promoted the version finds
 // its work done, whether or not the value has a seal.

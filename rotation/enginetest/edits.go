@@ -58,7 +58,7 @@ func (w *world) edited(after int, edit func()) {
 	current := w.labeled("AWSCURRENT")
 	w.must(w.honest(failure), "the error")
 	ok := w.open(current.value)
-	if m, is := w.h.(Remembering); is && m.Remembers() && after == 3 {
+	if w.h.Traits().Remembers && after == 3 {
 		// The target did not take the old credential back, and the error says so.
 		if ok || failure == nil ||
 			!strings.Contains(failure.Error(), "the target is changed: AWSPENDING opens it") {

@@ -10,9 +10,8 @@
 //	}
 //
 // A harness creates users and logs in with an administrator's client instead of the engine's, because engine and
-// harness must not share a defect. If Overlap returns true, the suite demands that the current value works throughout.
-// Users alternate if New returns a superuser secret. Also implement Logged, Configured, Bound, Minted, Remembering or
-// Public if they apply. Strangers, Administrators and Workload each add a part to the suite.
+// harness must not share a defect. Users alternate if New returns a superuser secret. Also implement Logged, Bound or
+// Minted if they apply. Strangers, Administrators and Workload each add a part to the suite.
 //
 // For a superuser with fewer rights, such as the master user of RDS, call Run in another test with
 // a second harness, whose New returns that superuser's value.
@@ -56,20 +55,22 @@ type Harness interface {
 	// Restore makes the value's credential the user's only one, as an administrator would by hand.
 	// If the target issues the values, it returns errors.ErrUnsupported.
 	Restore(ctx context.Context, v engine.Value) error
-	// Overlap reports whether the current value must open the target at every moment of a rotation.
-	Overlap() bool
+	// Traits describes the target and the secret.
+	Traits() Traits
+}
+
+// Traits describes a harness's target and secret.
+type Traits struct {
+	Overlap   bool              // the current value must open the target at every moment of a rotation
+	Remembers bool              // the target can refuse to take an earlier credential back
+	Public    []string          // secret fields that only name the credential: the target itself logs them
+	Env       map[string]string // variables that the function needs
 }
 
 // Logged is a Harness whose target keeps a log that can be searched.
 type Logged interface {
 	// Logs returns everything that the target has logged.
 	Logs() (string, error)
-}
-
-// Configured is a Harness whose secret needs settings in the function's environment.
-type Configured interface {
-	// Env returns the environment variables.
-	Env() map[string]string
 }
 
 // Bound is a Harness whose target must record which secret a user belongs to.
@@ -83,18 +84,6 @@ type Minted interface {
 	// Strays returns the names of the user's credentials at the target that are not in versions,
 	// which holds every value of the secret.
 	Strays(ctx context.Context, versions []engine.Value) ([]string, error)
-}
-
-// Remembering is a Harness whose target can refuse to take an earlier credential back.
-type Remembering interface {
-	// Remembers reports whether the target refuses.
-	Remembers() bool
-}
-
-// Public is a Harness for a credential with a name that the target itself logs.
-type Public interface {
-	// Public returns the secret fields that only name the credential.
-	Public() []string
 }
 
 // Act is an action at the target.

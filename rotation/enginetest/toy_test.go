@@ -367,7 +367,7 @@ func (e toyMinter) Revoke(ctx context.Context, r *engine.Request) error {
 type mintingHarness struct{ toyHarness }
 
 func (h *mintingHarness) Engine() engine.Engine { return toyMinter{h.engine} }
-func (h *mintingHarness) Overlap() bool         { return true }
+func (h *mintingHarness) Traits() Traits        { return Traits{Overlap: true} }
 
 func (h *mintingHarness) Strays(_ context.Context, versions []engine.Value) ([]string, error) {
 	user, _ := versions[0].Text("username")
@@ -496,7 +496,7 @@ type toyHarness struct {
 
 func (h *toyHarness) Engine() engine.Engine { return h.engine }
 func (h *toyHarness) Target() string        { return h.server.listen.Addr().String() }
-func (h *toyHarness) Overlap() bool         { return h.engine.overlap }
+func (h *toyHarness) Traits() Traits        { return Traits{Overlap: h.engine.overlap} }
 
 func (h *toyHarness) Logs() (string, error) {
 	h.server.mu.Lock()

@@ -56,9 +56,7 @@ func newWorld(t testing.TB, h Harness) *world {
 	t.Helper()
 	w := &world{World: simulated.New(t), t: t, h: h, kind: h.Engine().Kind(), wire: &wire{}}
 	w.Engines = func() []engine.Engine { return []engine.Engine{h.Engine()} }
-	if c, ok := h.(Configured); ok {
-		maps.Copy(w.Env, c.Env())
-	}
+	maps.Copy(w.Env, h.Traits().Env)
 	host, port := "localhost", 0
 	if target := h.Target(); target != "" {
 		w.proxy = testserver.Proxy(t, target)
@@ -320,14 +318,14 @@ func (w *world) strategy() string {
 	switch {
 	case w.alternates():
 		return "alternating"
-	case w.h.Overlap():
+	case w.h.Traits().Overlap:
 		return "single with overlap"
 	}
 	return "single"
 }
 
 // continuous reports whether the current value must work throughout.
-func (w *world) continuous() bool { return w.h.Overlap() || w.alternates() }
+func (w *world) continuous() bool { return w.h.Traits().Overlap || w.alternates() }
 
 // ended checks the outcome of a complete rotation.
 func (w *world) ended(token string) error {
@@ -389,13 +387,9 @@ func (w *world) quiet(all []version) error {
 		}
 		text += more
 	}
-	var public []string
-	if p, ok := w.h.(Public); ok {
-		public = p.Public()
-	}
 	for _, v := range all {
 		for _, name := range w.kind.SecretFields {
-			if slices.Contains(public, name) {
+			if slices.Contains(w.h.Traits().Public, name) {
 				continue
 			}
 			if s, _ := v.value.Text(name); len(s) > 7 && strings.Contains(text, s) {

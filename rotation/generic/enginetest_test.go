@@ -65,13 +65,11 @@ func TestEngineWithKeysInFields(t *testing.T) {
 	})
 }
 
-func (h *harness) Env() map[string]string { return h.env }
-
 func (h *harness) Engine() engine.Engine { return fielded{generic.New(), h.fields} }
 
 func (h *harness) Target() string { return "" }
 
-func (h *harness) Overlap() bool { return true }
+func (h *harness) Traits() enginetest.Traits { return enginetest.Traits{Overlap: true, Env: h.env} }
 
 func (h *harness) New(context.Context, string, int) (value, superuser engine.Value, err error) {
 	return engine.StringValue(h.first), superuser, nil

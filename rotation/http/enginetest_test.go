@@ -51,7 +51,7 @@ func engineOf(t testing.TB, a *api, recipe, host string) *http.Engine {
 
 func (h *harness) Target() string { return strings.TrimPrefix(h.api.URL, "https://") }
 
-func (h *harness) Overlap() bool { return true }
+func (h *harness) Traits() enginetest.Traits { return enginetest.Traits{Overlap: true} }
 
 func (h *harness) New(_ context.Context, _ string, port int) (value, superuser engine.Value, err error) {
 	h.host = fmt.Sprintf("127.0.0.1:%d", port)

@@ -76,7 +76,9 @@ func config(endpoint string, c aws.Credentials) aws.Config {
 
 func (h *harness) Target() string { return strings.TrimPrefix(h.server.URL, "http://") }
 
-func (h *harness) Overlap() bool { return true }
+func (h *harness) Traits() enginetest.Traits {
+	return enginetest.Traits{Overlap: true, Public: []string{"AccessKeyId"}}
+}
 
 func (h *harness) New(_ context.Context, host string, port int) (value, superuser engine.Value, err error) {
 	h.endpoint = fmt.Sprintf("http://%s:%d", host, port)
@@ -107,8 +109,6 @@ func (h *harness) Open(ctx context.Context, v engine.Value) error {
 }
 
 func (h *harness) Restore(context.Context, engine.Value) error { return errors.ErrUnsupported }
-
-func (h *harness) Public() []string { return []string{"AccessKeyId"} }
 
 func (h *harness) Strays(_ context.Context, versions []engine.Value) (strays []string, err error) {
 	var known []string

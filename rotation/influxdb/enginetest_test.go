@@ -32,7 +32,7 @@ func (h *harness) Engine() engine.Engine { return h.engine }
 
 func (h *harness) Target() string { return h.Addr() }
 
-func (h *harness) Overlap() bool { return false }
+func (h *harness) Traits() enginetest.Traits { return enginetest.Traits{} }
 
 func (h *harness) New(_ context.Context, host string, port int) (v, superuser engine.Value, err error) {
 	user := h.user()

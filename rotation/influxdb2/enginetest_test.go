@@ -25,7 +25,7 @@ func (h *users) Engine() engine.Engine { return h.users }
 
 func (h *users) Target() string { return h.Addr() }
 
-func (h *users) Overlap() bool { return false }
+func (h *users) Traits() enginetest.Traits { return enginetest.Traits{} }
 
 func (h *users) New(_ context.Context, host string, port int) (value, superuser engine.Value, err error) {
 	name, id := h.user()
@@ -71,7 +71,9 @@ func (h *tokens) Engine() engine.Engine { return h.tokens }
 
 func (h *tokens) Target() string { return h.Addr() }
 
-func (h *tokens) Overlap() bool { return true }
+func (h *tokens) Traits() enginetest.Traits {
+	return enginetest.Traits{Overlap: true, Public: []string{"tokenId"}}
+}
 
 func (h *tokens) New(_ context.Context, host string, port int) (value, superuser engine.Value, err error) {
 	_, h.owner = h.user()
@@ -91,8 +93,6 @@ func (h *tokens) Open(ctx context.Context, v engine.Value) error { return h.open
 func (h *tokens) Restore(context.Context, engine.Value) error { return errors.ErrUnsupported }
 
 func (h *tokens) Logs() (string, error) { return h.fixture.Logs() }
-
-func (h *tokens) Public() []string { return []string{"tokenId"} }
 
 func (h *tokens) Strays(_ context.Context, versions []engine.Value) (strays []string, err error) {
 	var known []string

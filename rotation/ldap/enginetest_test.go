@@ -46,9 +46,9 @@ func (h *harness) Engine() engine.Engine { return h.engine }
 
 func (h *harness) Target() string { return h.Addr() }
 
-func (h *harness) Overlap() bool { return h.overlap }
-
-func (h *harness) Remembers() bool { return h.remembers }
+func (h *harness) Traits() enginetest.Traits {
+	return enginetest.Traits{Overlap: h.overlap, Remembers: h.remembers}
+}
 
 func (h *harness) Logs() (string, error) { return h.fixture.Logs() }
 

@@ -86,10 +86,10 @@ func (h *domainHarness) Engine() engine.Engine { return New(engine.TLSPolicy{Ext
 
 func (h *domainHarness) Target() string { return h.Addr() }
 
-func (h *domainHarness) Overlap() bool { return false }
-
-// Remembers is true for users who change their own passwords, because resets ignore the history.
-func (h *domainHarness) Remembers() bool { return h.operator.IsZero() }
+// Users who change their own passwords are bound by the history; resets ignore it.
+func (h *domainHarness) Traits() enginetest.Traits {
+	return enginetest.Traits{Remembers: h.operator.IsZero()}
+}
 
 func (h *domainHarness) New(_ context.Context, host string, port int) (value, superuser engine.Value, err error) {
 	name, password := testserver.Unique("suite-"), testserver.Unique("First-Passw0rd-")

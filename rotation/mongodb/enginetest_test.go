@@ -36,15 +36,14 @@ func (h *harness) Engine() engine.Engine { return h.engine }
 
 func (h *harness) Target() string { return h.Addr() }
 
-func (h *harness) Overlap() bool { return false }
-
 func (h *harness) Logs() (string, error) { return h.fixture.Logs() }
 
-func (h *harness) Env() map[string]string {
+func (h *harness) Traits() enginetest.Traits {
+	t := enginetest.Traits{}
 	if h.mode == "superuser" {
-		return map[string]string{"STRATEGY": "single"}
+		t.Env = map[string]string{"STRATEGY": "single"}
 	}
-	return map[string]string{}
+	return t
 }
 
 func (h *harness) New(ctx context.Context, host string, port int) (value, superuser engine.Value, err error) {

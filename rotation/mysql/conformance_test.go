@@ -51,13 +51,12 @@ func (h *harness) Engine() engine.Engine { return h.engine }
 
 func (h *harness) Target() string { return h.server.Addr() }
 
-func (h *harness) Overlap() bool { return h.kind != "single" }
-
-func (h *harness) Env() map[string]string {
+func (h *harness) Traits() enginetest.Traits {
+	t := enginetest.Traits{Overlap: h.kind != "single"}
 	if h.kind == "superuser" {
-		return map[string]string{"STRATEGY": "single"}
+		t.Env = map[string]string{"STRATEGY": "single"}
 	}
-	return nil
+	return t
 }
 
 func (h *harness) Logs() (string, error) { return h.logs(), nil }

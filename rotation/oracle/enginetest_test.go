@@ -118,9 +118,7 @@ func (h *harness) Engine() engine.Engine { return h.engine }
 
 func (h *harness) Target() string { return h.target }
 
-func (h *harness) Env() map[string]string { return h.env }
-
-func (h *harness) Overlap() bool { return false }
+func (h *harness) Traits() enginetest.Traits { return enginetest.Traits{Env: h.env} }
 
 func (h *harness) New(_ context.Context, host string, port int) (value, superuser engine.Value, err error) {
 	user, password := canonical(testserver.Unique("suite_")), "First-Passw0rd-"+testserver.Unique("")

@@ -62,13 +62,12 @@ func (h *harness) Engine() engine.Engine {
 
 func (h *harness) Target() string { return h.pg.Addr() }
 
-func (h *harness) Overlap() bool { return false }
-
-func (h *harness) Env() map[string]string {
+func (h *harness) Traits() enginetest.Traits {
+	t := enginetest.Traits{}
 	if h.superuser {
-		return map[string]string{"STRATEGY": "single"}
+		t.Env = map[string]string{"STRATEGY": "single"}
 	}
-	return map[string]string{}
+	return t
 }
 
 func (h *harness) Logs() (string, error) { return h.pg.Logs() }

@@ -54,7 +54,7 @@ func (h *harness) Engine() engine.Engine {
 
 func (h *harness) Target() string { return h.servers[0].Addr() }
 
-func (h *harness) Overlap() bool { return true }
+func (h *harness) Traits() enginetest.Traits { return enginetest.Traits{Overlap: true} }
 
 func (h *harness) Logs() (string, error) { return h.servers[0].Logs() }
 

@@ -48,9 +48,9 @@ func (h *harness) Engine() engine.Engine { return New(engine.TLSPolicy{ExtraCAs:
 
 func (h *harness) Target() string { return h.Addr() }
 
-func (h *harness) Overlap() bool { return false }
-
-func (h *harness) Env() map[string]string { return map[string]string{"STRATEGY": string(h.strategy)} }
+func (h *harness) Traits() enginetest.Traits {
+	return enginetest.Traits{Env: map[string]string{"STRATEGY": string(h.strategy)}}
+}
 
 func (h *harness) New(ctx context.Context, host string, port int) (value, superuser engine.Value, err error) {
 	user, password := testserver.Unique("suite_"), "First-Passw0rd-"+testserver.Unique("")

@@ -104,8 +104,6 @@ func (h *harness) Engine() engine.Engine { return h.engine }
 
 func (h *harness) Target() string { return h.target }
 
-func (h *harness) Env() map[string]string { return h.env }
-
 // Administrators are members of roles, and holders of permissions, with which a login can become any other. RDS's
 // master user has the last two roles and ALTER ANY LOGIN, but is not a member of sysadmin.
 func (h modeled) Administrators(_ context.Context, v engine.Value) (ways []enginetest.Act, err error) {
@@ -120,7 +118,7 @@ func (h modeled) Administrators(_ context.Context, v engine.Value) (ways []engin
 	return ways, nil
 }
 
-func (h *harness) Overlap() bool { return false }
+func (h *harness) Traits() enginetest.Traits { return enginetest.Traits{Env: h.env} }
 
 func (h *harness) New(_ context.Context, host string, port int) (value, superuser engine.Value, err error) {
 	user, password := testserver.Unique("suite_"), "First-Passw0rd-"+testserver.Unique("")

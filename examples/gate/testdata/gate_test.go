@@ -63,7 +63,8 @@ func (h harness) Engine() engine.Engine {
 }
 
 func (h harness) Target() string { return h.Listener.Addr().String() }
-func (h harness) Overlap() bool  { return false }
+
+func (h harness) Traits() enginetest.Traits { return enginetest.Traits{} }
 
 func (h harness) New(_ context.Context, _ string, port int) (value, superuser engine.Value, err error) {
 	user := rand.Text()
