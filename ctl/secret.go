@@ -56,7 +56,7 @@ func (v *view) complete(c *cobra.Command, args []string, begin string) (words []
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
 	if v.connect(ctx) == nil {
-		secrets, _ := listSecrets(ctx, v.secrets, filter{Names: []string{begin}}, time.Now())
+		secrets, _ := listSecrets(ctx, v.secrets, filter{Names: strings.Fields(begin)}, time.Now()) // none for ""
 		for _, s := range secrets {
 			words = append(words, s.Name)
 		}
