@@ -193,7 +193,7 @@ func (t *target) SetPassword(ctx context.Context, r *role) error {
 	case err != nil && strings.Contains(err.Error(), "rds_password"):
 		e.Advice = "GRANT rds_password TO " + pgsession.Quote(t.Target.User) +
 			", or name a superuser secret in masterarn whose user may change passwords"
-	case pgsession.Code(err) == "42501" && r.name == t.Target.User:
+	case pgsession.Code(err) == "42501" && r.name == t.Target.User && !strings.Contains(e.Advice, "LANGUAGE"):
 		e.Advice = "let the user set its own password, or name a superuser secret in masterarn"
 	}
 	return err
