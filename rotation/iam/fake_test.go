@@ -216,7 +216,7 @@ func (f *fakeIAM) serve(c awsfake.Call) (any, *awsfake.Fault) {
 		c.Header.Get("X-Amz-Security-Token") != key.token {
 		return nil, notValid
 	}
-	if !awsfake.MadeWith(sig, c, key.secret, now) {
+	if !madeWith(sig, c, key.secret, now) {
 		return nil, refused(403, "SignatureDoesNotMatch",
 			"The request signature we calculated does not match the signature you provided.")
 	}
