@@ -50,7 +50,7 @@ func (r *run) finish(ctx context.Context) error {
 	advice := e.Advice
 	if e.Cause == engine.SecretEdited && (f.state == stateChanged || f.state == stateUnlabeled) {
 		advice = "copy the credential of version " + r.event.ClientRequestToken +
-			" to AWSCURRENT, remove AWSPENDING from that version, and rotate again"
+			" to AWSCURRENT, remove AWSPENDING from that version if it has it, and rotate again"
 	}
 	return engine.Errorf(e.Cause, advice, "%w; %s", e.Err, f.state)
 }
@@ -199,13 +199,13 @@ func (f *finishing) restore(ctx context.Context) (done bool) {
 
 // give makes a value of the secret open the target again, or finds that it already does. It acts as the superuser if
 // the secret names one, and otherwise as the pending value; a password history or minimum age can then prevent the
-// change. It restores only a credential that the target accepted before the change, and only at the same place: someone
-// who may write the secret could have put another one into AWSCURRENT.
+// change. It restores only a credential that the target accepted before the change, as a seal shows after a crash, and
+// only at the same place: someone who may write the secret could have put another one into AWSCURRENT.
 func (f *finishing) give(ctx context.Context, v engine.Value) error {
 	undo := *f.req
 	undo.Current, undo.Pending = graft(v, f.req.Pending, f.kind), v
 	var err error
-	proved := slices.ContainsFunc(f.accepted,
+	proved := f.sealed(f.req, f.req.Pending, f.req.Base, v) || slices.ContainsFunc(f.accepted,
 		func(a engine.Value) bool { return f.user(a) == f.user(v) && f.req.Key(a) == f.req.Key(v) })
 	if proved && !f.kind.NoRestore && f.user(f.req.Pending) == f.user(v) && f.sameAccount(f.req.Pending, v) {
 		if undo.SuperuserChanges {

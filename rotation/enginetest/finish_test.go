@@ -69,6 +69,23 @@ func TestPromotionThatIsDeniedRestoresTheTarget(t *testing.T) {
 	}
 }
 
+// TestRetryThatIsDeniedRestoresTheTarget: an attempt that died after the change is like one that goes on.
+func TestRetryThatIsDeniedRestoresTheTarget(t *testing.T) {
+	w, token := begun(t, &toyHarness{server: newToyServer(t)}, 0)
+	w.must(w.gap(token), "a death in the gap")
+	w.wire.on("UpdateSecretVersionStage", denied)
+	_, err := w.finish(t, token, 30*time.Second)
+	w.wire.set(nil)
+	ends(t, err, engine.SecretsManagerFailed, "the target is restored")
+	w.opens("AWSCURRENT", true)
+	if _, err = w.finish(t, token, 30*time.Second); err != nil {
+		t.Error(err)
+	}
+	if err := w.ended(token); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestPromotionThatIsUnknownRollsForward: restoring the target would lock clients out if the label moves after all.
 func TestPromotionThatIsUnknownRollsForward(t *testing.T) {
 	for name, answer := range map[string]func(func() (*http.Response, error)) (*http.Response, error){
