@@ -36,7 +36,7 @@ func (r *run) verdict(d description) error {
 		return r.managed(d)
 	case !d.enabled:
 		return engine.Errorf(engine.RotationDisabled,
-			"enable rotation with RotateSecret; `rotatorctl recover` repairs a rotation that was canceled halfway",
+			"enable rotation with RotateSecret; `rotatorctl recover SECRET --yes` repairs a rotation that was canceled halfway",
 			"rotation is not enabled for secret %s", r.secret.arn)
 	case slices.Contains(labels, awsCurrent):
 		return errDone
@@ -155,10 +155,11 @@ func (r *run) choose(v version) (*engine.Request, error) {
 			"the engine %q is not known", name)
 	}
 	k := r.engine.Kind()
-	if _, own := v.value.Text("engine"); k.NoTarget && !own && v.value.JSON("host") != nil {
+	targeted := v.value.JSON("host") != nil || r.cfg.engine("", v.value) != nil
+	if _, own := v.value.Text("engine"); k.NoTarget && !own && targeted {
 		return nil, engine.Errorf(engine.InvalidSecret, "name the engine in the secret's field engine",
-			"the secret names a host, but the engine %s, set by a tag or variable, would change "+
-				"only the value and no credential at that host", k.Names[0])
+			"the secret has a credential for a target, but the engine %s, set by a tag or variable, would change only the "+
+				"value", k.Names[0])
 	}
 	if s := o.setting(k.FieldsOption); k.FieldsOption != "" && s != "" {
 		k.SecretFields = strings.FieldsFunc(s, func(c rune) bool { return c == ',' || c == ' ' })

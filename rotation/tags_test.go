@@ -8,10 +8,11 @@ import (
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 	"example.com/rotator/rotation/generic"
+	"example.com/rotator/rotation/iam"
 )
 
-// TestTagsMayOnlyStrengthen: no tag can make the next password guessable, or rotate a value that names a host as if no
-// system used the credential.
+// TestTagsMayOnlyStrengthen: no tag can make the next password guessable, or rotate a credential for a target as if no
+// system used it.
 func TestTagsMayOnlyStrengthen(t *testing.T) {
 	for name, c := range map[string]struct {
 		value string
@@ -29,11 +30,13 @@ func TestTagsMayOnlyStrengthen(t *testing.T) {
 		"a longer password": {"first-password", []string{"engine", "generic", "password-length", "64"}, ""},
 		"generic for a database's": {`{"host":"db.example.com","username":"app","password":"first-password"}`,
 			[]string{"engine", "generic", "generic-field", "password"}, engine.InvalidSecret},
+		"generic for a key": {`{"username":"app","AccessKeyId":"AKIA2222222222222222","SecretAccessKey":"first-secret-access-key"}`,
+			[]string{"engine", "generic", "generic-field", "SecretAccessKey"}, engine.InvalidSecret},
 		"generic by the value": {`{"engine":"generic","host":"db.example.com","password":"first-password"}`,
 			[]string{"generic-field", "password"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := world.New(t, generic.New())
+			w := world.New(t, generic.New(), iam.New(nil, false))
 			arn := w.Secret("tags", engine.StringValue(c.value))
 			w.Tag(arn, c.tags...)
 			err := w.Steps(arn, w.Begin(arn), rotation.CreateSecret)

@@ -97,7 +97,7 @@ func TestAbilitiesOfEngines(t *testing.T) {
 		"timestream-influxdb token": "mints, rehearses, has needs",
 		"elasticache user_arn":      "rehearses, has needs",
 		"aws-directory awsSeamlessDomainDirectoryId": "has needs",
-		"memorydb": "rehearses, has needs", "iam": "mints, rehearses, has needs",
+		"memorydb": "rehearses, has needs", "iam AccessKeyId": "mints, rehearses, has needs",
 		"http:x": "mints, has needs", "generic": "rehearses, checks options",
 	}
 	list, err := engines(engine.TLSPolicy{}, nil, recipeX)

@@ -37,7 +37,7 @@ const (
 
 // Kind describes the engine. IAM generates the keys, so there is no password policy.
 func (*Engine) Kind() engine.Kind {
-	return engine.Kind{Names: []string{"iam"}, Overlap: engine.BothWork, UserField: userField,
+	return engine.Kind{Names: []string{"iam"}, MarkField: idField, Overlap: engine.BothWork, UserField: userField,
 		SecretFields: []string{idField, secretField}}
 }
 
