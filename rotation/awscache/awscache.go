@@ -113,10 +113,13 @@ func region(id string) string {
 	return a.Region
 }
 
+// rejected are the printable characters that both services reject in a password.
+const rejected = `,"/@`
+
 // rule checks a password against the rules of both services. The API would reject it only after it is stored.
 // Source: https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/Clusters.RBAC.html
 func rule(password string) error {
-	wrong := func(c rune) bool { return c < '!' || c > '~' || strings.ContainsRune(`,"/@`, c) }
+	wrong := func(c rune) bool { return c < '!' || c > '~' || strings.ContainsRune(rejected, c) }
 	if len(password) >= 16 && len(password) <= 128 && !strings.ContainsFunc(password, wrong) {
 		return nil
 	}

@@ -51,8 +51,8 @@ func NewElastiCache(tls engine.TLSPolicy, settings awsapi.Settings, o Options) *
 			Names:       []string{"elasticache"},
 			MarkField:   "user_arn",
 			PlaceFields: []string{"user_arn"}, // it contains the region and the id
-			// AWS's template does not exclude the comma, which ElastiCache rejects.
-			Passwords: engine.PasswordPolicy{Length: 20, ExcludeCharacters: `/@"'\,`, RequireEachIncludedType: true},
+			Passwords: engine.PasswordPolicy{Length: 20, ExcludeCharacters: `/@"'\`, Rejected: rejected,
+				RequireEachIncludedType: true},
 		},
 		user: func(_ string, f *form.Form) (id, arn string) {
 			arn = f.Required("user_arn", elastiCacheARN, "is not the ARN of an ElastiCache user")
@@ -105,8 +105,9 @@ var memoryDBName = lazyregexp.New(`^[a-zA-Z][a-zA-Z0-9-]*$`)
 func NewMemoryDB(tls engine.TLSPolicy, settings awsapi.Settings, o Options) *Engine {
 	return &Engine{tls, settings, o, service{
 		kind: engine.Kind{
-			Names:     []string{"memorydb"},
-			Passwords: engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\,`, RequireEachIncludedType: true},
+			Names: []string{"memorydb"},
+			Passwords: engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, Rejected: rejected,
+				RequireEachIncludedType: true},
 		},
 		user: func(secret string, f *form.Form) (id, arn string) {
 			id = f.Required("username", memoryDBName, "is not the name of a MemoryDB user")

@@ -11,11 +11,12 @@ import (
 	"strings"
 )
 
-// PasswordPolicy describes generated passwords. Its fields are GetRandomPassword's parameters.
+// PasswordPolicy describes generated passwords. Its fields but Rejected are GetRandomPassword's parameters.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetRandomPassword.html
 type PasswordPolicy struct {
 	Length            int
 	ExcludeCharacters string
+	Rejected          string // characters that the target rejects, whatever a setting excludes
 	// These exclude a whole class of characters, or require one of each that is not excluded.
 	ExcludeNumbers, ExcludePunctuation, ExcludeUppercase, ExcludeLowercase, RequireEachIncludedType bool
 }
@@ -39,7 +40,7 @@ func (p PasswordPolicy) classes() (classes []string, alphabet string) {
 	} {
 		if !c.excluded {
 			classes = append(classes, strings.Map(func(r rune) rune {
-				if strings.ContainsRune(p.ExcludeCharacters, r) {
+				if strings.ContainsRune(p.ExcludeCharacters+p.Rejected, r) {
 					return -1
 				}
 				return r

@@ -32,8 +32,9 @@ func New(tls engine.TLSPolicy) *Engine {
 	e.base = base{
 		Port: 1521, Fault: fault, Connect: e.connect, Change: change, Grants: grants,
 		About: engine.Kind{
-			Names:       []string{"oracle", "oracle-*", "custom-oracle-*"},
-			Passwords:   engine.PasswordPolicy{Length: 30, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
+			Names: []string{"oracle", "oracle-*", "custom-oracle-*"},
+			Passwords: engine.PasswordPolicy{Length: 30, ExcludeCharacters: `/@"'\`, Rejected: `"`,
+				RequireEachIncludedType: true},
 			CloneSuffix: "_CLONE",
 			CloneLimit:  30, // as in AWS's template; servers allow 128, which USERNAME_CHARACTER_LIMIT can set
 		},
@@ -71,13 +72,6 @@ func canonical(user string) string {
 
 // quoted quotes a name or a password, neither of which can contain a double quotation mark.
 func quoted(s string) string { return `"` + s + `"` }
-
-// Next returns the value that follows the current one. Oracle allows no double quotation mark in a password.
-func (e *Engine) Next(ctx context.Context, r *engine.Request) (engine.Value, error) {
-	only := *r
-	only.Passwords.ExcludeCharacters += `"`
-	return e.base.Next(ctx, &only)
-}
 
 // change makes a change. A rehearsal only checks that it is allowed: a statement that could check more cannot be
 // undone. With a PASSWORD_ROLLOVER_TIME, the current password also stays valid.
