@@ -162,6 +162,28 @@ func TestDatesSurviveTheServersOwnForm(t *testing.T) {
 	}
 }
 
+// TestServerThatStoresMD5: this is reported before the role gets SCRAM.
+func TestServerThatStoresMD5(t *testing.T) {
+	w := newWorld(t, testserver.Postgres(t, testserver.PostgresOptions{Config: "password_encryption = md5", HBA: "hostssl all all 127.0.0.1/32 md5"}))
+	user, password := w.role("")
+	if err := w.rotate(w.secret(w.value(user, password))); err != nil {
+		t.Fatal(err)
+	}
+	before, _, _ := strings.Cut(w.log.String(), "pending value stored")
+	if !strings.Contains(before, "password_encryption is md5") {
+		t.Error("createSecret does not say that clients need SCRAM")
+	}
+}
+
+// TestUserWithoutConnect: the rights that rotatorctl prints do not include it.
+func TestUserWithoutConnect(t *testing.T) {
+	w := newWorld(t, testserver.Postgres(t, testserver.PostgresOptions{}))
+	w.sql("REVOKE CONNECT ON DATABASE postgres FROM PUBLIC")
+	user, password := w.role("")
+	wantCause(t, w.rotate(w.secret(w.value(user, password))), engine.PrivilegeMissing,
+		`GRANT CONNECT ON DATABASE "postgres" TO "`+user)
+}
+
 // TestWithoutPlpgsql: createSecret reports that nothing else keeps the verifier out of the server's log.
 func TestWithoutPlpgsql(t *testing.T) {
 	w := newWorld(t, testserver.Postgres(t, testserver.PostgresOptions{}))

@@ -339,6 +339,8 @@ func (s *Session) Classify(what string, err error) error {
 	case code == "28000" && strings.Contains(says, "PAM authentication failed"):
 		m.Advice = "REVOKE rds_iam FROM the user, or from the role that makes it a member: on RDS, members log in " +
 			"with tokens instead of passwords"
+	case code == "42501" && s.Conn == nil: // the login
+		m.Advice = "GRANT CONNECT ON DATABASE " + Quote(s.Target.Database) + " TO " + Quote(s.Target.User)
 	case !known:
 		m = engine.Error{Cause: engine.TargetFailed, Advice: "see the server's message and log"}
 	}
