@@ -30,7 +30,7 @@ func TestNeedsSatisfyTheEngine(t *testing.T) {
 		"superuser": {f.bySuperuser("shop", app, "first-"+app, "next"), []string{"viewUser", "changePassword"},
 			[]string{"changePassword"}, nil},
 		"alternating": {f.toOther("shop", app, app+"_clone"), []string{"viewUser", "createUser", "changePassword",
-			"changeCustomData"}, []string{"createUser", "changePassword"}, []string{"revokeRole"}},
+			"changeCustomData"}, []string{"createUser", "changePassword", "changeCustomData"}, []string{"revokeRole"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var n engine.Needs
@@ -85,5 +85,25 @@ func TestNeedsSatisfyTheEngine(t *testing.T) {
 	if err := f.engine.Needs(t.Context(), &engine.Request{Current: engine.StringValue(`{"engine":"documentdb"}`)},
 		&n); err != nil || n.Grants != nil || !strings.Contains(n.Note, "not tested") {
 		t.Errorf("DocumentDB: %v, %+v", err, n)
+	}
+}
+
+// A superuser that may not grant one of the user's roles is refused before the value is stored.
+func TestRehearsalAsksForEachRole(t *testing.T) {
+	on := func(database string, actions ...string) (p privilege) {
+		all := ""
+		p.Resource.Database, p.Resource.Collection, p.Actions = &database, &all, actions
+		return p
+	}
+	rights := []privilege{on("shop", "createUser", "changePassword", "changeCustomData", "grantRole")}
+	current := &user{Name: "app", Roles: []role{{"readWrite", "shop"}, {"read", "stock"}}}
+	for _, more := range [][]privilege{nil, {on("stock", "grantRole")}} {
+		s := &session{target: engine.Target{User: "admin"}, rights: append(rights, more...)}
+		err := target{session: s, pending: engine.Target{Database: "shop"}}.Rehearse(t.Context(), current, nil)
+		if more != nil && err != nil {
+			t.Error(err)
+		} else if more == nil {
+			enginetest.WantCause(t, err, engine.PrivilegeMissing, `the action grantRole on the database "stock"`)
+		}
 	}
 }

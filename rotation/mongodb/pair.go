@@ -67,7 +67,12 @@ func (t target) Rehearse(_ context.Context, current, _ *user) error {
 	if current == nil {
 		return t.needs(t.pending.Database, "changePassword")
 	}
-	return t.needs(t.pending.Database, "createUser", "changePassword")
+	for _, r := range current.Roles {
+		if err := t.needs(r.Database, "grantRole"); err != nil {
+			return err
+		}
+	}
+	return t.needs(t.pending.Database, "createUser", "changePassword", "changeCustomData")
 }
 
 // Create creates the user with all its rights, so it never has the pending password without them.
