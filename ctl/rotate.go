@@ -136,6 +136,7 @@ type follower struct {
 	steps  []string // not reported yet
 	staged bool
 	ended  time.Time // when the labels showed that the test had ended
+	asked  bool      // whether the pace permitted to read the record just now
 	unread error     // why the record could not be read the last time
 }
 
@@ -173,10 +174,10 @@ func (f *follower) follow(ctx context.Context) error {
 
 // failure reports the completed steps in the record, and returns the error of a failed one.
 func (f *follower) failure(ctx context.Context) error {
-	if !f.logPace.Allow() {
+	if f.asked = f.logPace.Allow(); !f.asked {
 		return nil
 	}
-	history, err := f.record(ctx, f.begin)
+	history, err := f.record(ctx, f.begin.Add(-patience)) // AWS's clock may be behind
 	if ctx.Err() == nil {
 		f.unread = err
 	}
@@ -225,14 +226,14 @@ func (f *follower) look(ctx context.Context) (done bool, _ error) {
 		return true, nil
 	case f.test && f.ended.IsZero():
 		f.ended = time.Now()
-	case f.test && (f.unread != nil || time.Since(f.ended) > logDelay):
+	case f.test && (f.asked && f.unread != nil || time.Since(f.ended) > logDelay):
 		return false, f.unknown()
 	case f.test:
 	case slices.Contains(labels, "AWSCURRENT"):
 		f.passed(len(f.steps))
 		return true, nil
 	case f.staged && (!pending || !s.Enabled):
-		return false, engine.Errorf(engine.VersionNotStaged, "see `rotatorctl status "+f.secret.Name+"`, and rotate again",
+		return false, engine.Errorf(engine.VersionNotStaged, "see `rotatorctl status "+quote(f.secret.Name)+"`, and rotate again",
 			"the rotation was canceled, or a new value or `recover` took AWSPENDING from version %s", f.version)
 	}
 	return false, nil
@@ -245,7 +246,7 @@ func (f *follower) unknown() error {
 		because = "; " + f.unread.Error()
 	}
 	return engine.Errorf(engine.OutOfTime,
-		"read the function's log (--log-group names another), or see `rotatorctl status "+f.secret.Name+"`",
+		"read the function's log (--log-group names another), or see `rotatorctl status "+quote(f.secret.Name)+"`",
 		"the result of the %s is not known%s", f.kind, because)
 }
 
@@ -316,8 +317,8 @@ func simulatorRecord(base, secret string) record {
 	}
 }
 
-// logRecord reads the lines "step done" and "step failed" in the log of this function. Other functions,
-// such as AWS's templates, do not write them.
+// logRecord reads the lines "step done", "step failed" and "event not handled" in the log of this function. Other
+// functions, such as AWS's templates, do not write them.
 func logRecord(cfg aws.Config, secret, function, group string) record {
 	if a, err := arn.Parse(function); err == nil {
 		cfg.Region = a.Region
@@ -326,7 +327,8 @@ func logRecord(cfg aws.Config, secret, function, group string) record {
 	client := cloudwatchlogs.NewFromConfig(cfg)
 	return func(ctx context.Context, begin time.Time) (steps []sim.Progress, err error) {
 		in := &cloudwatchlogs.FilterLogEventsInput{LogGroupName: &group, StartTime: aws.Int64(begin.UnixMilli()),
-			FilterPattern: aws.String(fmt.Sprintf(`{ $.secret = %q && $.message = "step *" }`, secret))}
+			FilterPattern: aws.String(fmt.Sprintf(
+				`{ $.secret = %q && ($.message = "step *" || $.message = "event not handled") }`, secret))}
 		for pages := cloudwatchlogs.NewFilterLogEventsPaginator(client, in); pages.HasMorePages(); {
 			page, err := pages.NextPage(ctx)
 			if err != nil {

@@ -127,16 +127,14 @@ func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	if lc, ok := lambdacontext.FromContext(ctx); ok {
 		function = lc.InvokedFunctionArn
 	}
-	err := h.fault
 	var event rotation.Event
-	if err == nil {
-		err = event.UnmarshalJSON(payload)
-	}
+	err := cmp.Or(h.fault, event.UnmarshalJSON(payload))
 	if err == nil {
 		err = h.clients.admits(event, function)
 	}
 	if err != nil {
-		log.Error("event not handled", "cause", engine.CauseOf(err), "error", err.Error())
+		log.Error("event not handled", "step", event.Step, "secret", event.SecretID, "version", event.ClientRequestToken,
+			"cause", engine.CauseOf(err), "error", err.Error())
 		h.observe(rotation.Observation{Cause: engine.CauseOf(err)})
 		return nil, h.failure(err)
 	}
