@@ -203,7 +203,7 @@ func readFunctions(ctx context.Context, api *lambda.Client, secrets []secret) (u
 			s.template = unreadTemplate
 			unread++
 		}
-		s.inherits = inherits(f)
+		s.inherits = inherits(f, s.template)
 		s.Runtime = cmp.Or(string(f.Runtime), strings.ToLower(string(f.PackageType))) // an image has no runtime
 		s.Engine, s.Strategy = cmp.Or(s.Engine, s.template.Engine), cmp.Or(s.Strategy, s.template.Strategy)
 	}

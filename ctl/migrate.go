@@ -100,11 +100,15 @@ func templateOf(f types.FunctionConfiguration) template {
 // settings lists the variables that AWS's templates read, besides their endpoint.
 var settings = []string{
 	"EXCLUDE_CHARACTERS", "PASSWORD_LENGTH", "EXCLUDE_NUMBERS", "EXCLUDE_PUNCTUATION", "EXCLUDE_UPPERCASE",
-	"EXCLUDE_LOWERCASE", "REQUIRE_EACH_INCLUDED_TYPE", "USERNAME_CHARACTER_LIMIT",
+	"EXCLUDE_LOWERCASE", "REQUIRE_EACH_INCLUDED_TYPE", "USERNAME_CHARACTER_LIMIT", "DICT_KEY_DIRECTORY",
+	"DICT_KEY_USERNAME", "DICT_KEY_PASSWORD",
 }
 
-// inherits returns what a new function needs to be configured like an old one.
-func inherits(old types.FunctionConfiguration) (needs []string) {
+// inherits returns what a new function needs to replace an old one from a template.
+func inherits(old types.FunctionConfiguration, t template) (needs []string) {
+	if t.Strategy == alternating {
+		needs = append(needs, "permission to read the superusers' secrets (SuperuserSecretArns)")
+	}
 	for _, name := range settings {
 		if old.Environment != nil && old.Environment.Variables[name] != "" {
 			needs = append(needs, "the old function's setting, unless it is the default: "+name+"="+
