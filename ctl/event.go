@@ -34,7 +34,8 @@ there.`,
 		RunE: v.open(func(_ context.Context, s *secret, out *report) error {
 			if s.Pending == "" {
 				return engine.Errorf(engine.VersionNotStaged,
-					"begin one with `rotatorctl rotate "+quote(v.command.Flags().Arg(1))+"`",
+					"begin one with `rotatorctl rotate "+quote(v.command.Flags().Arg(1))+
+						"`, at the simulator: on AWS, the function itself finishes it",
 					"no rotation of %s is under way", s.Name)
 			}
 			e := map[string]string{"Step": v.command.Flags().Arg(0), "SecretId": s.ARN, "ClientRequestToken": s.Pending,

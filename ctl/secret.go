@@ -174,9 +174,9 @@ func awsError(ctx context.Context, what, secret string, err error) error {
 		cause, advice = engine.InvalidConfiguration, "name the function with --function ARN"
 	case says("previous rotation"):
 		advice = fmt.Sprintf("wait for the next attempt, watch it with `rotatorctl status %[1]s`, "+
-			"or see how to end it with `rotatorctl recover %[1]s`", secret)
+			"or see how to end it with `rotatorctl recover %[1]s`", quote(secret))
 	case code == "InvalidRequestException": // for example, its deletion is scheduled
-		advice = "see `rotatorctl status " + secret + "`"
+		advice = "see `rotatorctl status " + quote(secret) + "`"
 	}
 	return engine.Errorf(cause, advice, "%s: %w", what, awserror.Brief(err))
 }

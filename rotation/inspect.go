@@ -58,7 +58,7 @@ func (r *Rotator) Inspect(ctx context.Context, arn string) (i *Inspection, err e
 	}
 	if !d.deletion.IsZero() {
 		return i, engine.Errorf(engine.InvalidSecret,
-			"restore it with `aws secretsmanager restore-secret` if it is still needed",
+			"restore it with `aws secretsmanager restore-secret --secret-id SECRET` if it is still needed",
 			"the secret %s will be deleted at %s", arn, d.deletion.UTC().Format(time.RFC3339))
 	}
 	if d.manager != "" {

@@ -150,7 +150,7 @@ func (r *run) climb(ctx context.Context, req *engine.Request, ladder iter.Seq2[C
 	}
 	const advice = "check the user at the target: its password, expiry, lock and right to log in"
 	return Credential{}, engine.Errorf(engine.LoginRefused,
-		cmp.Or(first.Advice, advice)+"; `rotatorctl recover` searches further", "the target refused %s: %w",
+		cmp.Or(first.Advice, advice)+"; `rotatorctl recover SECRET` searches further", "the target refused %s: %w",
 		strings.Join(refused, ", "), first.Err)
 }
 

@@ -135,11 +135,11 @@ func (c *checker) target(ctx context.Context) error {
 	if i.CurrentRefused() {
 		c.refused = &Finding{Check: "clients", State: Failed, Cause: engine.LoginRefused,
 			Message: "the target refuses AWSCURRENT: clients cannot log in",
-			Advice:  "see what `rotatorctl recover` proposes"}
+			Advice:  "see what `rotatorctl recover SECRET` proposes"}
 		if err == nil {
 			c.refused.Message = "the target refuses AWSCURRENT but accepts " + opened +
 				": clients are refused until the next rotation"
-			c.refused.Advice = "rotate the secret, or see what `rotatorctl recover` proposes"
+			c.refused.Advice = "rotate the secret, or see what `rotatorctl recover SECRET` proposes"
 		}
 	}
 	return err
@@ -156,7 +156,7 @@ func (c *checker) rotation(ctx context.Context) error {
 	state := "can be set at the target; the next attempt sets it"
 	switch {
 	case err == nil && !i.Enabled:
-		return engine.Errorf(engine.RotationDisabled, "see what `rotatorctl recover` proposes",
+		return engine.Errorf(engine.RotationDisabled, "see what `rotatorctl recover SECRET` proposes",
 			"a rotation was canceled: AWSPENDING stays on version %s", i.Pending)
 	case !stored:
 		state = "has no value yet; the next attempt stores it"

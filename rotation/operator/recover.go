@@ -100,7 +100,7 @@ func (d *Diagnosis) superuserWorks(ctx context.Context) {
 	case !i.MayRecover:
 		// Anyone who may write the secret can name any user in it.
 		d.Trouble = engine.Errorf(engine.LoginRefused,
-			"check that the user belongs to this secret, then reset it with `rotatorctl recover --by-superuser`",
+			"check that the user belongs to this secret, then reset it with `rotatorctl recover --by-superuser SECRET --yes`",
 			none+" for the user %q", i.User)
 		return
 	}
