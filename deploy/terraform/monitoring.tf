@@ -8,7 +8,7 @@ locals {
   # function's metrics.
   causes = {
     LoginRefusedAlarm = {
-      description = "A target refuses every version of a secret, so its clients are refused as well. The function's log names the secret."
+      description = "A target refuses a credential. If it refuses AWSCURRENT, clients are refused as well, as rotatorctl check shows. The function's log names the secret."
       causes      = ["LoginRefused"]
     }
     TargetUnreachableAlarm = {
