@@ -52,7 +52,7 @@ var acts = []act{{
 	title: "Single user: one password is replaced by another", user: "app",
 	steps: map[string]string{
 		"createSecret": "stores a new password as AWSPENDING",
-		"setSecret":    "changes nothing: PostgreSQL has one password a user, and clients use the old one",
+		"setSecret":    "changes nothing: PostgreSQL has one password per user, and clients use the old one",
 		"testSecret":   "rehearses the change",
 		"finishSecret": "changes the password, logs in with it, and moves AWSCURRENT",
 	},
