@@ -9,6 +9,7 @@ import (
 	"example.com/rotator/rotation/enginetest"
 	"example.com/rotator/rotation/generic"
 	"example.com/rotator/rotation/iam"
+	"example.com/rotator/rotation/influxdb2"
 )
 
 // TestTagsMayOnlyStrengthen: no tag can make the next password guessable, or rotate a credential for a target as if no
@@ -32,11 +33,13 @@ func TestTagsMayOnlyStrengthen(t *testing.T) {
 			[]string{"engine", "generic", "generic-field", "password"}, engine.InvalidSecret},
 		"generic for a key": {`{"username":"app","AccessKeyId":"AKIA2222222222222222","SecretAccessKey":"first-secret-access-key"}`,
 			[]string{"engine", "generic", "generic-field", "SecretAccessKey"}, engine.InvalidSecret},
+		"generic for any token": {`{"token":"first-token-of-something"}`,
+			[]string{"engine", "generic", "generic-field", "token"}, ""},
 		"generic by the value": {`{"engine":"generic","host":"db.example.com","password":"first-password"}`,
 			[]string{"generic-field", "password"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := world.New(t, generic.New(), iam.New(nil, false))
+			w := world.New(t, generic.New(), iam.New(nil, false), influxdb2.NewTokens(engine.TLSPolicy{}, nil))
 			arn := w.Secret("tags", engine.StringValue(c.value))
 			w.Tag(arn, c.tags...)
 			err := w.Steps(arn, w.Begin(arn), rotation.CreateSecret)
