@@ -63,7 +63,7 @@ func (t target) Mark(current, other *user) string {
 	return fmt.Sprintf("give %s the customData {%s: %q}", other.Name, markField, mark(current.Name))
 }
 
-func (t target) Rehearse(_ context.Context, current, _ *user) error {
+func (t target) Rehearse(_ context.Context, current, other *user) error {
 	if current == nil {
 		return t.needs(t.pending.Database, "changePassword")
 	}
@@ -72,7 +72,11 @@ func (t target) Rehearse(_ context.Context, current, _ *user) error {
 			return err
 		}
 	}
-	return t.needs(t.pending.Database, "createUser", "changePassword", "changeCustomData")
+	actions := []string{"createUser", "changePassword"}
+	if other != nil && other.Name == current.Name+cloneSuffix && !other.marked(current.Name) {
+		actions = append(actions, "changeCustomData") // to mark it
+	}
+	return t.needs(t.pending.Database, actions...)
 }
 
 // Create creates the user with all its rights, so it never has the pending password without them.
