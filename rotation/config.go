@@ -187,7 +187,9 @@ func (c Config) check() error {
 	}
 	o := option{getenv: c.Getenv}
 	for _, e := range c.Engines {
-		if _, err := o.settings(e.Kind().Passwords); err != nil {
+		p := e.Kind().Passwords
+		p.Rejected = "" // only a secret of this engine needs what is left
+		if _, err := o.settings(p); err != nil {
 			return err
 		}
 		if checker, ok := e.(engine.OptionChecker); ok {
