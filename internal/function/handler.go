@@ -135,7 +135,7 @@ func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	if err != nil {
 		log.Error("event not handled", "step", event.Step, "secret", event.SecretID, "version", event.ClientRequestToken,
 			"cause", engine.CauseOf(err), "error", err.Error())
-		h.observe(rotation.Observation{Cause: engine.CauseOf(err)})
+		h.observe(rotation.Observation{Secret: event.SecretID, Version: event.ClientRequestToken, Cause: engine.CauseOf(err)})
 		return nil, h.failure(err)
 	}
 	if err := h.rotator.WithLog(log).Handle(withLog(ctx, log, event), event); err != nil {
