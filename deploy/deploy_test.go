@@ -721,3 +721,26 @@ func TestParametersAreExplained(t *testing.T) {
 		}
 	}
 }
+
+// TestContradictionsReachLambda: a function outside the VPC that its security groups belong to would only time out.
+func TestContradictionsReachLambda(t *testing.T) {
+	for parameter, want := range map[string]bool{"VpcSubnetIds": true, "VpcSecurityGroupIds": true, "KmsKeyArns": false} {
+		function := resolve(t, "../template.yaml", map[string]string{parameter: "x-1", "RotatorFunction": "rotator",
+			"RotatorFunctionRole.Arn": "role", "RotatorLogGroup": "log"})["RotatorFunction"]
+		if got := function.Properties["VpcConfig"] != nil; got != want {
+			t.Errorf("only %s: VpcConfig is there: %v", parameter, got)
+		}
+	}
+}
+
+// TestRotationFailedRuleNeedsNoTopic: the alarm of another stack counts the rule's events.
+func TestRotationFailedRuleNeedsNoTopic(t *testing.T) {
+	rule, ok := resolve(t, "../template.yaml", map[string]string{"RotatorFunction": "rotator",
+		"RotatorFunctionRole.Arn": "role", "RotatorLogGroup": "log"})["RotationFailedRule"]
+	if !ok || rule.Properties["Targets"] != nil {
+		t.Errorf("%v, %+v", ok, rule.Properties)
+	}
+	if everything(t)["RotationFailedRule"].Properties["Targets"] == nil {
+		t.Error("with a topic, the rule has no target")
+	}
+}

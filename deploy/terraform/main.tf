@@ -23,6 +23,9 @@ locals {
   function_arn = "arn:${local.partition}:lambda:${local.region}:${local.account}:function:${var.name}"
   secrets      = "arn:${local.partition}:secretsmanager:${local.region}:${local.account}:secret:*"
 
+  # With only one of the two, Lambda refuses the function.
+  in_vpc = length(var.vpc_subnet_ids) + length(var.vpc_security_group_ids) > 0
+
   environment = {
     EXCLUDE_CHARACTERS        = var.exclude_characters
     PASSWORD_LENGTH           = var.password_length
@@ -237,7 +240,7 @@ data "aws_iam_policy_document" "rotate" {
 
   # Lambda itself uses these to attach the function to the VPC; the code may not.
   dynamic "statement" {
-    for_each = length(var.vpc_subnet_ids) > 0 ? [1] : []
+    for_each = local.in_vpc ? [1] : []
     content {
       sid       = "NetworkInterfaces"
       actions   = ["ec2:CreateNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets", "ec2:DeleteNetworkInterface", "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses"]
@@ -246,7 +249,7 @@ data "aws_iam_policy_document" "rotate" {
   }
 
   dynamic "statement" {
-    for_each = length(var.vpc_subnet_ids) > 0 ? [1] : []
+    for_each = local.in_vpc ? [1] : []
     content {
       sid       = "NetworkInterfacesNotByTheCode"
       effect    = "Deny"
@@ -317,7 +320,7 @@ resource "aws_lambda_function" "this" {
   }
 
   dynamic "vpc_config" {
-    for_each = length(var.vpc_subnet_ids) > 0 ? [1] : []
+    for_each = local.in_vpc ? [1] : []
     content {
       subnet_ids         = var.vpc_subnet_ids
       security_group_ids = var.vpc_security_group_ids

@@ -234,3 +234,16 @@ run "values_that_are_refused" {
     var.secrets_account_ids, var.reserved_concurrency, var.log_retention_days, var.rotation_role_organization_id,
   ]
 }
+
+# Lambda refuses this: the function would otherwise be outside the VPC.
+run "security_groups_alone" {
+  command = plan
+
+  variables {
+    vpc_security_group_ids = ["sg-0123456789abcdef0"]
+  }
+  assert {
+    condition     = length(aws_lambda_function.this.vpc_config) == 1
+    error_message = "The security groups are dropped without an error."
+  }
+}
