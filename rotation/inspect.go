@@ -107,7 +107,7 @@ func (i *Inspection) rehearse(ctx context.Context, req *engine.Request, do actio
 }
 
 // Rehearse checks whether a rotation would succeed, without changing anything: it runs createSecret but does not store
-// the value or, if the target issues it, have it issued. It returns the label or version that the target accepted.
+// the value, and has none issued. It returns the label or version that the target accepted.
 func (i *Inspection) Rehearse(ctx context.Context) (opened string, err error) {
 	defer i.run.leave(ctx, "", &err)
 	req := *i.Request

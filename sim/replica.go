@@ -28,7 +28,7 @@ const (
 	defaultKey = "alias/aws/secretsmanager"
 )
 
-// regions are those of all partitions that have Secrets Manager.
+// regions are those of the partitions aws, aws-cn and aws-us-gov.
 // Source: botocore's data/endpoints.json
 var regions = strings.Fields(`af-south-1 ap-east-1 ap-east-2 ap-northeast-1 ap-northeast-2 ap-northeast-3 ap-south-1
 	ap-south-2 ap-southeast-1 ap-southeast-2 ap-southeast-3 ap-southeast-4 ap-southeast-5 ap-southeast-6 ap-southeast-7
