@@ -130,10 +130,31 @@ func (t *target) Equalize(ctx context.Context, current, other *role) error {
 	if err := t.settings(ctx, first, current, other); err != nil {
 		return err
 	}
-	if second.comment == mark(first.name) {
-		return nil
+	if second.comment != mark(first.name) {
+		if err := t.Change(ctx, comment(first, second)); err != nil {
+			return err
+		}
 	}
-	return t.Change(ctx, comment(first, second))
+	return t.foreign(ctx, first, second)
+}
+
+// foreign reports what only the second user owns or was granted directly. The operator decides whether to adopt it.
+func (t *target) foreign(ctx context.Context, first, second *role) error {
+	found, err := t.Texts(ctx, "the second user's rights could not be read", `
+SELECT 'a member of ' || quote_ident(pg_get_userbyid(roleid)) FROM pg_auth_members
+	WHERE member = $1 AND roleid <> $2 AND NOT pg_has_role($2, roleid, 'MEMBER')
+UNION ALL SELECT format('%s of %s objects or rights in %s',
+	CASE deptype WHEN 'o' THEN 'the owner' WHEN 'r' THEN 'named by policies' ELSE 'the holder' END, count(*),
+	coalesce('the database ' || quote_ident(d.datname), 'the whole server'))
+	FROM pg_shdepend s LEFT JOIN pg_database d ON d.oid = s.dbid
+	WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = $1 AND s.deptype IN ('o', 'a', 'r')
+		AND s.classid NOT IN ('pg_default_acl'::regclass, 'pg_user_mapping'::regclass)
+	GROUP BY deptype, d.datname ORDER BY 1`, second.oid, first.oid)
+	for _, what := range found {
+		t.Request.Warn("only the second user " + second.name + ", not " + first.name + ", is " + what +
+			": see `rotatorctl adopt SECRET`")
+	}
+	return err
 }
 
 // join makes the second user a member of the first, with its rights and able to become it.

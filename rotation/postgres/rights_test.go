@@ -240,7 +240,7 @@ func TestAuditsHaveNoVerifier(t *testing.T) {
 	}
 }
 
-// TestWhatIsGivenIsInTheLog: the log has every granted right and attribute.
+// TestWhatIsGivenIsInTheLog: the log has every granted right and attribute, and what only the second user has.
 func TestWhatIsGivenIsInTheLog(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		arn, user := w.pairOf("CREATEDB CONNECTION LIMIT 7")
@@ -256,11 +256,14 @@ func TestWhatIsGivenIsInTheLog(t *testing.T) {
 			}
 		}
 		w.log.Reset()
+		w.sql("CREATE TABLE %I (id int)", user+"_theirs")
+		w.sql("GRANT SELECT ON %I TO %I", user+"_theirs", user+"_clone")
 		if err := w.rotate(arn); err != nil {
 			t.Fatal(err)
 		}
 		log := w.log.String()
-		if strings.Contains(log, "changed at the target") {
+		if strings.Contains(log, "changed at the target") ||
+			!strings.Contains(log, "only the second user "+user+"_clone, not "+user+", is the holder of 1 objects or rights in the database postgres") {
 			t.Errorf("the log of a rotation that changes no right:\n%s", log)
 		}
 		if strings.Contains(log, "a-key-in-a-setting") {
