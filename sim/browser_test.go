@@ -115,7 +115,18 @@ func (b *browser) read(r *bufio.Reader) {
 	}
 }
 
+// left is the browser's answer if the page that evaluates an expression is left meanwhile.
+const left = "Inspected target navigated or closed"
+
 func (b *browser) call(method string, params map[string]any, out any) {
+	b.Helper()
+	if fault := b.try(method, params, out); fault != "" {
+		b.Fatalf("%s: %s", method, fault)
+	}
+}
+
+// try is call, but returns the browser's error.
+func (b *browser) try(method string, params map[string]any, out any) (fault string) {
 	b.Helper()
 	answer := make(chan devtools, 1)
 	b.mu.Lock()
@@ -139,7 +150,7 @@ func (b *browser) call(method string, params map[string]any, out any) {
 	select {
 	case d := <-answer:
 		if d.Error != nil {
-			b.Fatalf("%s: %s", method, d.Error.Message)
+			return d.Error.Message
 		}
 		if out != nil {
 			if err := json.Unmarshal(d.Result, out); err != nil {
@@ -149,6 +160,7 @@ func (b *browser) call(method string, params map[string]any, out any) {
 	case <-time.After(patience):
 		b.Fatalf("%s: no answer", method)
 	}
+	return ""
 }
 
 // open loads a page and waits for its script.
@@ -158,16 +170,18 @@ func (b *browser) open(url string) {
 	b.until(fmt.Sprintf("location.href === %q && document.readyState === 'complete'", url))
 }
 
-// run evaluates an expression, awaits it if it is a promise, and returns its value.
+// run evaluates an expression, awaits it if it is a promise, and returns its value, or nil if the page is left.
 func (b *browser) run(expression string) any {
 	b.Helper()
 	var out struct {
 		Result           struct{ Value any }
 		ExceptionDetails any
 	}
-	b.call("Runtime.evaluate", map[string]any{
+	if fault := b.try("Runtime.evaluate", map[string]any{
 		"expression": expression, "awaitPromise": true, "returnByValue": true, "userGesture": true,
-	}, &out)
+	}, &out); fault != "" && fault != left {
+		b.Fatalf("%s: %s", expression, fault)
+	}
 	if out.ExceptionDetails != nil {
 		b.Fatalf("%s: %v", expression, out.ExceptionDetails)
 	}
