@@ -89,25 +89,21 @@ func (b *bounded) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// next reads a message. The connection is not used after an error.
+// next reads a message. An error ends the session: after a lost connection, the driver would wait for ten seconds before
+// it tries another.
 func (b *bounded) next() error {
 	message := make([]byte, headerSize)
-	if _, err := io.ReadFull(b.Conn, message); err != nil {
-		return err
-	}
+	_, err := io.ReadFull(b.Conn, message)
 	length, kind := binary.LittleEndian.Uint32(message), binary.LittleEndian.Uint32(message[12:])
-	var err error
 	switch {
+	case err != nil:
 	case length < headerSize || kind != opReply && kind != opMsg:
 		err = fmt.Errorf("the server's answer is not in MongoDB's protocol")
 	case length > messageLimit:
 		err = fmt.Errorf("the server sends a message of more than %d bytes", messageLimit)
 	default:
 		message = append(message, make([]byte, length-headerSize)...)
-		if _, err := io.ReadFull(b.Conn, message[headerSize:]); err != nil {
-			return err
-		}
-		if loginStep().Match(message) {
+		if _, err = io.ReadFull(b.Conn, message[headerSize:]); err == nil && loginStep().Match(message) {
 			err = new(boundconn.Rounds).See(message)
 		}
 	}

@@ -79,8 +79,11 @@ func Secure(ctx context.Context, address string, config *tls.Config, plain func(
 	return nil, err
 }
 
-// Ask sends a message without TLS and returns the first n bytes of the answer, or nil on failure.
+// Ask sends a message without TLS and returns the first n bytes of the answer, or nil on failure. It waits for three
+// seconds at most: a server that needs TLS may wait for the rest of a handshake.
 func Ask(ctx context.Context, address string, message []byte, n int) []byte {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
 	conn, err := Dial(ctx, "tcp", address)
 	if err != nil {
 		return nil
