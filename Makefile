@@ -68,8 +68,9 @@ test-race test-suites: export PATH := /var/cache/rotator-testserver/python-1/bin
 test: test-race test-suites
 	@sort build/figures
 
-# The packages that take longest come first. Most of test-race's time is waiting, so three packages run in parallel.
-LONGEST := ./rotation/postgres ./rotation/mysql ./rotation/mongodb ./rotation/ldap ./rotation/redshift ./rotation/sqlserver
+# The packages that take longest come first, and those that only wait next to those that compute. Most of test-race's
+# time is waiting, so three packages run in parallel.
+LONGEST := ./rotation/postgres ./rotation/oracle ./rotation/mysql ./rotation/iam ./rotation/mongodb ./rotation/ldap ./rotation/redis ./rotation/redshift ./rotation/sqlserver
 test-race test-suites: export ROTATOR_FIGURES = $(CURDIR)/build/figures
 test-race: test-ready
 	$(TEST) -p 3 -race -parallel 4 -skip '(RDS|BySuperuser)/$(SHARED)|/$(SINGLE)|//$(SINGLE)|/(rds|superuser)/$(SHARED)' $(LONGEST) ./ctl ./rotation/enginetest ./...
