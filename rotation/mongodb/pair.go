@@ -29,6 +29,11 @@ func (u *user) marked(first string) bool {
 	return slices.Contains(u.Data, bson.E{Key: markField, Value: mark(first)})
 }
 
+// unmarked reports whether the user is current's second user without the mark, which a change adds.
+func (u *user) unmarked(current *user) bool {
+	return u.Name == current.Name+cloneSuffix && !u.marked(current.Name)
+}
+
 func (t target) Find(_ context.Context, name string) (*user, error) {
 	u, err := t.find(t.pending.Database, name)
 	if u != nil && len(u.Restrictions) > 0 && t.change.Request.Strategy == engine.AlternatingUsers {
@@ -73,8 +78,8 @@ func (t target) Rehearse(_ context.Context, current, other *user) error {
 		}
 	}
 	actions := []string{"createUser", "changePassword"}
-	if other != nil && other.Name == current.Name+cloneSuffix && !other.marked(current.Name) {
-		actions = append(actions, "changeCustomData") // to mark it
+	if other != nil && other.unmarked(current) {
+		actions = append(actions, "changeCustomData")
 	}
 	return t.needs(t.pending.Database, actions...)
 }

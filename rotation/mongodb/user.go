@@ -108,7 +108,7 @@ func command(verb string, current, other *user, password string) bson.D {
 	}
 	command = append(command, bson.E{Key: "pwd", Value: password},
 		bson.E{Key: "roles", Value: append([]role{}, current.Roles...)})
-	if other.Name == current.Name+cloneSuffix && !other.marked(current.Name) {
+	if other.unmarked(current) {
 		others := slices.DeleteFunc(slices.Clone(other.Data), func(e bson.E) bool { return e.Key == markField })
 		command = append(command, bson.E{Key: dataField,
 			Value: append(others, bson.E{Key: markField, Value: mark(current.Name)})})
