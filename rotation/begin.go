@@ -155,12 +155,13 @@ func (r *run) choose(v version) (*engine.Request, error) {
 			"the engine %q is not known", name)
 	}
 	k := r.engine.Kind()
-	other := r.cfg.engine("", v.value)
-	targeted := v.value.JSON("host") != nil || other != nil && other.Kind().UserField != ""
-	if _, own := v.value.Text("engine"); k.NoTarget && !own && targeted {
-		return nil, engine.Errorf(engine.InvalidSecret, "name the engine in the secret's field engine",
-			"the secret has a credential for a target, but the engine %s, set by a tag or variable, would change only the "+
-				"value", k.Names[0])
+	if _, own := v.value.Text("engine"); k.NoTarget && !own {
+		other := r.cfg.engine("", v.value)
+		if v.value.JSON("host") != nil || other != nil && other.Kind().UserField != "" {
+			return nil, engine.Errorf(engine.InvalidSecret, "name the engine in the secret's field engine",
+				"the secret has a credential for a target, but the engine %s, set by a tag or variable, would change only "+
+					"the value", k.Names[0])
+		}
 	}
 	if s := o.setting(k.FieldsOption); k.FieldsOption != "" && s != "" {
 		k.SecretFields = strings.FieldsFunc(s, func(c rune) bool { return c == ',' || c == ' ' })
