@@ -185,12 +185,11 @@ func newMove(s *secret) move {
 	if s.Key != "" {
 		m.Needs = append(m.Needs, "permission to use the key "+s.Key+" (KmsKeyArns)")
 	}
-	switch {
-	case m.Verdict == unknown:
-	case len(m.Needs) > 0:
-		m.Verdict, m.inherits = needs, s.inherits
-	default:
+	if m.Verdict != unknown {
 		m.Verdict, m.inherits = ready, s.inherits
+		if len(m.Needs) > 0 {
+			m.Verdict = needs
+		}
 	}
 	m.Switch = []string{"rotatorctl rotate " + name + ` --function "$NEW" --test`, "rotatorctl rotate " + name}
 	m.Back = []string{"aws secretsmanager rotate-secret --secret-id " + name + " --rotation-lambda-arn " + s.Function +
