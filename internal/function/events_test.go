@@ -2,6 +2,7 @@ package function
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -12,6 +13,9 @@ import (
 // TestEventsOfTheFolder: the files in events work as docs/sam.md uses them, as the four steps of a rotation of demo/app
 // that began with their token.
 func TestEventsOfTheFolder(t *testing.T) {
+	if names, err := filepath.Glob("../../events/*Secret*.json"); err != nil || len(names) != len(allSteps) {
+		t.Fatalf("%v, %v", names, err)
+	}
 	w := newWorld(t)
 	w.env["ROTATOR_GENERIC_FIELD"] = "key"
 	client := secretsmanager.New(secretsmanager.Options{

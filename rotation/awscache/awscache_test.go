@@ -606,6 +606,7 @@ func TestFormAndRuleForPasswords(t *testing.T) {
 }
 
 func TestPasswordThatTheServiceWouldRejectIsNotStored(t *testing.T) {
+	const punctuation = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 	each(t, func(t *testing.T, c *cache) {
 		r := &engine.Request{Secret: secretARN, Current: c.user(t)}
 		for length, want := range map[int]bool{15: false, 16: true, 128: true, 129: false} {
@@ -616,6 +617,16 @@ func TestPasswordThatTheServiceWouldRejectIsNotStored(t *testing.T) {
 				t.Errorf("%d characters: %v", length, err)
 			}
 		}
+		r.Passwords.Length, r.Passwords.Rejected = 20, ""
+		for _, only := range punctuation {
+			r.Passwords.ExcludeCharacters = strings.ReplaceAll(punctuation, string(only), "")
+			want := !strings.ContainsRune(`,"/@`, only)
+			if _, err := c.engine().Next(enginetest.Within(t), r); (err == nil) != want ||
+				!want && !errors.Is(err, engine.PolicyRejected) {
+				t.Errorf("%c: %v", only, err)
+			}
+		}
+		r.Passwords = c.engine().Kind().Passwords
 		r.Passwords.Length, r.Passwords.ExcludeCharacters = 128, "" // AWS's template excludes no comma
 		for range 20 {
 			if _, err := c.engine().Next(enginetest.Within(t), r); err != nil {

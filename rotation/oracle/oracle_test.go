@@ -449,6 +449,9 @@ func TestNoPasswordHasAQuotationMark(t *testing.T) {
 		!r.Passwords.SealedTo(r.Base, r.Key(r.Accepted), password) {
 		t.Errorf("%q, %v", password, err)
 	}
+	if r.Passwords.ExcludeCharacters != "" {
+		t.Error("the settings have changed")
+	}
 }
 
 func FuzzNamesAndPasswordsStayInQuotes(f *testing.F) {
